@@ -1,0 +1,22 @@
+"""jaxws: locally connected networks and biologically plausible weight sharing, in JAX."""
+
+from jaxws.conversion import to_conv, to_local
+from jaxws.layers import LocalConv, LocalDense
+from jaxws.local_conv import local_conv
+from jaxws.sharing import pool_mean, pool_sizes, pool_variance, share_weights
+from jaxws.snr import weight_snr
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LocalConv",
+    "LocalDense",
+    "local_conv",
+    "pool_mean",
+    "pool_sizes",
+    "pool_variance",
+    "share_weights",
+    "to_conv",
+    "to_local",
+    "weight_snr",
+]

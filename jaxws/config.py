@@ -1,0 +1,220 @@
+"""The configuration of a run: every knob, its default, and what it may be.
+
+A file in ``configs/`` starts from :func:`base_config` and changes a few fields. Defaults are the
+paper's CIFAR runs (appendix B.1, padding of 4).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+# Fields that change how far or where a run goes, but no number it computes: a run may be resumed
+# with other values of them.
+FREE_FIELDS = ("max_steps", "checkpoint.keep", "data.data_dir")
+
+_CHOICES = {
+    "model.architecture": ("resnet_cifar", "resnet18"),
+    "model.connectivity": ("local", "conv"),
+    "model.dtype": ("float32", "bfloat16"),
+    "sharing.pools": ("grid", "global"),
+    "data.on_corrupt": ("error", "skip"),
+}
+_MINIMA = {
+    "epochs": 1,
+    "batch_size": 1,
+    "eval_batch_size": 1,
+    "max_steps": 1,
+    "model.width": 1,
+    "sharing.every": 0,
+    "optimizer.learning_rate": 0,
+    "optimizer.weight_decay": 0,
+    "optimizer.drop_factor": 1,
+    "data.pad": 0,
+    "data.image_size": 1,
+    "log_every": 1,
+    "checkpoint.keep": 1,
+}
+
+
+def base_config() -> ConfigDict:
+    """The defaults of all experiments.
+
+    Returns:
+      A ``ConfigDict``; fields that are unset by default are typed placeholders, so that the command
+      line can set them.
+
+    Example:
+      >>> base_config().optimizer.drop_epochs
+      (100, 150)
+    """
+    config = ConfigDict()
+    config.seed = 0  # of weights, batch order and augmentation
+    config.epochs = 200
+    config.batch_size = 512
+    config.eval_batch_size = 512
+    config.max_steps = config_dict.placeholder(int)  # stop after so many steps
+    config.log_every = 10  # steps between measurements of SNR in metrics.jsonl
+
+    config.model = ConfigDict()
+    config.model.architecture = "resnet_cifar"  # or resnet18
+    config.model.depth = 20  # 6n + 2; resnet_cifar only
+    config.model.width = 16  # features of the first stage
+    config.model.connectivity = "local"  # or conv
+    config.model.first_layer_conv = False  # "1st layer conv" of Table 13
+    config.model.dtype = "float32"  # of activations; or bfloat16
+
+    config.sharing = ConfigDict()
+    config.sharing.every = 0  # ws(n): after batches 0, n, 2n, ... of each epoch; 0 is never
+    config.sharing.pools = "grid"  # or global: layers become convolutions
+
+    config.optimizer = ConfigDict()
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 1e-2
+    config.optimizer.drop_epochs = (100, 150)  # the rate is divided after these epochs
+    config.optimizer.drop_factor = 4.0
+
+    config.data = ConfigDict()
+    config.data.name = "cifar10"  # digits, folder, or a data set prepared by TFDS
+    config.data.path = config_dict.placeholder(str)  # a folder train/<class>/*.jpg, test/...
+    config.data.data_dir = config_dict.placeholder(str)  # TFDS's; unset: ~/tensorflow_datasets
+    config.data.image_size = config_dict.placeholder(int)  # resize a folder's images to it
+    config.data.on_corrupt = "error"  # or skip: leave undecodable images out
+    config.data.pad = 4  # pixels of mean colour around training images before the random crop
+    config.data.flip = True  # random horizontal flip
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.keep = 2  # the last checkpoints; one is written after each epoch
+    return config
+
+
+def check_config(config: ConfigDict) -> None:
+    """Checks a configuration before anything is read or written.
+
+    Args:
+      config: what a file in ``configs/`` and the command line made.
+
+    Raises:
+      ValueError: an unknown or missing field, or one with an impossible value.
+
+    Example:
+      >>> config = base_config()
+      >>> config.model.dtype = "float31"
+      >>> check_config(config)
+      Traceback (most recent call last):
+      ValueError: config.model.dtype='float31': expected one of 'float32', 'bfloat16'.
+    """
+    known, given = dict(flat_fields(base_config())), dict(flat_fields(config))
+    for key in given:
+        if key not in known:
+            raise ValueError(unknown_field(key, known))
+    for key in known:
+        if key not in given:
+            raise ValueError(f"config.{key} is missing: start from jaxws.config.base_config().")
+    for key, choices in _CHOICES.items():
+        if given[key] not in choices:
+            expected = ", ".join(map(repr, choices))
+            raise ValueError(f"config.{key}={given[key]!r}: expected one of {expected}.")
+    for key, minimum in _MINIMA.items():
+        if given[key] is not None and not given[key] >= minimum:
+            raise ValueError(f"config.{key}={given[key]!r}: expected at least {minimum}.")
+    drops = tuple(given["optimizer.drop_epochs"])
+    if sorted(set(drops)) != list(drops) or any(epoch < 1 for epoch in drops):
+        raise ValueError(
+            f"config.optimizer.drop_epochs={drops}: expected increasing epoch numbers from 1."
+        )
+    if given["model.connectivity"] == "conv" and given["sharing.every"]:
+        raise ValueError(
+            f"config.sharing.every={given['sharing.every']} with config.model.connectivity='conv':"
+            " a convolution has nothing to share; set sharing.every=0 or connectivity='local'."
+        )
+
+
+def unknown_field(key: str, known: Any) -> str:
+    """The error message for a field that does not exist, with the closest one that does.
+
+    Args:
+      key: the dotted name that was given.
+      known: the dotted names that exist.
+
+    Returns:
+      One sentence.
+
+    Example:
+      >>> unknown_field("optimizer.lr", ["optimizer.learning_rate", "seed"])
+      "unknown field config.optimizer.lr: did you mean 'config.optimizer.learning_rate'?"
+    """
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    leaf = key.rsplit(".", 1)[-1]
+    near = near or [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    hint = f"did you mean 'config.{near[0]}'?" if near else "see jaxws/config.py for all fields."
+    return f"unknown field config.{key}: {hint}"
+
+
+def flat_fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Lists all fields by dotted name.
+
+    Args:
+      config: a configuration.
+      prefix: put in front of every name.
+
+    Yields:
+      Pairs such as ``('model.depth', 20)``.
+
+    Example:
+      >>> dict(flat_fields(base_config()))["model.depth"]
+      20
+    """
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from flat_fields(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def to_json(config: ConfigDict) -> str:
+    """Writes a configuration as JSON, in a fixed order.
+
+    Args:
+      config: a configuration.
+
+    Returns:
+      Text that :func:`differences` reads.
+
+    Example:
+      >>> to_json(base_config()).splitlines()[1]
+      '  "batch_size": 512,'
+    """
+    return json.dumps(dict(flat_fields(config)), indent=2, sort_keys=True) + "\n"
+
+
+def differences(config: ConfigDict, saved: str) -> list[str]:
+    """Compares a configuration with the JSON of another run, leaving out ``FREE_FIELDS``.
+
+    Args:
+      config: of this run.
+      saved: what :func:`to_json` wrote.
+
+    Returns:
+      One line per field that differs.
+
+    Raises:
+      ValueError: ``saved`` is not JSON.
+
+    Example:
+      >>> saved = to_json(base_config())
+      >>> config = base_config()
+      >>> config.seed = 1
+      >>> differences(config, saved)
+      ['config.seed: 0 there, 1 here']
+    """
+    there, here = json.loads(saved), json.loads(to_json(config))
+    return [
+        f"config.{key}: {there.get(key)!r} there, {here.get(key)!r} here"
+        for key in sorted(there.keys() | here.keys())
+        if key not in FREE_FIELDS and there.get(key) != here.get(key)
+    ]

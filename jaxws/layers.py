@@ -1,0 +1,230 @@
+"""Linen modules: locally connected counterparts of ``nn.Conv`` and ``nn.Dense``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from jax import lax
+from jax.nn.initializers import Initializer
+
+from jaxws.local_conv import local_conv
+from jaxws.sharing import LOCAL_KERNEL
+from jaxws.window import Padding, make_window
+
+_JNP_PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
+
+
+def per_position(init: Initializer, ndim: int) -> Initializer:
+    """Draws every position's filter independently by an initialiser made for convolutions.
+
+    Fans are those of one filter. Counting the h * w positions as fan, as other frameworks do,
+    would start the outputs sqrt(h * w) times too small.
+
+    Args:
+      init: initialiser of a filter of shape (i, j, c / groups, f).
+      ndim: number of position axes in front of that shape.
+
+    Returns:
+      Initialiser of LC kernels of shape (h, w, i, j, c / groups, f).
+
+    Example:
+      >>> init = per_position(nn.initializers.kaiming_normal(), ndim=2)
+      >>> kernel = init(jax.random.key(0), (8, 8, 3, 3, 16, 32))
+      >>> print(f"{kernel.var() * 3 * 3 * 16:.2f}")
+      2.00
+    """
+
+    def initialize(key, shape, dtype=jnp.float32, out_sharding=None):
+        positions, filter_shape = shape[:ndim], shape[ndim:]
+        keys = jax.random.split(key, math.prod(positions))
+        filters = jax.vmap(lambda k: init(k, filter_shape, dtype))(keys)
+        return filters.reshape(shape)
+
+    return initialize
+
+
+class LocalConv(nn.Module):
+    """Locally connected layer with the arguments of ``nn.Conv``.
+
+    Parameters: ``local_kernel`` of shape (h, w, i, j, c / feature_group_count, f), and ``bias`` of
+    shape (h, w, f), one per neuron, which weight sharing leaves alone (the paper's layers have
+    none). The number of positions (h, w) is that of the image given to ``init``; a later image of
+    another size is a ValueError.
+
+    Attributes:
+      features: number of output features f.
+      kernel_size: one number per spatial axis: 1, 2 or 3 of them. An int means one axis.
+      strides: an int, or one per spatial axis.
+      padding: ``'SAME'``, ``'VALID'``, ``'CIRCULAR'``, ``'REFLECT'``, ``'CAUSAL'`` (1-D), an int,
+        or per spatial axis an int or a (low, high) pair. PyTorch's padding of an odd kernel is
+        ``(k - 1) // 2``, which differs from ``'SAME'`` at stride 2.
+      input_dilation: zeros are put between pixels, as in ``nn.Conv``.
+      kernel_dilation: distance between kernel offsets in pixels.
+      feature_group_count: number of groups.
+      use_bias: whether to add a bias per neuron.
+      mask: multiplied onto the kernel; must broadcast to its shape.
+      dtype: of the computation; None means the promoted dtype of input and parameters.
+      param_dtype: of the parameters.
+      precision: of the matrix product.
+      kernel_init: initialiser of one position's filter, shape (i, j, c / feature_group_count, f);
+        every position draws its own.
+      bias_init: initialiser of the bias.
+      implementation: as in :func:`jaxws.local_conv`.
+
+    Raises:
+      ValueError: as :func:`jaxws.local_conv`; an unknown padding.
+
+    Example:
+      >>> layer = LocalConv(features=8, kernel_size=(3, 3), strides=2, padding=1)
+      >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 9, 9, 4)))
+      >>> variables["params"]["local_kernel"].shape
+      (5, 5, 3, 3, 4, 8)
+      >>> layer.apply(variables, jnp.ones((16, 9, 9, 4))).shape
+      (16, 5, 5, 8)
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    strides: int | Sequence[int] | None = 1
+    padding: Padding = "SAME"
+    input_dilation: int | Sequence[int] | None = 1
+    kernel_dilation: int | Sequence[int] | None = 1
+    feature_group_count: int = 1
+    use_bias: bool = True
+    mask: jax.Array | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    precision: Any = None
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
+    implementation: str | None = None
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the layer to images (..., H, W, c); returns (..., h, w, f)."""
+        size = self.kernel_size
+        kernel_size = (size,) if isinstance(size, int) else tuple(size)
+        ndim = len(kernel_size)
+        batch = inputs.shape[: -ndim - 1]
+        x = inputs.reshape(-1, *inputs.shape[-ndim - 1 :])
+        strides, dilation = self.strides or 1, self.kernel_dilation or 1
+        x = _dilate(x, self.input_dilation or 1)
+        x, padding = _pad(x, kernel_size, self.padding, dilation)
+        window = make_window(x.shape[1:-1], kernel_size, strides, padding, dilation)
+        channels = x.shape[-1] // self.feature_group_count
+        kernel = self.param(
+            LOCAL_KERNEL,
+            per_position(self.kernel_init, ndim),
+            (*window.output_size, *kernel_size, channels, self.features),
+            self.param_dtype,
+        )
+        if self.mask is not None:
+            kernel = kernel * self.mask
+        bias = None
+        if self.use_bias:
+            bias_shape = (*window.output_size, self.features)
+            bias = self.param("bias", self.bias_init, bias_shape, self.param_dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = local_conv(
+            x,
+            kernel,
+            strides=window.strides,
+            padding=window.padding,
+            dilation=window.dilation,
+            feature_group_count=self.feature_group_count,
+            implementation=self.implementation,
+            precision=self.precision,
+        )
+        y = y if bias is None else y + bias
+        return y.reshape(*batch, *y.shape[1:])
+
+
+class LocalDense(nn.Module):
+    """Linear layer with separate weights per token (appendix A.4), as ``nn.Dense`` without tying.
+
+    Parameters: ``local_kernel`` of shape (t, 1, c, f), that of a 1-D layer with kernel size 1, so
+    that weight sharing has one pool and ties all t tokens; ``bias`` of shape (t, f).
+
+    Attributes:
+      features: number of output features f.
+      use_bias: whether to add a bias per token.
+      dtype: of the computation; None means the promoted dtype of input and parameters.
+      param_dtype: of the parameters.
+      precision: of the matrix product.
+      kernel_init: initialiser of one token's weights, shape (c, f); every token draws its own.
+      bias_init: initialiser of the bias.
+      implementation: as in :func:`jaxws.local_conv`.
+
+    Raises:
+      ValueError: a number of tokens other than at ``init``.
+
+    Example:
+      >>> layer = LocalDense(features=3)
+      >>> variables = layer.init(jax.random.key(0), jnp.ones((2, 16, 5)))
+      >>> variables["params"]["local_kernel"].shape
+      (16, 1, 5, 3)
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    precision: Any = None
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
+    implementation: str | None = None
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the layer to tokens (..., t, c); returns (..., t, f)."""
+
+        def init(key, shape, dtype=jnp.float32, out_sharding=None):
+            return self.kernel_init(key, shape[1:], dtype).reshape(shape)
+
+        layer = LocalConv(
+            features=self.features,
+            kernel_size=1,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            precision=self.precision,
+            kernel_init=init,
+            bias_init=self.bias_init,
+            implementation=self.implementation,
+        )
+        nn.share_scope(self, layer)
+        return layer(inputs)
+
+
+def _dilate(x: jax.Array, dilation: int | Sequence[int]) -> jax.Array:
+    ndim = x.ndim - 2
+    steps = (dilation,) * ndim if isinstance(dilation, int) else tuple(dilation)
+    if len(steps) != ndim or any(step < 1 for step in steps):
+        raise ValueError(f"input_dilation={dilation!r}: expected a positive int or {ndim} of them.")
+    if all(step == 1 for step in steps):
+        return x
+    interior = [(0, 0, step - 1) for step in steps]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *interior, (0, 0, 0)])
+
+
+def _pad(
+    x: jax.Array, kernel_size: tuple[int, ...], padding: Padding, dilation: int | Sequence[int]
+) -> tuple[jax.Array, Padding]:
+    """Applies the paddings that put something else than zeros on both sides."""
+    ndim = len(kernel_size)
+    if padding not in ("CAUSAL", *_JNP_PAD_MODES):
+        return x, padding
+    dilations = (dilation,) * ndim if isinstance(dilation, int) else tuple(dilation)
+    extra = [(k - 1) * d for k, d in zip(kernel_size, dilations, strict=True)]
+    if padding == "CAUSAL":
+        if ndim != 1:
+            raise ValueError(f"padding='CAUSAL' is for 1-D layers, not kernel size {kernel_size}.")
+        return x, ((extra[0], 0),)
+    pads = [(e // 2, e - e // 2) for e in extra]
+    return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode=_JNP_PAD_MODES[padding]), "VALID"

@@ -1,0 +1,227 @@
+"""The training loop: from a configuration and a directory to a trained network."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxws import data
+from jaxws.checkpoint import Checkpoints
+from jaxws.plots import plot_accuracy, plot_snr
+from jaxws.progress import Progress
+from jaxws.run import Run
+from jaxws.schedules import step_decay
+from jaxws.train_state import TrainState, create_train_state
+from jaxws.train_step import Metrics, Sharing, eval_step, train_step
+from jaxws.workdir import Workdir
+
+
+def train(run: Run) -> dict[str, Any]:
+    """Trains until the run's last step, from the newest checkpoint if there is one.
+
+    Writes metrics.jsonl, a checkpoint after each epoch and, at the end, the plots.
+
+    Args:
+      run: from :func:`jaxws.run.prepare`.
+
+    Returns:
+      The last record of kind ``epoch`` in metrics.jsonl.
+
+    Raises:
+      FloatingPointError: the loss is not finite.
+    """
+    config, workdir, steps_per_epoch = run.config, run.workdir, run.steps_per_epoch
+    optimizer = optax.adamw(
+        step_decay(
+            config.optimizer.learning_rate,
+            steps_per_epoch,
+            tuple(config.optimizer.drop_epochs),
+            config.optimizer.drop_factor,
+        ),
+        weight_decay=config.optimizer.weight_decay,
+    )
+    step_fn, eval_fn = _compile_lazily(run, optimizer)
+    train_split = jax.device_put(run.dataset.train)
+    test_split = jax.device_put(run.dataset.test)
+    key = jax.random.key(config.seed)
+
+    create = partial(
+        create_train_state,
+        model=run.model,
+        optimizer=optimizer,
+        image_shape=run.dataset.image_shape,
+    )
+    with Checkpoints(workdir.checkpoints, config.checkpoint.keep) as checkpoints:
+        if checkpoints.latest_step() is None:
+            state = jax.jit(create)(key)
+        else:
+            state = checkpoints.restore(jax.eval_shape(create, key))
+        step = int(state.step)
+        workdir.forget_after(step)
+        with Progress(run.last_step, step) as progress:
+            while step < run.last_step:
+                epoch = step // steps_per_epoch
+                end = min((epoch + 1) * steps_per_epoch, run.last_step)
+                order = data.epoch_order(
+                    config.seed, epoch, len(run.dataset.train.labels), config.batch_size
+                )
+                state, totals, seconds = _train_epoch(
+                    partial(step_fn, split=train_split, order=order, key=key),
+                    state,
+                    range(step, end),
+                    workdir,
+                    progress,
+                    config.log_every,
+                )
+                step = end
+                test = _evaluate(eval_fn, state, test_split, config.eval_batch_size)
+                record = {
+                    "kind": "epoch",
+                    "step": step,
+                    "epoch": epoch + 1,
+                    **_means("train", totals),
+                    **_means("test", test),
+                    "images_per_second": totals.images / seconds,
+                }
+                workdir.append(record)
+                checkpoints.save(state)
+                progress.epoch(record, config.epochs)
+    records = list(workdir.records())
+    plot_accuracy(records, workdir.path / "accuracy.png")
+    if config.model.connectivity == "local":
+        plot_snr(records, workdir.path / "snr.png")
+    return [record for record in records if record["kind"] == "epoch"][-1]
+
+
+def _compile_lazily(
+    run: Run, optimizer: optax.GradientTransformation
+) -> tuple[Callable[..., Any], Callable[..., Metrics]]:
+    """The jitted steps, batches included: data go in as uint8 and never come back."""
+    config, dataset = run.config, run.dataset
+    images = {
+        "image_shape": dataset.image_shape,
+        "mean": tuple(dataset.mean.tolist()),
+        "std": tuple(dataset.std.tolist()),
+        "dtype": jnp.dtype(config.model.dtype),
+    }
+    sharing = Sharing(config.sharing.every, config.sharing.pools, run.steps_per_epoch)
+    size = len(dataset.train.labels)
+
+    @partial(jax.jit, donate_argnums=0)
+    def step_fn(
+        state: TrainState, split: data.Split, order: jax.Array, key: jax.Array
+    ) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
+        batch = data.training_batch(
+            split,
+            order[state.step % run.steps_per_epoch],
+            jax.random.fold_in(key, state.step),
+            pad=config.data.pad,
+            flip=config.data.flip,
+            ragged=size % config.batch_size != 0,
+            **images,
+        )
+        return train_step(
+            state,
+            batch,
+            model=run.model,
+            optimizer=optimizer,
+            sharing=sharing,
+            measure_snr=(state.step + 1) % config.log_every == 0,
+        )
+
+    @jax.jit
+    def eval_fn(params: Any, batch_stats: Any, split: data.Split, indices: jax.Array) -> Metrics:
+        batch = data.evaluation_batch(split, indices, ragged=True, **images)
+        return eval_step(params, batch_stats, batch, model=run.model)
+
+    return step_fn, eval_fn
+
+
+def _train_epoch(
+    step_fn: Callable[..., Any],
+    state: TrainState,
+    steps: range,
+    workdir: Workdir,
+    progress: Progress,
+    log_every: int,
+) -> tuple[TrainState, Metrics, float]:
+    totals = Metrics(0.0, 0.0, 0.0, 0.0)
+    begin = time.perf_counter()
+
+    def finish(step: int, metrics: Metrics, snr: dict[str, jax.Array]) -> None:
+        nonlocal totals
+        sums = Metrics(*(float(value) for value in metrics))
+        totals = Metrics(*map(sum, zip(totals, sums, strict=True)))
+        means = _means("train", sums)
+        if (step + 1) % log_every == 0:
+            neg_log_snr = {layer: float(value) for layer, value in snr.items()}
+            workdir.append({"kind": "train", "step": step + 1, **means, "neg_log_snr": neg_log_snr})
+        progress.step(step + 1, means)
+        if not math.isfinite(means["train_loss"]):
+            raise FloatingPointError(
+                f"the loss is {means['train_loss']} at step {step + 1}: lower"
+                " --config.optimizer.learning_rate. Checkpoints of earlier epochs are kept in"
+                f" {workdir.checkpoints}."
+            )
+
+    # Results of a step are fetched once the next one has been dispatched: the device never waits.
+    pending: tuple[Any, ...] | None = None
+    for step in steps:
+        state, metrics, snr = step_fn(state)
+        if pending is not None:
+            finish(*pending)
+        pending = (step, metrics, snr)
+    if pending is not None:
+        finish(*pending)
+    return state, totals, time.perf_counter() - begin
+
+
+def _evaluate(
+    eval_fn: Callable[..., Metrics], state: TrainState, split: data.Split, batch_size: int
+) -> Metrics:
+    """Adds up exact counts over the whole split, a ragged last batch included."""
+    size = len(split.labels)
+    batches = [
+        eval_fn(state.params, state.batch_stats, split, indices)
+        for indices in data.evaluation_order(size, min(batch_size, size))
+    ]
+    return Metrics(*(float(sum(map(float, column))) for column in zip(*batches, strict=True)))
+
+
+def _means(split: str, sums: Metrics) -> dict[str, float]:
+    return {
+        f"{split}_{name}": getattr(sums, name) / sums.images for name in ("loss", "top1", "top5")
+    }
+
+
+def summary_rows(record: dict[str, Any]) -> Sequence[tuple[str, str]]:
+    """The rows of the table that ends a run.
+
+    Args:
+      record: the last record of kind ``epoch``.
+
+    Returns:
+      Pairs of name and text.
+
+    Example:
+      >>> record = {"epoch": 2, "step": 9, "train_loss": 1.0, "train_top1": 0.5, "test_loss": 2.0,
+      ...           "test_top1": 0.25, "test_top5": 0.5, "images_per_second": 100.0}
+      >>> summary_rows(record)[3]
+      ('test top-1', '25.00 %')
+    """
+    return (
+        ("epochs, steps", f"{record['epoch']}, {record['step']}"),
+        ("training loss", f"{record['train_loss']:.4f}"),
+        ("training top-1", f"{100 * record['train_top1']:.2f} %"),
+        ("test top-1", f"{100 * record['test_top1']:.2f} %"),
+        ("test top-5", f"{100 * record['test_top5']:.2f} %"),
+        ("test loss", f"{record['test_loss']:.4f}"),
+        ("images/s, last epoch", f"{record['images_per_second']:.0f}"),
+    )

@@ -1,0 +1,201 @@
+"""Residual networks of the paper, as functions of one convolution class.
+
+Submodules bear torchvision's names with ``.`` replaced by ``_`` between a stage and its block
+(``layer2_0/conv1``), so that a convolutional network, an LC network and a PyTorch checkpoint of the
+same architecture differ in the names of their kernels only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import variance_scaling
+
+ConvClass = Callable[..., nn.Module]
+
+# Kaiming normal with ReLU gain, fan-out: N(0, 2 / (c_out k^2)) (appendix B).
+CONV_INIT = variance_scaling(2.0, "fan_out", "normal")
+# PyTorch's default for a linear layer, U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)): the paper keeps it.
+HEAD_INIT = variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 layers with BatchNorm and a shortcut; a 1x1 layer on it where the shape changes.
+
+    Attributes:
+      features: number of output features.
+      strides: of the first 3x3 layer and of the shortcut.
+      conv: ``nn.Conv``, :class:`jaxws.LocalConv` or any class with their arguments.
+      norm: the normalisation, called as ``norm(name=...)(x, mask=mask)``.
+    """
+
+    features: int
+    strides: int
+    conv: ConvClass
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Maps (n, H, W, c) to (n, H / strides, W / strides, features)."""
+        y = self.conv(self.features, (3, 3), strides=self.strides, padding=1, name="conv1")(x)
+        y = nn.relu(self.norm(name="bn1")(y, mask=mask))
+        y = self.conv(self.features, (3, 3), strides=1, padding=1, name="conv2")(y)
+        y = self.norm(name="bn2")(y, mask=mask)
+        if x.shape != y.shape:
+            x = self.conv(
+                self.features, (1, 1), strides=self.strides, padding=0, name="downsample_0"
+            )(x)
+            x = self.norm(name="downsample_1")(x, mask=mask)
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """Residual network of basic blocks: He et al.'s for CIFAR and torchvision's for ImageNet.
+
+    Attributes:
+      stage_sizes: number of blocks per stage; every stage but the first halves the image.
+      width: features of the first stage; each stage doubles them.
+      num_classes: size of the output.
+      conv: class of all layers but the head: ``nn.Conv`` or :class:`jaxws.LocalConv`.
+      first_conv: class of the first layer where it differs ("1st layer conv", Table 13).
+      imagenet_stem: 7x7 layer at stride 2 and 3x3 max-pool at stride 2, instead of a 3x3 layer.
+      dtype: of activations; parameters, statistics and logits are float32.
+
+    Example:
+      >>> model = resnet_cifar(depth=8, width=4, num_classes=10, conv=LocalConv)
+      >>> variables = model.init(jax.random.key(0), jnp.ones((1, 16, 16, 3)))
+      >>> model.apply(variables, jnp.ones((2, 16, 16, 3))).shape
+      (2, 10)
+    """
+
+    stage_sizes: Sequence[int]
+    width: int
+    num_classes: int
+    conv: ConvClass
+    first_conv: ConvClass | None = None
+    imagenet_stem: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, *, train: bool = False, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Computes logits.
+
+        Args:
+          x: images, shape (n, H, W, c), normalised.
+          train: use and update the batch's statistics (make ``batch_stats`` mutable).
+          mask: shape (n,), False for rows that only fill up the batch and must not count in its
+            statistics.
+
+        Returns:
+          Logits of shape (n, num_classes), float32.
+        """
+        conv, first_conv = (
+            partial(layer, use_bias=False, kernel_init=CONV_INIT, dtype=self.dtype)
+            for layer in (self.conv, self.first_conv or self.conv)
+        )
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+        )
+        pixels = None if mask is None else mask[:, None, None, None]
+        if self.imagenet_stem:
+            x = first_conv(self.width, (7, 7), strides=2, padding=3, name="conv1")(x)
+            x = nn.relu(norm(name="bn1")(x, mask=pixels))
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        else:
+            x = first_conv(self.width, (3, 3), strides=1, padding=1, name="conv1")(x)
+            x = nn.relu(norm(name="bn1")(x, mask=pixels))
+        for stage, blocks in enumerate(self.stage_sizes):
+            for block in range(blocks):
+                strides = 2 if stage > 0 and block == 0 else 1
+                x = BasicBlock(
+                    self.width * 2**stage, strides, conv, norm, name=f"layer{stage + 1}_{block}"
+                )(x, pixels)
+        x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+        bound = x.shape[-1] ** -0.5
+        return nn.Dense(
+            self.num_classes, kernel_init=HEAD_INIT, bias_init=_uniform(bound), name="fc"
+        )(x)
+
+
+def resnet_cifar(
+    depth: int = 20,
+    *,
+    width: int = 16,
+    num_classes: int = 10,
+    conv: ConvClass,
+    first_conv: ConvClass | None = None,
+    dtype: Any = jnp.float32,
+) -> ResNet:
+    """He et al.'s ResNet 6n+2 for small images: 3x3 stem, three stages, 16 to 64 features.
+
+    With LC layers, depth 20 and 32x32 images it has 40.8 M weights; convolutional 0.272 M.
+
+    Args:
+      depth: 6n + 2 for n blocks per stage.
+      width: features of the first stage.
+      num_classes: size of the output.
+      conv: class of all layers.
+      first_conv: class of the first layer where it differs.
+      dtype: of activations.
+
+    Returns:
+      A :class:`ResNet`.
+
+    Raises:
+      ValueError: a depth that is not 6n + 2.
+
+    Example:
+      >>> resnet_cifar(20, num_classes=10, conv=nn.Conv).stage_sizes
+      (3, 3, 3)
+    """
+    blocks, rest = divmod(depth - 2, 6)
+    if rest or blocks < 1:
+        raise ValueError(f"depth={depth}: expected 6n + 2, such as 8, 14, 20, 32, 44, 56.")
+    return ResNet((blocks,) * 3, width, num_classes, conv, first_conv, False, dtype)
+
+
+def resnet18(
+    *,
+    width: int = 32,
+    num_classes: int = 1000,
+    conv: ConvClass,
+    first_conv: ConvClass | None = None,
+    dtype: Any = jnp.float32,
+) -> ResNet:
+    """torchvision's ResNet-18 at any width; the paper's "0.5x" is width 32, torchvision's is 64.
+
+    At width 32 and 224x224 images it has 483 M weights with LC layers and 3.06 M convolutional.
+
+    Args:
+      width: features of the first stage.
+      num_classes: size of the output.
+      conv: class of all layers.
+      first_conv: class of the first layer where it differs ("1st layer conv").
+      dtype: of activations.
+
+    Returns:
+      A :class:`ResNet`.
+
+    Example:
+      >>> resnet18(conv=nn.Conv).stage_sizes
+      (2, 2, 2, 2)
+    """
+    return ResNet((2, 2, 2, 2), width, num_classes, conv, first_conv, True, dtype)
+
+
+def _uniform(bound: float) -> nn.initializers.Initializer:
+    def init(key, shape, dtype=jnp.float32, out_sharding=None):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init

@@ -1,0 +1,86 @@
+"""What a run shows while it trains: a bar on a terminal, one line per epoch everywhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+
+class Progress:
+    """Shows steps and epochs as they end.
+
+    Example:
+      >>> with Progress(last_step=2, first_step=0) as progress:
+      ...     progress.step(1, {"train_loss": 2.3})
+    """
+
+    def __init__(self, last_step: int, first_step: int):
+        """Prepares the bar.
+
+        Args:
+          last_step: where the run ends.
+          first_step: where it starts or resumes.
+        """
+        self._console = Console(file=sys.stdout)
+        self._bar = RichProgress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=last_step, completed=first_step, loss="...")
+
+    def __enter__(self) -> Progress:
+        """Starts the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Ends the bar."""
+        self._bar.stop()
+
+    def step(self, step: int, means: dict[str, float]) -> None:
+        """Moves the bar.
+
+        Args:
+          step: number of steps done.
+          means: of the last step's metrics.
+        """
+        self._bar.update(self._task, completed=step, loss=f"{means['train_loss']:.3f}")
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        """Prints an epoch's line.
+
+        Args:
+          record: of kind ``epoch`` in metrics.jsonl.
+          epochs: number of epochs of the run.
+        """
+        self._console.print(
+            f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"
+            f"  loss {record['train_loss']:.4f}"
+            f"  train {100 * record['train_top1']:5.2f} %"
+            f"  test {100 * record['test_top1']:5.2f} %"
+            f"  {record['images_per_second']:.0f} images/s",
+            highlight=False,
+        )

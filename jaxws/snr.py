@@ -1,0 +1,54 @@
+"""How well weights are shared: the signal-to-noise ratio of Eq. (6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxws.sharing import map_local_kernels, pool_mean, pool_sizes, pool_variance
+
+
+def weight_snr(params: Any, *, pools: str = "grid") -> dict[str, jax.Array]:
+    """Signal-to-noise ratio of the weights within pools, Eq. (6), per locally connected layer.
+
+    For each weight of the filter, the squared mean over the pool's neurons divided by the variance
+    over them; then the mean over the filter's weights, as in Eq. (6), the layer's pools and its
+    features. The paper plots ``-log`` of it (Figs 4-6).
+
+    Args:
+      params: any pytree; leaves named ``local_kernel`` have shape (h, w, i, j, c / groups, f).
+      pools: as in :func:`jaxws.share_weights`.
+
+    Returns:
+      A dict from the layer's path, such as ``'layer1_0/conv1'``, to a scalar. It is infinite where
+      weights of a pool agree exactly, as after sharing. Pools of a single neuron have no variance
+      and do not count; where all are such, the ratio is infinite.
+
+    Raises:
+      ValueError: as :func:`jaxws.share_weights`.
+
+    Example:
+      >>> weight_snr({"conv1": {"local_kernel": jnp.asarray([1.0, 3.0]).reshape(2, 1, 1, 1)}})
+      {'conv1': Array(4., dtype=float32)}
+    """
+    ratios: dict[str, jax.Array] = {}
+
+    def measure(path: str, kernel: jax.Array) -> jax.Array:
+        ratios[path] = _layer_snr(kernel, pools)
+        return kernel
+
+    map_local_kernels(measure, params)
+    return ratios
+
+
+def _layer_snr(kernel: jax.Array, pools: str) -> jax.Array:
+    variance = pool_variance(kernel, pools=pools)
+    exact = variance == 0
+    signal = jnp.square(pool_mean(kernel, pools=pools))
+    ratio = jnp.where(exact, jnp.inf, signal / jnp.where(exact, 1, variance))
+    counted = pool_sizes(kernel, pools=pools) > 1
+    if not counted.any():
+        return jnp.asarray(jnp.inf, ratio.dtype)
+    return jnp.mean(ratio, where=jnp.broadcast_to(counted, ratio.shape))

@@ -1,0 +1,61 @@
+"""What a training run carries from step to step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Parameters and everything else that a step changes.
+
+    Attributes:
+      step: number of steps done, int32.
+      params: parameters of the model, float32.
+      batch_stats: running statistics of BatchNorm.
+      opt_state: state of the optimizer.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: optax.OptState
+
+
+def create_train_state(
+    key: jax.Array,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+) -> TrainState:
+    """Draws initial parameters.
+
+    Args:
+      key: random key; the same key gives the same parameters.
+      model: called on images as ``model(x, train=False)``.
+      optimizer: an optax transformation.
+      image_shape: (H, W, c) of the images.
+
+    Returns:
+      The state before the first step.
+
+    Example:
+      >>> from jaxws.models import resnet_cifar
+      >>> model = resnet_cifar(8, width=4, conv=nn.Conv)
+      >>> state = create_train_state(jax.random.key(0), model, optax.adamw(1e-3), (8, 8, 3))
+      >>> int(state.step), state.params["conv1"]["kernel"].shape
+      (0, (3, 3, 3, 4))
+    """
+    variables = model.init(key, jnp.zeros((1, *image_shape)))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(variables["params"]),
+    )

@@ -1,0 +1,119 @@
+"""Windows: from kernel size, strides, padding and dilation to the grid of output positions.
+
+Every locally connected layer has one filter per output position, so the number of positions is part
+of the shape of its weights. This module computes it, once, for the functions, the layers and the
+models alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from jax import lax
+
+Padding: TypeAlias = str | int | Sequence[int | tuple[int, int]]
+
+
+class Window(NamedTuple):
+    """A window sliding over an image, one entry per spatial axis.
+
+    Attributes:
+      input_size: image size, before padding.
+      kernel_size: number of kernel offsets.
+      strides: distance between neighbouring output positions, in pixels.
+      padding: zeros put before and after the image, as ``(low, high)`` pairs.
+      dilation: distance between neighbouring kernel offsets, in pixels.
+      output_size: number of output positions.
+    """
+
+    input_size: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    output_size: tuple[int, ...]
+
+
+def make_window(
+    input_size: Sequence[int],
+    kernel_size: Sequence[int],
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    dilation: int | Sequence[int] = 1,
+) -> Window:
+    """Checks the geometry of a layer and computes its grid of output positions.
+
+    Args:
+      input_size: image size in pixels, one number per spatial axis.
+      kernel_size: kernel size, one number per spatial axis.
+      strides: an int, or one per spatial axis.
+      padding: ``'SAME'`` or ``'VALID'`` (XLA's meaning: at stride 2, ``'SAME'`` is not PyTorch's
+        ``(k - 1) // 2``), an int, or per spatial axis an int or a ``(low, high)`` pair.
+      dilation: an int, or one per spatial axis.
+
+    Returns:
+      A :class:`Window` with every field spelled out per axis.
+
+    Raises:
+      ValueError: a field of the wrong length or sign, or a kernel larger than the padded image.
+
+    Example:
+      >>> make_window((32, 32), (3, 3), strides=2, padding=1).output_size
+      (16, 16)
+      >>> make_window((32, 32), (3, 3), strides=2, padding="SAME").padding
+      ((0, 1), (0, 1))
+    """
+    input_size, kernel_size = tuple(input_size), tuple(kernel_size)
+    ndim = len(input_size)
+    if len(kernel_size) != ndim or any(k < 1 for k in kernel_size):
+        raise ValueError(
+            f"kernel_size={kernel_size}: expected {ndim} positive numbers, one per spatial axis of"
+            f" an image of size {input_size}."
+        )
+    strides = _per_axis("strides", strides, ndim)
+    dilation = _per_axis("dilation", dilation, ndim)
+    span = tuple((k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True))
+    pairs = _padding_pairs(padding, input_size, span, strides)
+    output_size = tuple(
+        (size + low + high - s) // stride + 1
+        for size, (low, high), s, stride in zip(input_size, pairs, span, strides, strict=True)
+    )
+    if any(size < 1 for size in output_size):
+        raise ValueError(
+            f"a kernel of size {kernel_size} with dilation {dilation} spans {span} pixels and does"
+            f" not fit into an image of size {input_size} padded by {pairs}: use a larger image, a"
+            " smaller kernel or more padding."
+        )
+    return Window(input_size, kernel_size, strides, pairs, dilation, output_size)
+
+
+def _per_axis(name: str, value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    values = (value,) * ndim if isinstance(value, int) else tuple(value)
+    if len(values) != ndim or any(v < 1 for v in values):
+        raise ValueError(
+            f"{name}={value!r}: expected a positive int or {ndim} of them, one per spatial axis."
+        )
+    return values
+
+
+def _padding_pairs(
+    padding: Padding, input_size: tuple[int, ...], span: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    ndim = len(input_size)
+    if isinstance(padding, str):
+        if padding.upper() not in ("SAME", "VALID"):
+            raise ValueError(
+                f"padding={padding!r}: expected 'SAME', 'VALID', an int or {ndim} (low, high)"
+                " pairs."
+            )
+        computed = lax.padtype_to_pads(input_size, span, strides, padding.upper())
+        return tuple((int(low), int(high)) for low, high in computed)
+    entries = (padding,) * ndim if isinstance(padding, int) else tuple(padding)
+    pairs = tuple((p, p) if isinstance(p, int) else tuple(p) for p in entries)
+    if len(pairs) != ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
+        raise ValueError(
+            f"padding={padding!r}: expected 'SAME', 'VALID', a non-negative int or {ndim} entries,"
+            " each an int or a (low, high) pair of non-negative ints."
+        )
+    return tuple((low, high) for low, high in pairs)

@@ -1,0 +1,104 @@
+"""Trains a network of the paper.
+
+    python train.py                                          # digits, LC with weight sharing
+    python train.py --config configs/cifar10_lc_ws1.py --config.data.path=/data/cifar10
+    python train.py --config configs/digits_lc.py --config.seed=1 --workdir=runs/digits_lc_1
+
+The same command resumes a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+from rich.table import Table
+
+from jaxws.config import flat_fields, unknown_field
+from jaxws.loop import summary_rows, train
+from jaxws.run import Run, prepare
+
+DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "digits_lc_ws1.py")
+
+_CONFIG = config_flags.DEFINE_config_file("config", DEFAULT_CONFIG, "Experiment to run.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory of the run; by default runs/ and the name of the config file."
+)
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of errors.")
+
+
+def main(argv: list[str]) -> None:
+    """Runs one experiment."""
+    if len(argv) > 1:
+        _fail(f"unexpected argument {argv[1]!r}: flags start with --, as in --config=FILE.")
+    config = _CONFIG.value
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    workdir = _WORKDIR.value or f"runs/{name}"
+    console = Console()
+    try:
+        run = prepare(config, workdir)
+        console.print(_headline(run), highlight=False)
+        record = train(run)
+    except (ValueError, FloatingPointError, OSError) as error:
+        if _DEBUG.value:
+            raise
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: the same command resumes from the last epoch in {workdir}.")
+        sys.exit(130)
+    table = Table(title=name, show_header=False)
+    for row in summary_rows(record):
+        table.add_row(*row)
+    console.print(table)
+    for plot in sorted(run.workdir.path.glob("*.png")):
+        print(f"plot: {plot}")
+    print(f"metrics: {run.workdir.path / 'metrics.jsonl'}")
+
+
+def _headline(run: Run) -> str:
+    train_size, test_size = len(run.dataset.train.labels), len(run.dataset.test.labels)
+    verb = "resuming" if run.workdir.resumed else "starting"
+    return (
+        f"{verb} {run.workdir.path}\n{run.dataset.name}: {train_size} training and {test_size} test"
+        f" images of {'x'.join(map(str, run.dataset.image_shape))},"
+        f" {len(run.dataset.class_names)} classes; {run.last_step} steps"
+    )
+
+
+def _fail(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses flags; a wrong one is one line and a suggestion instead of a traceback."""
+    try:
+        rest = flags.FLAGS(argv)
+        config = _CONFIG.value
+        if not isinstance(config, ConfigDict):
+            path = config_flags.get_config_filename(flags.FLAGS["config"])
+            _fail(f"--config={path}: no such file; see configs/ for the ones that there are.")
+    except flags.Error as error:
+        _fail(str(error))
+    except (AttributeError, KeyError, TypeError) as error:
+        _fail(_unknown_override(argv) or str(error))
+    return rest
+
+
+def _unknown_override(argv: list[str]) -> str | None:
+    """Finds which --config.field=value names a field that the config file does not have."""
+    prefix = "--config."
+    known = [name for name, _ in flat_fields(_CONFIG.value)]
+    for argument in argv[1:]:
+        key = argument.removeprefix(prefix).split("=", 1)[0]
+        if argument.startswith(prefix) and key not in known:
+            return unknown_field(key, known)
+    return None
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.WARNING)
+    app.run(main, flags_parser=_parse_flags)
