@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxws.precision import accumulation_dtype
 from jaxws.sharing import LOCAL_KERNEL, PyTree
 
 KERNEL = "kernel"
@@ -95,8 +96,8 @@ def _tie(node: Any) -> Any:
 
     def tied(name: str, leaf: jax.Array) -> jax.Array:
         extra = ndim if name == LOCAL_KERNEL else leaf.ndim - 1  # biases: (h, w, f)
-        wide = jnp.promote_types(leaf.dtype, jnp.float32)
-        return leaf.astype(wide).mean(tuple(range(extra))).astype(leaf.dtype)
+        wide = leaf.astype(accumulation_dtype(leaf.dtype))
+        return wide.mean(tuple(range(extra))).astype(leaf.dtype)
 
     return rebuild(
         {

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxws.precision import accumulation_dtype
 from jaxws.window import Padding, Window, make_window
 
 IMPLEMENTATIONS = ("slices", "patches")
@@ -92,7 +93,7 @@ def local_conv(
         window,
         feature_group_count,
         precision,
-        jnp.promote_types(compute, jnp.float32),
+        accumulation_dtype(compute),
     )
     return y.astype(preferred_element_type or compute)
 

@@ -157,7 +157,7 @@ def _train_epoch(
 
     def finish(step: int, metrics: Metrics, snr: dict[str, jax.Array]) -> None:
         nonlocal totals
-        sums = Metrics(*(float(value) for value in metrics))
+        sums = jax.tree.map(float, metrics)
         totals = Metrics(*map(sum, zip(totals, sums, strict=True)))
         means = _means("train", sums)
         if (step + 1) % log_every == 0:
@@ -192,7 +192,7 @@ def _evaluate(
         eval_fn(state.params, state.batch_stats, split, indices)
         for indices in data.evaluation_order(size, min(batch_size, size))
     ]
-    return Metrics(*(float(sum(map(float, column))) for column in zip(*batches, strict=True)))
+    return Metrics(*(sum(map(float, column)) for column in zip(*batches, strict=True)))
 
 
 def _means(split: str, sums: Metrics) -> dict[str, float]:

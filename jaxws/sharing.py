@@ -25,6 +25,8 @@ from jax import lax
 from jax.experimental.shard_alike import shard_alike
 from jax.sharding import AxisType, auto_axes
 
+from jaxws.precision import accumulation_dtype
+
 PyTree: TypeAlias = Any
 AxisName: TypeAlias = str | Sequence[str | None] | None
 
@@ -133,7 +135,7 @@ def pool_variance(local_kernel: jax.Array, *, pools: str = "grid") -> jax.Array:
     """
     sizes = _positions(local_kernel)
     mean = pool_mean(local_kernel, pools=pools)
-    squares = jnp.square(local_kernel - _tile(mean, sizes))
+    squares = jnp.square(local_kernel.astype(mean.dtype) - _tile(mean, sizes))
     counts = pool_sizes(local_kernel, pools=pools)
     return _pool_sum(squares, _periods(local_kernel, pools, sizes)) / counts
 
@@ -217,7 +219,7 @@ def _pool_mean(kernel: jax.Array, pools: str, names: tuple[str | None, ...]) -> 
         for size, name in zip(local, names, strict=True)
     )
     periods = _periods(kernel, pools, sizes)
-    weights = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    weights = kernel.astype(accumulation_dtype(kernel.dtype))
     counts = _pool_sizes(kernel, periods, sizes)
     if not any(names):
         # Averaging the deviations from one member of the pool returns equal weights to the last

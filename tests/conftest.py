@@ -1,0 +1,25 @@
+"""Eight fake CPU devices, a compilation cache shared by all workers, strict promotion."""
+
+import os
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("jaxws", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("jaxws")
+
+
+@pytest.fixture
+def strict_promotion():
+    """The library's own arithmetic must not lean on implicit promotion."""
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield

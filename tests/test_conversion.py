@@ -1,0 +1,121 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+from jaxws import LocalConv, LocalDense, share_weights, to_conv, to_local
+from jaxws.models import resnet18, resnet_cifar
+
+
+def perturbed_variables(model, x):
+    """Parameters and statistics that differ everywhere, so that no leaf can be mixed up."""
+    variables = model.init(jax.random.key(0), x)
+    leaves, structure = jax.tree.flatten(variables)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [
+        leaf + 0.1 * jnp.abs(jax.random.normal(key, leaf.shape))
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(structure, noisy)
+
+
+@pytest.mark.parametrize(
+    ("build", "size"), [(resnet_cifar, 13), (resnet18, 35)], ids=["cifar", "imagenet"]
+)
+def test_whole_network_computes_the_same(build, size):
+    arguments = {"width": 4, "num_classes": 7} | ({"depth": 8} if build is resnet_cifar else {})
+    conv, local = build(conv=nn.Conv, **arguments), build(conv=LocalConv, **arguments)
+    x = jax.random.normal(jax.random.key(2), (3, size, size - 2, 3))
+    variables = perturbed_variables(conv, x)
+    like = jax.eval_shape(local.init, jax.random.key(0), x)["params"]
+    params = to_local(variables["params"], like)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, like)
+
+    def loss(params, x, model, convert):
+        y, updates = model.apply(
+            variables | {"params": convert(params)}, x, train=True, mutable=["batch_stats"]
+        )
+        return jnp.sum(jnp.sin(y)), (y, updates)
+
+    # Through to_local, the gradient of a filter adds up those of all its copies.
+    results = [
+        jax.jit(jax.value_and_grad(partial(loss, model=model, convert=convert), (0, 1), True))(
+            variables["params"], x
+        )
+        for model, convert in ((conv, lambda p: p), (local, lambda p: to_local(p, like)))
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), *results)
+
+
+def test_to_conv_inverts_to_local():
+    conv, local = nn.Conv(4, (3, 2)), LocalConv(4, (3, 2))
+    x = jnp.ones((1, 6, 5, 3))
+    params = perturbed_variables(conv, x)["params"]
+    like = jax.eval_shape(local.init, jax.random.key(0), x)["params"]
+    back = to_conv(to_local(params, like))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), back, params)
+
+
+def test_to_conv_of_globally_shared_weights_loses_nothing():
+    layer, x = (
+        LocalConv(4, (3, 3), use_bias=False),
+        jax.random.normal(jax.random.key(1), (2, 6, 5, 3)),
+    )
+    params = share_weights(layer.init(jax.random.key(0), x)["params"], pools="global")
+    y = nn.Conv(4, (3, 3), use_bias=False).apply({"params": to_conv(params)}, x)
+    np.testing.assert_allclose(y, layer.apply({"params": params}, x), rtol=1e-4, atol=1e-5)
+
+
+def test_dense_and_local_dense():
+    dense, local, x = nn.Dense(3), LocalDense(3), jnp.ones((2, 7, 5))
+    params = perturbed_variables(dense, x)["params"]
+    like = jax.eval_shape(local.init, jax.random.key(0), x)["params"]
+    untied = to_local(params, like)
+    np.testing.assert_allclose(
+        local.apply({"params": untied}, x), dense.apply({"params": params}, x), rtol=1e-5
+    )
+    back = to_conv(untied, like=params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), back, params)
+
+
+def test_nnx_state():
+    state = nnx.State({"conv": {"kernel": nnx.Param(jnp.ones((3, 3, 1, 2)))}})
+    like = nnx.State({"conv": {"local_kernel": nnx.Param(jnp.zeros((4, 4, 3, 3, 1, 2)))}})
+    local = to_local(state, like)
+    assert isinstance(local, nnx.State)
+    assert local["conv"]["local_kernel"][...].shape == (4, 4, 3, 3, 1, 2)
+    back = to_conv(local)
+    assert isinstance(back, nnx.State)
+    np.testing.assert_array_equal(back["conv"]["kernel"][...], state["conv"]["kernel"][...])
+
+
+def test_under_jit_keeps_dtype():
+    like = {"local_kernel": jax.ShapeDtypeStruct((4, 4, 3, 3, 1, 2), jnp.float32)}
+    params = {"kernel": jnp.ones((3, 3, 1, 2), jnp.bfloat16)}
+    local = jax.jit(lambda p: to_local(p, like))(params)
+    assert local["local_kernel"].dtype == jnp.bfloat16
+    assert jax.jit(to_conv)(local)["kernel"].dtype == jnp.bfloat16
+
+
+def test_mismatches_are_listed():
+    like = {
+        "a": {"local_kernel": jnp.ones((4, 4, 3, 3, 1, 2))},
+        "b": {"kernel": jnp.ones((3,))},
+        "c": {"local_kernel": jnp.ones((4, 4, 3, 3, 1, 2))},
+    }
+    params = {
+        "a": {"kernel": jnp.ones((3, 3, 2, 2))},
+        "b": {"kernel": jnp.ones((3,)), "bias": jnp.ones(1)},
+        "d": {"kernel": jnp.ones((1,))},
+    }
+    with pytest.raises(ValueError) as error:
+        to_local(params, like)
+    message = str(error.value)
+    assert "a/local_kernel: has shape (3, 3, 2, 2)" in message
+    assert "b/bias: left over" in message
+    assert "c: missing" in message
+    assert "d: left over" in message

@@ -1,0 +1,111 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxws import LocalConv, LocalDense, to_local
+from jaxws.models.resnet import CONV_INIT
+
+CASES = [
+    {},
+    {"strides": 2},
+    {"strides": (1, 2), "padding": "VALID"},
+    {"padding": 1},
+    {"padding": ((2, 0), 1)},
+    {"padding": "CIRCULAR"},
+    {"padding": "CIRCULAR", "kernel_dilation": 2, "strides": 2},
+    {"padding": "REFLECT"},
+    {"kernel_dilation": (2, 1)},
+    {"feature_group_count": 2},
+    {"input_dilation": 2, "padding": 1},
+    {"strides": None, "kernel_dilation": None, "input_dilation": None},
+]
+
+
+@pytest.mark.parametrize("arguments", CASES)
+def test_arguments_mean_what_they_mean_in_nn_conv(arguments):
+    conv = nn.Conv(4, (3, 2), bias_init=nn.initializers.normal(), **arguments)
+    local = LocalConv(4, (3, 2), **arguments)
+    x = jax.random.normal(jax.random.key(1), (3, 9, 8, 6))
+    params = conv.init(jax.random.key(0), x)["params"]
+    like = jax.eval_shape(local.init, jax.random.key(0), x)["params"]
+    y = local.apply({"params": to_local(params, like)}, x)
+    np.testing.assert_allclose(y, conv.apply({"params": params}, x), rtol=1e-4, atol=1e-5)
+
+
+def test_one_and_three_dimensions_and_batch_axes():
+    for shape, kernel_size in [((7, 3), 2), ((2, 4, 7, 3), 2), ((3, 4, 5, 6, 2), (2, 1, 3))]:
+        x = jax.random.normal(jax.random.key(1), shape)
+        conv, local = nn.Conv(4, kernel_size), LocalConv(4, kernel_size)
+        params = conv.init(jax.random.key(0), x)["params"]
+        like = jax.eval_shape(local.init, jax.random.key(0), x)["params"]
+        y = local.apply({"params": to_local(params, like)}, x)
+        np.testing.assert_allclose(y, conv.apply({"params": params}, x), rtol=1e-4, atol=1e-5)
+
+
+def test_causal_padding_sees_the_past_only():
+    x = jnp.ones((1, 8, 2))
+    layer = LocalConv(3, 3, padding="CAUSAL")
+    variables = layer.init(jax.random.key(0), x)
+    jacobian = jax.jacobian(lambda x: layer.apply(variables, x)[0].sum(-1))(x)[:, 0].sum(-1)
+    assert np.array_equal(
+        np.asarray(jacobian) != 0, np.tri(8, dtype=bool) & ~np.tri(8, k=-3, dtype=bool)
+    )
+    with pytest.raises(ValueError, match="1-D"):
+        LocalConv(3, (3, 3), padding="CAUSAL").init(jax.random.key(0), jnp.ones((1, 4, 4, 2)))
+
+
+def test_mask_and_dtype():
+    x = jnp.ones((2, 5, 5, 3))
+    layer = LocalConv(4, (3, 3), mask=jnp.zeros((3, 3, 3, 4)), dtype=jnp.bfloat16)
+    variables = layer.init(jax.random.key(0), x)
+    assert variables["params"]["local_kernel"].dtype == jnp.float32
+    y = layer.apply(variables, x)
+    assert y.dtype == jnp.bfloat16
+    assert not np.any(y)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("size", [8, 16])
+def test_lc_and_conv_outputs_start_with_the_same_variance(size, strides):
+    """Fans are counted per position: 2 / (c_out k^2), whatever h and w (appendix B)."""
+    x = jax.random.normal(jax.random.key(1), (64, size, size, 32))
+    arguments = {
+        "features": 48, "kernel_size": (3, 3), "strides": strides, "padding": "VALID",
+        "use_bias": False, "kernel_init": CONV_INIT,
+    }  # fmt: skip
+    variances = []
+    for layer in (nn.Conv(**arguments), LocalConv(**arguments)):
+        y, _ = layer.init_with_output(jax.random.key(0), x)
+        variances.append(float(y.var()))
+    expected = 2 / (48 * 9) * 32 * 9
+    np.testing.assert_allclose(variances, expected, rtol=0.06)
+
+
+def test_positions_draw_independent_filters():
+    kernel = LocalConv(16, (3, 3), kernel_init=CONV_INIT).init(
+        jax.random.key(0), jnp.ones((1, 8, 8, 16))
+    )["params"]["local_kernel"]
+    flat = np.asarray(kernel).reshape(64, -1)
+    np.testing.assert_allclose(flat.var(), 2 / (16 * 9), rtol=0.02)
+    correlation = np.corrcoef(flat) - np.eye(64)
+    assert np.abs(correlation).max() < 5 / np.sqrt(flat.shape[1])
+
+
+def test_local_dense_has_weights_per_token():
+    x = jax.random.normal(jax.random.key(1), (2, 6, 5))
+    layer = LocalDense(3, bias_init=nn.initializers.normal())
+    variables = layer.init(jax.random.key(0), x)
+    kernel, bias = variables["params"]["local_kernel"], variables["params"]["bias"]
+    assert kernel.shape == (6, 1, 5, 3)
+    expected = np.einsum("ntc,tcf->ntf", x, kernel[:, 0]) + bias
+    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(layer.apply(variables, x[0]), expected[0], rtol=1e-5, atol=1e-5)
+
+
+def test_another_image_size_is_refused():
+    layer = LocalConv(3, (3, 3))
+    variables = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 2)))
+    with pytest.raises(Exception, match=r"\(8, 8, 3, 3, 2, 3\)"):
+        layer.apply(variables, jnp.ones((1, 9, 9, 2)))

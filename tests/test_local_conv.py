@@ -1,0 +1,259 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from jaxws import local_conv
+from jaxws.local_conv import IMPLEMENTATIONS
+from jaxws.window import make_window
+
+pytestmark = pytest.mark.usefixtures("strict_promotion")
+
+TOLERANCE = {"float64": 1e-12, "float32": 2e-6, "float16": 2e-3, "bfloat16": 2e-2}
+
+
+def loop_reference(x, kernel, dy, window, groups):
+    """y, dL/dx and dL/dkernel for L = sum(y * dy), one scalar product at a time, in float64."""
+    ndim = len(window.kernel_size)
+    padded = np.pad(x, [(0, 0), *window.padding, (0, 0)])
+    d_padded, d_kernel = np.zeros_like(padded), np.zeros_like(kernel)
+    c, f = x.shape[-1] // groups, kernel.shape[-1] // groups
+    y = np.zeros((x.shape[0], *window.output_size, kernel.shape[-1]))
+    for position in itertools.product(*map(range, window.output_size)):
+        for offset in itertools.product(*map(range, window.kernel_size)):
+            pixel = tuple(
+                p * s + o * d
+                for p, s, o, d in zip(
+                    position, window.strides, offset, window.dilation, strict=True
+                )
+            )
+            for g in range(groups):
+                ins, outs = slice(g * c, (g + 1) * c), slice(g * f, (g + 1) * f)
+                weights = kernel[(*position, *offset, slice(None), outs)]
+                pixels = padded[(slice(None), *pixel, ins)]
+                seen = dy[(slice(None), *position, outs)]
+                y[(slice(None), *position, outs)] += pixels @ weights
+                d_padded[(slice(None), *pixel, ins)] += seen @ weights.T
+                d_kernel[(*position, *offset, slice(None), outs)] += pixels.T @ seen
+    inner = tuple(
+        slice(low, low + size)
+        for (low, _), size in zip(window.padding, window.input_size, strict=True)
+    )
+    assert ndim == len(inner)
+    return y, d_padded[(slice(None), *inner)], d_kernel
+
+
+@st.composite
+def problems(draw):
+    """Odd and even kernels, rectangular images, all paddings, strides, dilations and groups."""
+    ndim = draw(st.sampled_from([1, 2, 2, 2, 3]))
+    top = {1: 9, 2: 7, 3: 4}[ndim]
+
+    def per_axis(low, high):
+        return draw(st.tuples(*[st.integers(low, high)] * ndim))
+
+    kernel_size = per_axis(1, 4 if ndim < 3 else 2)
+    dilation, strides = per_axis(1, 2), per_axis(1, 3)
+    span = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
+    size = tuple(draw(st.integers(s, max(s, top))) for s in span)
+    pairs = st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * ndim)
+    padding = draw(st.one_of(st.sampled_from(["SAME", "VALID"]), st.integers(0, 2), pairs))
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    c, f = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 3))
+    window = make_window(size, kernel_size, strides, padding, dilation)
+    n = draw(st.integers(1, 3))
+    return window, n, c, f, groups, padding, draw(st.integers(0, 2**31))
+
+
+def draw_arrays(window, n, c, f, groups, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, *window.input_size, c))
+    kernel = rng.standard_normal((*window.output_size, *window.kernel_size, c // groups, f))
+    dy = rng.standard_normal((n, *window.output_size, f))
+    return x, kernel, dy
+
+
+def assert_close(actual, expected, dtype):
+    actual = np.asarray(actual, np.float64)
+    scale = max(1.0, np.abs(expected).max())
+    np.testing.assert_allclose(actual / scale, expected / scale, atol=TOLERANCE[dtype], rtol=0)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@settings(max_examples=25)
+@given(problem=problems(), dtype=st.sampled_from(["float32", "float32", "bfloat16", "float16"]))
+def test_values_and_gradients_equal_a_loop(implementation, problem, dtype):
+    window, n, c, f, groups, padding, seed = problem
+    arrays = [jnp.asarray(a, dtype) for a in draw_arrays(window, n, c, f, groups, seed)]
+    x, kernel, dy = arrays
+    expected = loop_reference(*(np.asarray(a, np.float64) for a in arrays), window, groups)
+
+    def function(x, kernel):
+        return local_conv(
+            x,
+            kernel,
+            strides=window.strides,
+            padding=padding,
+            dilation=window.dilation,
+            feature_group_count=groups,
+            implementation=implementation,
+        )
+
+    y, vjp = jax.vjp(jax.jit(function), x, kernel)
+    for actual, reference in zip((y, *vjp(dy)), expected, strict=True):
+        assert actual.dtype == dtype
+        assert_close(actual, reference, dtype)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_float64_to_the_last_digits(implementation):
+    window = make_window((7, 6), (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
+    x, kernel, dy = draw_arrays(window, 2, 4, 6, 2, seed=0)
+    expected = loop_reference(x, kernel, dy, window, 2)
+    with jax.enable_x64(True):
+        y, vjp = jax.vjp(
+            lambda x, k: local_conv(
+                x,
+                k,
+                strides=window.strides,
+                padding=window.padding,
+                dilation=window.dilation,
+                feature_group_count=2,
+                implementation=implementation,
+            ),
+            jnp.asarray(x),
+            jnp.asarray(kernel),
+        )
+        for actual, reference in zip((y, *vjp(jnp.asarray(dy))), expected, strict=True):
+            assert actual.dtype == jnp.float64
+            assert_close(actual, reference, "float64")
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@settings(max_examples=15)
+@given(problem=problems())
+def test_tied_weights_equal_a_convolution(implementation, problem):
+    window, n, c, f, groups, padding, seed = problem
+    x, kernel, dy = (
+        jnp.asarray(a, jnp.float32) for a in draw_arrays(window, n, c, f, groups, seed)
+    )
+    ndim = len(window.kernel_size)
+    tied = kernel[(0,) * ndim]
+    axes = "DHW"[-ndim:]
+
+    def local(x, tied):
+        repeated = jnp.broadcast_to(tied[(None,) * ndim], kernel.shape)
+        return local_conv(
+            x,
+            repeated,
+            strides=window.strides,
+            padding=window.padding,
+            dilation=window.dilation,
+            feature_group_count=groups,
+            implementation=implementation,
+        )
+
+    def convolution(x, tied):
+        return lax.conv_general_dilated(
+            x,
+            tied,
+            window.strides,
+            window.padding,
+            rhs_dilation=window.dilation,
+            feature_group_count=groups,
+            dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        )
+
+    y, vjp = jax.vjp(local, x, tied)
+    reference, reference_vjp = jax.vjp(convolution, x, tied)
+    for a, b in zip((y, *vjp(dy)), (reference, *reference_vjp(dy)), strict=True):
+        assert_close(a, np.asarray(b, np.float64), "float32")
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_equals_lax_conv_general_dilated_local(implementation, padding):
+    window = make_window((9, 7), (3, 2), (2, 1), padding, (1, 2))
+    x, kernel, _ = (jnp.asarray(a, jnp.float32) for a in draw_arrays(window, 3, 4, 5, 1, seed=1))
+    # Its filters list their inputs channel-major: (h, w, (c, i, j), f).
+    flat = jnp.moveaxis(kernel, 4, 2).reshape(*window.output_size, -1, kernel.shape[-1])
+    expected = lax.conv_general_dilated_local(
+        x,
+        flat,
+        window.strides,
+        padding,
+        window.kernel_size,
+        rhs_dilation=window.dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    actual = local_conv(
+        x,
+        kernel,
+        strides=window.strides,
+        padding=padding,
+        dilation=window.dilation,
+        implementation=implementation,
+    )
+    assert_close(actual, np.asarray(expected, np.float64), "float32")
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_half_precision_accumulates_in_float32(implementation):
+    """4096 products of one: a bfloat16 sum would stop at 256."""
+    x, kernel = jnp.ones((1, 1, 1, 4096), jnp.bfloat16), jnp.ones((1, 1, 1, 1, 4096, 1))
+    y = local_conv(x, kernel.astype(jnp.bfloat16), implementation=implementation)
+    assert float(y[0, 0, 0, 0]) == 4096
+    wide = local_conv(
+        x,
+        kernel.astype(jnp.bfloat16) * jnp.bfloat16(1 + 2**-7),
+        implementation=implementation,
+        preferred_element_type=jnp.float32,
+    )
+    assert wide.dtype == jnp.float32
+    assert float(wide[0, 0, 0, 0]) == 4096 * (1 + 2**-7)
+
+
+def test_default_contains_no_convolution():
+    """The default must not fall back to the one-hot convolution, forward or backward."""
+    x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((8, 8, 3, 3, 3, 4))
+    program = jax.make_jaxpr(jax.grad(lambda x, k: local_conv(x, k).sum(), (0, 1)))(x, kernel)
+    assert "conv_general_dilated" not in str(program)
+    program = jax.make_jaxpr(lambda x, k: local_conv(x, k, implementation="patches"))(x, kernel)
+    assert "conv_general_dilated" in str(program)
+
+
+def test_vmap_over_networks():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 5, 3))
+    kernels = jax.random.normal(jax.random.key(1), (4, 5, 5, 3, 3, 3, 2))
+    together = jax.vmap(local_conv, in_axes=(None, 0))(x, kernels)
+    one_by_one = jnp.stack([local_conv(x, kernel) for kernel in kernels])
+    np.testing.assert_allclose(together, one_by_one, rtol=1e-5, atol=1e-5)
+
+
+X = jnp.ones((1, 8, 8, 4))
+K = jnp.ones((8, 8, 3, 3, 4, 6))
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "arguments", "match"),
+    [
+        (X[0, 0], K, {}, r"x has shape \(8, 4\)"),
+        (X, K[0], {}, "local_kernel has shape .* expected 6 axes"),
+        (X, K[:7], {}, r"expected \(8, 8, 3, 3, 4, 6\)"),
+        (X[..., :2], K, {}, r"expected \(8, 8, 3, 3, 2, 6\)"),
+        (X, K, {"strides": 2}, r"expected \(4, 4, 3, 3, 4, 6\)"),
+        (X, K, {"feature_group_count": 3}, "feature_group_count=3"),
+        (X, K, {"feature_group_count": 0}, "feature_group_count=0"),
+        (X, K, {"implementation": "fast"}, "implementation='fast'"),
+        (X.astype(jnp.uint8), K.astype(jnp.uint8), {}, "floating"),
+        (X, K, {"padding": "FULL"}, "padding='FULL'"),
+    ],
+)
+def test_wrong_arguments_are_named(x, kernel, arguments, match):
+    with pytest.raises(ValueError, match=match):
+        local_conv(x, kernel, **arguments)

@@ -1,0 +1,61 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxws import share_weights, weight_snr
+
+
+def numpy_snr(kernel):
+    """Eq. (6), pool by pool and feature by feature."""
+    h, w, k_i, k_j = kernel.shape[:4]
+    values = []
+    for i in range(min(k_i, h)):
+        for j in range(min(k_j, w)):
+            pool = kernel[i::k_i, j::k_j]
+            pool = pool.reshape(-1, *pool.shape[2:]).astype(np.float64)
+            if len(pool) < 2:
+                continue
+            for f in range(pool.shape[-1]):
+                weights = pool[..., f].reshape(len(pool), -1)  # neurons, inputs
+                values.append(np.mean(weights.mean(0) ** 2 / weights.var(0)))
+    return np.mean(values)
+
+
+def test_equals_eq_6():
+    rng = np.random.default_rng(0)
+    params = {
+        "conv1": {"local_kernel": rng.normal(1, 1, (8, 7, 3, 3, 2, 4)).astype(np.float32)},
+        "layer1_0": {
+            "conv1": {"local_kernel": rng.normal(2, 1, (4, 4, 3, 2, 1, 3)).astype(np.float32)}
+        },
+        "fc": {"kernel": np.ones((3, 3), np.float32)},
+    }
+    snr = jax.jit(weight_snr)(params)
+    assert snr.keys() == {"conv1", "layer1_0/conv1"}
+    np.testing.assert_allclose(snr["conv1"], numpy_snr(params["conv1"]["local_kernel"]), rtol=1e-4)
+    np.testing.assert_allclose(
+        snr["layer1_0/conv1"],
+        numpy_snr(params["layer1_0"]["conv1"]["local_kernel"]),
+        rtol=1e-4,
+    )
+
+
+def test_shared_weights_have_infinite_snr():
+    kernel = jax.random.normal(jax.random.key(0), (6, 6, 3, 3, 1, 2))
+    assert weight_snr(share_weights({"local_kernel": kernel}))[""] == np.inf
+    assert weight_snr({"local_kernel": jnp.zeros_like(kernel)})[""] == np.inf
+
+
+def test_pools_of_one_neuron_do_not_count():
+    kernel = jax.random.normal(jax.random.key(0), (4, 1, 3, 1, 1, 2))  # pools of 2, 1, 1 neurons
+    np.testing.assert_allclose(
+        weight_snr({"local_kernel": kernel})[""], numpy_snr(np.asarray(kernel)), rtol=1e-4
+    )
+    assert weight_snr({"local_kernel": kernel[:3]})[""] == np.inf
+
+
+def test_snr_of_a_signal_with_known_noise():
+    """Weights ~ N(mean, sigma^2) over many neurons: SNR tends to mean^2 / sigma^2."""
+    noise = jax.random.normal(jax.random.key(0), (100, 100, 1, 1, 1, 8))
+    snr = weight_snr({"local_kernel": 3 + 0.5 * noise})[""]
+    np.testing.assert_allclose(snr, 36, rtol=0.02)
