@@ -1,8 +1,8 @@
 """Trains a network of the paper.
 
-    python train.py                                          # digits, LC with weight sharing
-    python train.py --config configs/cifar10_lc_ws1.py --config.data.path=/data/cifar10
-    python train.py --config configs/digits_lc.py --config.seed=1 --workdir=runs/digits_lc_1
+   $ python train.py                                          # digits, LC with weight sharing
+   $ python train.py --config configs/cifar10_lc_ws1.py --config.data.path=/data/cifar10
+   $ python train.py --config configs/digits_lc.py --config.seed=1 --workdir=runs/digits_lc_1
 
 The same command resumes a run that was stopped.
 """
@@ -17,13 +17,15 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 from rich.table import Table
 
-from jaxws.config import flat_fields, unknown_field
+from jaxws.config import base_config, flat_fields, unknown_field
 from jaxws.loop import summary_rows, train
 from jaxws.run import Run, prepare
 
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "digits_lc_ws1.py")
 
-_CONFIG = config_flags.DEFINE_config_file("config", DEFAULT_CONFIG, "Experiment to run.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "File of the experiment to run; by default configs/digits_lc_ws1.py."
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run; by default runs/ and the name of the config file."
 )
@@ -89,9 +91,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 
 def _unknown_override(argv: list[str]) -> str | None:
-    """Finds which --config.field=value names a field that the config file does not have."""
+    """Finds which --config.field=value names a field that does not exist."""
     prefix = "--config."
-    known = [name for name, _ in flat_fields(_CONFIG.value)]
+    known = [name for name, _ in flat_fields(base_config())]
     for argument in argv[1:]:
         key = argument.removeprefix(prefix).split("=", 1)[0]
         if argument.startswith(prefix) and key not in known:
@@ -99,6 +101,20 @@ def _unknown_override(argv: list[str]) -> str | None:
     return None
 
 
+def _config_first(argv: list[str]) -> list[str]:
+    """Puts --config in front, or its default: ml_collections wants it before --config.field."""
+    rest, chosen = argv[1:], [f"--config={DEFAULT_CONFIG}"]
+    for position, argument in enumerate(rest):
+        name, equals, _ = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "config":
+            length = 1 if equals else 2
+            chosen, rest = rest[position : position + length], rest.copy()
+            del rest[position : position + length]
+            break
+    return [argv[0], *chosen, *rest]
+
+
 if __name__ == "__main__":
     logging.set_verbosity(logging.WARNING)
+    sys.argv[:] = _config_first(sys.argv)  # in place: ml_collections keeps the list itself
     app.run(main, flags_parser=_parse_flags)

@@ -123,7 +123,8 @@ def check_config(config: ConfigDict) -> None:
         if given[key] is not None and not given[key] >= minimum:
             raise ValueError(f"config.{key}={given[key]!r}: expected at least {minimum}.")
     drops = tuple(given["optimizer.drop_epochs"])
-    if sorted(set(drops)) != list(drops) or any(epoch < 1 for epoch in drops):
+    whole = all(isinstance(epoch, int) and epoch >= 1 for epoch in drops)
+    if not whole or sorted(set(drops)) != list(drops):
         raise ValueError(
             f"config.optimizer.drop_epochs={drops}: expected increasing epoch numbers from 1."
         )

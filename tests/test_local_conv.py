@@ -138,7 +138,7 @@ def test_float64_to_the_last_digits(implementation):
 @settings(max_examples=15)
 @given(problem=problems())
 def test_tied_weights_equal_a_convolution(implementation, problem):
-    window, n, c, f, groups, padding, seed = problem
+    window, n, c, f, groups, _padding, seed = problem
     x, kernel, dy = (
         jnp.asarray(a, jnp.float32) for a in draw_arrays(window, n, c, f, groups, seed)
     )

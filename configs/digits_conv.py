@@ -1,0 +1,13 @@
+"""Handwritten digits, convolutional."""
+
+from ml_collections import ConfigDict
+
+from configs.digits_lc import get_config as digits_lc
+
+
+def get_config() -> ConfigDict:
+    """The run of digits_lc.py with convolutions, which want a larger rate."""
+    config = digits_lc()
+    config.model.connectivity = "conv"
+    config.optimizer.learning_rate = 1e-2
+    return config
