@@ -1,0 +1,190 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxws.checkpoint import Checkpoints
+from jaxws.config import base_config, flat_fields
+from jaxws.data import load_dataset
+from jaxws.loop import train
+from jaxws.run import build_model, prepare
+
+STEPS_PER_EPOCH = 4  # of 20 images in batches of 6: the last one is ragged
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two classes of noise, one bright and one dark: 20 training and 7 test images."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for split, number in (("train", 10), ("test", 4)):
+        for label, name in enumerate(("dark", "light")):
+            (root / split / name).mkdir(parents=True)
+            for i in range(number - (split == "test" and label)):
+                pixels = rng.integers(0, 128, (7, 7, 3)) + 127 * label
+                image = Image.fromarray(pixels.astype(np.uint8))
+                image.save(root / split / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def config(folder, tmp_path):
+    config = base_config()
+    config.epochs, config.batch_size, config.eval_batch_size = 3, 6, 4
+    config.log_every = 1
+    config.model.depth, config.model.width = 8, 2
+    config.sharing.every = 2
+    config.optimizer.drop_epochs = (1, 2)
+    config.data.path, config.data.data_dir = str(folder), str(tmp_path / "tfds")
+    config.data.pad = 1
+    return config
+
+
+def checkpoint_of(run):
+    with Checkpoints(run.workdir.checkpoints, keep=2) as checkpoints:
+        step = checkpoints.latest_step()
+        return step, checkpoints._manager.restore(step)
+
+
+def assert_same_bits(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+def timeless(run):
+    """Everything in metrics.jsonl that does not depend on the clock."""
+    return [
+        {key: value for key, value in record.items() if key != "images_per_second"}
+        for record in run.workdir.records()
+    ]
+
+
+def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
+    config.epochs, config.optimizer.drop_epochs = 12, (8,)
+    run = prepare(config, tmp_path / "run")
+    record = train(run)
+    assert record["epoch"] == 12
+    assert record["step"] == 12 * STEPS_PER_EPOCH
+    assert record["train_top1"] > 0.9
+    assert record["test_top5"] == 1
+    records = list(run.workdir.records())
+    assert [r["step"] for r in records if r["kind"] == "train"] == list(range(1, 49))
+    assert [r["epoch"] for r in records if r["kind"] == "epoch"] == list(range(1, 13))
+    assert set(records[0]["neg_log_snr"]) >= {"conv1", "layer1_0/conv1", "layer2_0/downsample_0"}
+    assert {p.name for p in run.workdir.path.iterdir()} == {
+        "config.json", "metrics.jsonl", "checkpoints", "accuracy.png", "snr.png",
+    }  # fmt: skip
+    for plot in ("accuracy.png", "snr.png"):
+        with Image.open(run.workdir.path / plot) as image:
+            assert image.size[0] > 500
+    # Every image of every epoch counts once, in training and in evaluation.
+    assert record["test_top1"] * 7 == pytest.approx(round(record["test_top1"] * 7))
+    assert record["train_top1"] * 20 == pytest.approx(round(record["train_top1"] * 20))
+
+
+def test_three_steps_reproduce_themselves_bit_for_bit(config, tmp_path):
+    config.max_steps = 3
+    runs = [prepare(config, tmp_path / name) for name in ("first", "second")]
+    for run in runs:
+        train(run)
+    (step, first), (_, second) = map(checkpoint_of, runs)
+    assert step == 3
+    assert_same_bits(first, second)
+    assert timeless(runs[0]) == timeless(runs[1])
+    config.seed = 1
+    other = prepare(config, tmp_path / "other")
+    train(other)
+    assert timeless(other) != timeless(runs[0])
+
+
+@pytest.mark.parametrize("stop", [4, 6])
+def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, stop):
+    """Stopped at an epoch's end or within one, and between two batches that share."""
+    whole = prepare(config, tmp_path / "whole")
+    train(whole)
+    config.max_steps = stop
+    train(prepare(config, tmp_path / "parts"))
+    config.max_steps = None
+    parts = prepare(config, tmp_path / "parts")
+    assert parts.workdir.resumed
+    train(parts)
+    (step, expected), (_, actual) = map(checkpoint_of, (whole, parts))
+    assert step == 3 * STEPS_PER_EPOCH
+    assert_same_bits(actual, expected)
+    steps = [r for r in timeless(parts) if r["kind"] == "train"]
+    assert steps == [r for r in timeless(whole) if r["kind"] == "train"]
+    # A second start has nothing left to do and changes nothing.
+    before = (parts.workdir.path / "metrics.jsonl").read_bytes()
+    assert train(prepare(config, tmp_path / "parts"))["step"] == step
+    assert (parts.workdir.path / "metrics.jsonl").read_bytes() == before
+
+
+def test_steps_after_the_last_checkpoint_are_done_again(config, tmp_path):
+    """As after a crash in the middle of an epoch: metrics are ahead of the checkpoint."""
+    config.max_steps = 4
+    run = prepare(config, tmp_path / "run")
+    train(run)
+    expected = timeless(run)
+    for step in (5, 6):
+        run.workdir.append({"kind": "train", "step": step, "neg_log_snr": {}})
+    train(prepare(config, tmp_path / "run"))
+    assert timeless(run) == expected
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
+    config.optimizer.learning_rate = 1e30
+    run = prepare(config, tmp_path / "run")
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at step \d+: lower"):
+        train(run)
+    for line in (run.workdir.path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)  # strict JSON: no NaN, no Infinity
+
+
+def test_nothing_is_made_where_something_is_wrong(config, tmp_path):
+    config.batch_size = 21
+    with pytest.raises(ValueError, match="larger than the data"):
+        prepare(config, tmp_path / "run")
+    config.batch_size, config.model.depth = 6, 9
+    with pytest.raises(ValueError, match="6n \\+ 2"):
+        prepare(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint_is_named_and_kept(config, tmp_path):
+    config.max_steps = 4
+    run = prepare(config, tmp_path / "run")
+    train(run)
+    files = [p for p in (run.workdir.checkpoints / "4").rglob("d/*") if p.is_file()]
+    assert files
+    for file in files:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    config.max_steps = None
+    with pytest.raises(ValueError, match=r"checkpoint .*/4 cannot be restored"):
+        train(prepare(config, tmp_path / "run"))
+    assert all(file.exists() for file in files)
+
+
+class Recorder:
+    """A configuration that remembers which fields were read."""
+
+    def __init__(self, config, seen, prefix=""):
+        self._config, self._seen, self._prefix = config, seen, prefix
+
+    def __getattr__(self, name):
+        key, value = f"{self._prefix}{name}", getattr(self._config, name)
+        if hasattr(value, "to_dict"):
+            return Recorder(value, self._seen, f"{key}.")
+        self._seen.add(key)
+        return value
+
+
+def test_every_knob_is_read(config, tmp_path):
+    config.max_steps = 1
+    run, seen = prepare(config, tmp_path / "run"), set()
+    recorder = Recorder(config, seen)
+    load_dataset(recorder.data)
+    build_model(recorder.model, 2)
+    train(run._replace(config=recorder))
+    assert seen == {key for key, _ in flat_fields(config)}
