@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
@@ -79,10 +79,12 @@ def _parse_flags(argv: list[str]) -> list[str]:
     """Parses flags; a wrong one is one line and a suggestion instead of a traceback."""
     try:
         rest = flags.FLAGS(argv)
-        config = _CONFIG.value
-        if not isinstance(config, ConfigDict):
-            path = config_flags.get_config_filename(flags.FLAGS["config"])
-            _fail(f"--config={path}: no such file; see configs/ for the ones that there are.")
+        list(flat_fields(_CONFIG.value))  # a file that failed to load may say so only when it is looked at
+    except OSError as error:
+        path = argv[1].partition("=")[2] or argv[2]
+        lines = str(error).strip().splitlines()
+        missing = "no such file; see configs/ for the ones that there are."
+        _fail(f"--config={path}: " + (missing if "[Errno 2]" in lines[-1] else lines[-1]))
     except flags.Error as error:
         _fail(str(error))
     except (AttributeError, KeyError, TypeError) as error:

@@ -85,7 +85,7 @@ def train(run: Run) -> dict[str, Any]:
                 record = {
                     "kind": "epoch",
                     "step": step,
-                    "epoch": epoch + 1,
+                    "epoch": step / steps_per_epoch,
                     **_means("train", totals),
                     **_means("test", test),
                     "images_per_second": totals.images / seconds,
@@ -217,7 +217,7 @@ def summary_rows(record: dict[str, Any]) -> Sequence[tuple[str, str]]:
       ('test top-1', '25.00 %')
     """
     return (
-        ("epochs, steps", f"{record['epoch']}, {record['step']}"),
+        ("epochs, steps", f"{record['epoch']:g}, {record['step']}"),
         ("training loss", f"{record['train_loss']:.4f}"),
         ("training top-1", f"{100 * record['train_top1']:.2f} %"),
         ("test top-1", f"{100 * record['test_top1']:.2f} %"),

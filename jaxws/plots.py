@@ -48,7 +48,7 @@ def plot_snr(records: Iterable[Record], path: Path) -> None:
         values = [record["neg_log_snr"][layer] for record in measured]
         # null: the weights of some pool agree exactly, and the ratio is infinite.
         axes.plot(steps, [np.nan if v is None else v for v in values], color=colour, label=layer)
-    axes.set(xlabel="step", ylabel=r"$-\log\,\mathrm{SNR}_w$")
+    axes.set(xlabel="step", ylabel=r"$-\log\,\mathrm{SNR}_w$ before sharing")
     if layers:
         figure.legend(loc="outside right upper", fontsize=6)
     _save(figure, path)

@@ -77,7 +77,7 @@ class Progress:
           epochs: number of epochs of the run.
         """
         self._console.print(
-            f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"
+            f"epoch {record['epoch']:>{len(str(epochs))}.3g}/{epochs}"
             f"  loss {record['train_loss']:.4f}"
             f"  train {100 * record['train_top1']:5.2f} %"
             f"  test {100 * record['test_top1']:5.2f} %"
