@@ -79,7 +79,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
     """Parses flags; a wrong one is one line and a suggestion instead of a traceback."""
     try:
         rest = flags.FLAGS(argv)
-        list(flat_fields(_CONFIG.value))  # a file that failed to load may say so only when it is looked at
+        list(flat_fields(_CONFIG.value))  # a file that failed to load may say so only here
     except OSError as error:
         path = argv[1].partition("=")[2] or argv[2]
         lines = str(error).strip().splitlines()
