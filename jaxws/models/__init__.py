@@ -1,5 +1,6 @@
 """Networks of the paper, as functions of the layer they are built from."""
 
 from jaxws.models.resnet import ResNet, resnet18, resnet_cifar
+from jaxws.models.torch_import import from_torch_state_dict
 
-__all__ = ["ResNet", "resnet18", "resnet_cifar"]
+__all__ = ["ResNet", "from_torch_state_dict", "resnet18", "resnet_cifar"]

@@ -67,6 +67,7 @@ class ResNet(nn.Module):
       dtype: of activations; parameters, statistics and logits are float32.
 
     Example:
+      >>> from jaxws import LocalConv
       >>> model = resnet_cifar(depth=8, width=4, num_classes=10, conv=LocalConv)
       >>> variables = model.init(jax.random.key(0), jnp.ones((1, 16, 16, 3)))
       >>> model.apply(variables, jnp.ones((2, 16, 16, 3))).shape
