@@ -217,7 +217,7 @@ def summary_rows(record: dict[str, Any]) -> Sequence[tuple[str, str]]:
       ('test top-1', '25.00 %')
     """
     return (
-        ("epochs, steps", f"{record['epoch']:g}, {record['step']}"),
+        ("epochs, steps", f"{record['epoch']:.4g}, {record['step']}"),
         ("training loss", f"{record['train_loss']:.4f}"),
         ("training top-1", f"{100 * record['train_top1']:.2f} %"),
         ("test top-1", f"{100 * record['test_top1']:.2f} %"),

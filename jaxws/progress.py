@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
@@ -33,6 +35,7 @@ class Progress:
           first_step: where it starts or resumes.
         """
         self._console = Console(file=sys.stdout)
+        self._first, self._last, self._begin = first_step, last_step, time.monotonic()
         self._bar = RichProgress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -76,11 +79,13 @@ class Progress:
           record: of kind ``epoch`` in metrics.jsonl.
           epochs: number of epochs of the run.
         """
+        done, left = record["step"] - self._first, self._last - record["step"]
+        seconds = round((time.monotonic() - self._begin) / done * left)
         self._console.print(
             f"epoch {record['epoch']:>{len(str(epochs))}.3g}/{epochs}"
             f"  loss {record['train_loss']:.4f}"
             f"  train {100 * record['train_top1']:5.2f} %"
             f"  test {100 * record['test_top1']:5.2f} %"
-            f"  {record['images_per_second']:.0f} images/s",
+            f"  {record['images_per_second']:.0f} images/s  left {timedelta(seconds=seconds)}",
             highlight=False,
         )
