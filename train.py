@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     console = Console()
     try:
         run = prepare(config, workdir)
-        console.print(_headline(run), highlight=False)
+        console.print(_headline(run), highlight=False, soft_wrap=True)
         record = train(run)
     except (ValueError, FloatingPointError, OSError) as error:
         if _DEBUG.value:

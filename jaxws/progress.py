@@ -88,4 +88,5 @@ class Progress:
             f"  test {100 * record['test_top1']:5.2f} %"
             f"  {record['images_per_second']:.0f} images/s  left {timedelta(seconds=seconds)}",
             highlight=False,
+            soft_wrap=True,
         )

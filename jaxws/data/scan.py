@@ -131,7 +131,7 @@ def _scan_split(root: pathlib.Path, split: str, digest: "hashlib._Hash") -> tupl
     if empty:
         raise ValueError(
             f"{len(empty)} class folder(s) of {str(root)!r} without images: {name_some(empty)}; "
-            f"{_LAYOUT}: add images or remove the folders, in train and {split} alike"
+            f"{_LAYOUT}: add images, or remove these folders from all splits"
         )
     return tuple(files)
 
