@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 import jax
 import orbax.checkpoint as ocp
@@ -15,9 +14,9 @@ class Checkpoints:
     """The checkpoints of a run. Saving is asynchronous and atomic.
 
     Example:
-      >>> import tempfile, jax.numpy as jnp
+      >>> import contextlib, tempfile, jax.numpy as jnp
       >>> state = TrainState(jnp.asarray(7), {"w": jnp.ones(2)}, {}, ())
-      >>> with Checkpoints(Path(tempfile.mkdtemp()), keep=1) as checkpoints:
+      >>> with contextlib.closing(Checkpoints(Path(tempfile.mkdtemp()), 1)) as checkpoints:
       ...     checkpoints.save(state)
       ...     checkpoints.wait()
       ...     int(checkpoints.restore(state).step)
@@ -39,16 +38,7 @@ class Checkpoints:
             ),
         )
 
-    def __enter__(self) -> Checkpoints:
-        """Returns itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Finishes what is being written."""
         self._manager.close()
 

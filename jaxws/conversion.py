@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxws.local_kernels import LOCAL_KERNEL, PyTree
 from jaxws.precision import accumulation_dtype
-from jaxws.sharing import LOCAL_KERNEL, PyTree
 
 KERNEL = "kernel"
 

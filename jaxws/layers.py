@@ -14,7 +14,7 @@ from jax import lax
 from jax.nn.initializers import Initializer
 
 from jaxws.local_conv import local_conv
-from jaxws.sharing import LOCAL_KERNEL
+from jaxws.local_kernels import LOCAL_KERNEL
 from jaxws.window import Padding, make_window
 
 _JNP_PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
@@ -37,57 +39,34 @@ def train(run: Run) -> dict[str, Any]:
     Raises:
       FloatingPointError: the loss is not finite.
     """
-    config, workdir, steps_per_epoch = run.config, run.workdir, run.steps_per_epoch
-    optimizer = optax.adamw(
-        step_decay(
-            config.optimizer.learning_rate,
-            steps_per_epoch,
-            tuple(config.optimizer.drop_epochs),
-            config.optimizer.drop_factor,
-        ),
-        weight_decay=config.optimizer.weight_decay,
-    )
+    config, workdir = run.config, run.workdir
+    optimizer, key = _make_optimizer(run), jax.random.key(config.seed)
     step_fn, eval_fn = _compile_lazily(run, optimizer)
     train_split = jax.device_put(run.dataset.train)
     test_split = jax.device_put(run.dataset.test)
-    key = jax.random.key(config.seed)
+    size = len(run.dataset.train.labels)
 
-    create = partial(
-        create_train_state,
-        model=run.model,
-        optimizer=optimizer,
-        image_shape=run.dataset.image_shape,
-    )
-    with Checkpoints(workdir.checkpoints, config.checkpoint.keep) as checkpoints:
-        if checkpoints.latest_step() is None:
-            state = jax.jit(create)(key)
-        else:
-            state = checkpoints.restore(jax.eval_shape(create, key))
-        step = int(state.step)
-        workdir.forget_after(step)
-        with Progress(run.last_step, step) as progress:
-            while step < run.last_step:
-                epoch = step // steps_per_epoch
-                end = min((epoch + 1) * steps_per_epoch, run.last_step)
-                order = data.epoch_order(
-                    config.seed, epoch, len(run.dataset.train.labels), config.batch_size
-                )
+    with closing(Checkpoints(workdir.checkpoints, config.checkpoint.keep)) as checkpoints:
+        state = _first_state(run, optimizer, checkpoints, key)
+        first_step = int(state.step)
+        workdir.forget_after(first_step)
+        with Progress(run.last_step, first_step) as progress:
+            for epoch, steps in _epochs(run, first_step):
+                order = data.epoch_order(config.seed, epoch, size, config.batch_size)
                 state, totals, seconds = _train_epoch(
                     partial(step_fn, split=train_split, order=order, key=key),
                     state,
-                    range(step, end),
+                    steps,
                     workdir,
                     progress,
                     config.log_every,
                 )
-                step = end
-                test = _evaluate(eval_fn, state, test_split, config.eval_batch_size)
                 record = {
                     "kind": "epoch",
-                    "step": step,
-                    "epoch": step / steps_per_epoch,
+                    "step": steps.stop,
+                    "epoch": steps.stop / run.steps_per_epoch,
                     **_means("train", totals),
-                    **_means("test", test),
+                    **_means("test", _evaluate(eval_fn, state, test_split, config)),
                     "images_per_second": totals.images / seconds,
                 }
                 workdir.append(record)
@@ -98,6 +77,38 @@ def train(run: Run) -> dict[str, Any]:
     if config.model.connectivity == "local":
         plot_snr(records, workdir.path / "snr.png")
     return [record for record in records if record["kind"] == "epoch"][-1]
+
+
+def _make_optimizer(run: Run) -> optax.GradientTransformation:
+    """AdamW; its decay is scaled by the rate and falls on every parameter, as in the paper."""
+    config = run.config.optimizer
+    schedule = step_decay(
+        config.learning_rate, run.steps_per_epoch, tuple(config.drop_epochs), config.drop_factor
+    )
+    return optax.adamw(schedule, weight_decay=config.weight_decay)
+
+
+def _first_state(
+    run: Run, optimizer: optax.GradientTransformation, checkpoints: Checkpoints, key: jax.Array
+) -> TrainState:
+    create = partial(
+        create_train_state,
+        model=run.model,
+        optimizer=optimizer,
+        image_shape=run.dataset.image_shape,
+    )
+    if checkpoints.latest_step() is None:
+        return jax.jit(create)(key)
+    return checkpoints.restore(jax.eval_shape(create, key))
+
+
+def _epochs(run: Run, step: int) -> Iterator[tuple[int, range]]:
+    """The epochs from a step on, each with the steps that are left of it."""
+    while step < run.last_step:
+        epoch = step // run.steps_per_epoch
+        end = min((epoch + 1) * run.steps_per_epoch, run.last_step)
+        yield epoch, range(step, end)
+        step = end
 
 
 def _compile_lazily(
@@ -184,13 +195,13 @@ def _train_epoch(
 
 
 def _evaluate(
-    eval_fn: Callable[..., Metrics], state: TrainState, split: data.Split, batch_size: int
+    eval_fn: Callable[..., Metrics], state: TrainState, split: data.Split, config: ConfigDict
 ) -> Metrics:
     """Adds up exact counts over the whole split, a ragged last batch included."""
     size = len(split.labels)
     batches = [
         eval_fn(state.params, state.batch_stats, split, indices)
-        for indices in data.evaluation_order(size, min(batch_size, size))
+        for indices in data.evaluation_order(size, min(config.eval_batch_size, size))
     ]
     return Metrics(*(sum(map(float, column)) for column in zip(*batches, strict=True)))
 

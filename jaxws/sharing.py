@@ -7,16 +7,15 @@ offset, input channel and feature (Sec. 4 of the paper). After sharing, a layer 
 convolution: it has k * k filters, each tied over its grid. A 1 x 1 layer has one pool and becomes a
 convolution.
 
-The functions take any pytree. A leaf named ``local_kernel`` holds filters of shape
-(h, w, i, j, c / groups, f), or likewise in 1-D and 3-D. Its shape alone tells the kernel size, and
-so the pools; all other leaves come back untouched.
+The functions take any pytree and change its leaves named ``local_kernel`` only; see
+:mod:`jaxws.local_kernels`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +24,11 @@ from jax import lax
 from jax.experimental.shard_alike import shard_alike
 from jax.sharding import AxisType, auto_axes
 
+from jaxws.local_kernels import PyTree, map_local_kernels
 from jaxws.precision import accumulation_dtype
 
-PyTree: TypeAlias = Any
 AxisName: TypeAlias = str | Sequence[str | None] | None
 
-LOCAL_KERNEL = "local_kernel"
 POOLS = ("grid", "global")
 
 
@@ -138,54 +136,6 @@ def pool_variance(local_kernel: jax.Array, *, pools: str = "grid") -> jax.Array:
     squares = jnp.square(local_kernel.astype(mean.dtype) - _tile(mean, sizes))
     counts = pool_sizes(local_kernel, pools=pools)
     return _pool_sum(squares, _periods(local_kernel, pools, sizes)) / counts
-
-
-def map_local_kernels(
-    function: Callable[[str, jax.Array], jax.Array], params: PyTree, *others: PyTree
-) -> PyTree:
-    """Applies a function to the leaves named ``local_kernel`` and leaves all others alone.
-
-    Args:
-      function: called as ``function(path, local_kernel, *other_leaves)``; the path is the layer's,
-        joined by slashes.
-      params: any pytree: nested dicts, dataclasses, ``nnx.State``.
-      *others: pytrees of the same structure, as in :func:`jax.tree.map`.
-
-    Returns:
-      A pytree of the same structure.
-
-    Raises:
-      ValueError: a ``local_kernel`` whose rank is not 4, 6 or 8.
-
-    Example:
-      >>> params = {"conv1": {"local_kernel": jnp.ones((2, 1, 1, 1)), "bias": jnp.ones(3)}}
-      >>> jax.tree.map(jnp.sum, map_local_kernels(lambda path, kernel: 5 * kernel, params))
-      {'conv1': {'bias': Array(3., dtype=float32), 'local_kernel': Array(10., dtype=float32)}}
-    """
-
-    def visit(path, leaf, *rest):
-        names = [_entry_name(entry) for entry in path]
-        if names and names[-1] == "value":  # the box of nnx.Variable and nn.Partitioned
-            names.pop()
-        if not names or names[-1] != LOCAL_KERNEL:
-            return leaf
-        layer = "/".join(names[:-1])
-        if leaf.ndim not in (4, 6, 8):
-            raise ValueError(
-                f"{LOCAL_KERNEL} of layer {layer!r} has shape {leaf.shape}: expected (h, w, i, j,"
-                " c / groups, f), or 4 or 8 axes in 1-D and 3-D. Replicated copies with a leading"
-                " device axis belong under jax.pmap or jax.vmap."
-            )
-        return function(layer, leaf, *rest)
-
-    return jax.tree_util.tree_map_with_path(visit, params, *others)
-
-
-def _entry_name(entry: Any) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(entry, attribute):
-            return str(getattr(entry, attribute))
-    return str(entry)
 
 
 def _positions(kernel: jax.Array) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxws.sharing import map_local_kernels, pool_mean, pool_sizes, pool_variance
+from jaxws.local_kernels import map_local_kernels
+from jaxws.sharing import pool_mean, pool_sizes, pool_variance
 
 
 def weight_snr(params: Any, *, pools: str = "grid") -> dict[str, jax.Array]:

@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 
 import jax
 import numpy as np
@@ -42,7 +43,7 @@ def config(folder, tmp_path):
 
 
 def checkpoint_of(run):
-    with Checkpoints(run.workdir.checkpoints, keep=2) as checkpoints:
+    with closing(Checkpoints(run.workdir.checkpoints, keep=2)) as checkpoints:
         step = checkpoints.latest_step()
         return step, checkpoints._manager.restore(step)
 

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxws import local_conv, pool_mean, pool_sizes, pool_variance, share_weights
-from jaxws.sharing import map_local_kernels
+from jaxws.local_kernels import map_local_kernels
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 

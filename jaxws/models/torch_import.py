@@ -17,8 +17,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxws.conversion import KERNEL
+from jaxws.local_kernels import LOCAL_KERNEL
 from jaxws.models.resnet import ResNet
-from jaxws.sharing import LOCAL_KERNEL
 
 Shape = tuple[int, ...]
 
