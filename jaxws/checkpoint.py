@@ -1,4 +1,4 @@
-"""Checkpoints: Orbax's manager, one checkpoint after each epoch."""
+"""Checkpoints: Orbax's manager, one checkpoint after each epoch, and checksums of its files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from pathlib import Path
 import jax
 import orbax.checkpoint as ocp
 
+from jaxws.checksums import damaged_files, has_checksums, write_checksums
 from jaxws.train_state import TrainState
 
 
 class Checkpoints:
-    """The checkpoints of a run. Saving is asynchronous and atomic.
+    """The checkpoints of a run. Saving is asynchronous and atomic; damage is found by checksums.
+
+    A checkpoint gets its checksums when the next one is saved or the run ends; one that a kill left
+    without them is restored unchecked.
 
     Example:
       >>> import contextlib, tempfile, jax.numpy as jnp
@@ -40,6 +44,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Finishes what is being written."""
+        self.wait()
         self._manager.close()
 
     def latest_step(self) -> int | None:
@@ -54,11 +59,15 @@ class Checkpoints:
         """
         step = int(state.step)
         if step != self.latest_step():
+            self.wait()
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def wait(self) -> None:
-        """Blocks until everything is written."""
+        """Blocks until everything is written, and takes checksums of it."""
         self._manager.wait_until_finished()
+        for step in self._manager.all_steps():
+            if not has_checksums(self._path / str(step)):
+                write_checksums(self._path / str(step))
 
     def restore(self, like: TrainState) -> TrainState:
         """Reads the newest checkpoint.
@@ -70,14 +79,22 @@ class Checkpoints:
           The state that was saved.
 
         Raises:
-          ValueError: the checkpoint cannot be read or is of another network.
+          ValueError: the checkpoint is damaged or of another network.
         """
-        step = self.latest_step()
+        directory = self._path / str(self.latest_step())
+        remedy = "Remove it to resume from the one before, or start anew with another --workdir."
+        # Before Orbax looks at it: what it says about a damaged file fills a screen.
+        if has_checksums(directory) and (damaged := damaged_files(directory)):
+            raise ValueError(
+                f"checkpoint {directory} is damaged: {len(damaged)} of its files changed since they"
+                f" were written, such as {damaged[0]}. {remedy}"
+            )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            return self._manager.restore(
+                self.latest_step(), args=ocp.args.StandardRestore(abstract)
+            )
         except Exception as error:  # Orbax has no base class for what can be wrong with a file
             raise ValueError(
-                f"checkpoint {self._path / str(step)} cannot be restored: {error}. Remove it to"
-                " resume from the one before, or start anew with another --workdir."
+                f"checkpoint {directory} cannot be restored: {error}. {remedy}"
             ) from error

@@ -1,4 +1,5 @@
 import json
+import shutil
 from contextlib import closing
 
 import jax
@@ -153,18 +154,37 @@ def test_nothing_is_made_where_something_is_wrong(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_checkpoint_is_named_and_kept(config, tmp_path):
-    config.max_steps = 4
+def flip_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_bit,
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.unlink(),
+    ],
+    ids=["flipped bit", "truncated", "removed"],
+)
+def test_a_damaged_checkpoint_is_named_and_kept(config, tmp_path, damage):
+    config.max_steps = 8
     run = prepare(config, tmp_path / "run")
     train(run)
-    files = [p for p in (run.workdir.checkpoints / "4").rglob("d/*") if p.is_file()]
-    assert files
-    for file in files:
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    config.max_steps = None
-    with pytest.raises(ValueError, match=r"checkpoint .*/4 cannot be restored"):
+    newest = run.workdir.checkpoints / "8"
+    largest = max(
+        (path for path in newest.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+    )
+    damage(largest)
+    config.max_steps = 9
+    with pytest.raises(ValueError, match=rf"checkpoint .*/8 is damaged: 1 of .*{largest.name}"):
         train(prepare(config, tmp_path / "run"))
-    assert all(file.exists() for file in files)
+    # Nothing was removed, and the way out that the message names works.
+    assert newest.exists()
+    shutil.rmtree(newest)
+    assert train(prepare(config, tmp_path / "run"))["step"] == 9
 
 
 class Recorder:
