@@ -49,7 +49,9 @@ def main(argv: list[str]) -> None:
             raise
         _fail(str(error))
     except KeyboardInterrupt:
-        print(f"\ninterrupted: the same command resumes from the last epoch in {workdir}.")
+        print(
+            f"\ninterrupted: the same command goes on in {workdir} from the last epoch that ended."
+        )
         sys.exit(130)
     table = Table(title=name, show_header=False)
     for row in summary_rows(record):
@@ -76,20 +78,34 @@ def _fail(message: str) -> None:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    """Parses flags; a wrong one is one line and a suggestion instead of a traceback."""
+    """Parses flags; what is wrong with them or the config file is one line, no traceback."""
+    path = argv[1].partition("=")[2]
     try:
         rest = flags.FLAGS(argv)
-        list(flat_fields(_CONFIG.value))  # a file that failed to load may say so only here
-    except OSError as error:
-        path = argv[1].partition("=")[2] or argv[2]
-        lines = str(error).strip().splitlines()
-        missing = "no such file; see configs/ for the ones that there are."
-        _fail(f"--config={path}: " + (missing if "[Errno 2]" in lines[-1] else lines[-1]))
-    except flags.Error as error:
-        _fail(str(error))
-    except (AttributeError, KeyError, TypeError) as error:
-        _fail(_unknown_override(argv) or str(error))
+        config = _CONFIG.value
+        list(flat_fields(config))  # a file that failed to load may say so only when looked at
+    except Exception as error:
+        if "--debug" in argv:
+            raise
+        cause = _first_cause(error)
+        if "[Errno 2]" in str(cause):
+            _fail(f"--config={path}: no such file; see configs/ for the ones that there are.")
+        if isinstance(error, flags.Error) and "Traceback" not in str(error):
+            _fail(str(error))
+        if unknown := _unknown_override(argv):
+            _fail(unknown)
+        where = f", line {cause.lineno}" if isinstance(cause, SyntaxError) else ""
+        _fail(
+            f"config file {path}{where}: {type(cause).__name__}: {cause} (--debug shows the"
+            " traceback)"
+        )
     return rest
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return error
 
 
 def _unknown_override(argv: list[str]) -> str | None:
@@ -105,15 +121,17 @@ def _unknown_override(argv: list[str]) -> str | None:
 
 def _config_first(argv: list[str]) -> list[str]:
     """Puts --config in front, or its default: ml_collections wants it before --config.field."""
-    rest, chosen = argv[1:], [f"--config={DEFAULT_CONFIG}"]
-    for position, argument in enumerate(rest):
-        name, equals, _ = argument.lstrip("-").partition("=")
+    rest, chosen = [], []
+    arguments = iter(argv[1:])
+    for argument in arguments:
+        name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name == "config":
-            length = 1 if equals else 2
-            chosen, rest = rest[position : position + length], rest.copy()
-            del rest[position : position + length]
-            break
-    return [argv[0], *chosen, *rest]
+            chosen.append(value if equals else next(arguments, ""))
+        else:
+            rest.append(argument)
+    if len(chosen) > 1:
+        _fail("--config is given more than once: " + ", ".join(chosen) + ".")
+    return [argv[0], f"--config={chosen[0] if chosen else DEFAULT_CONFIG}", *rest]
 
 
 if __name__ == "__main__":

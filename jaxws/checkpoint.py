@@ -44,8 +44,10 @@ class Checkpoints:
 
     def close(self) -> None:
         """Finishes what is being written."""
-        self.wait()
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest complete checkpoint, or None."""

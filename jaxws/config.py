@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -177,28 +177,30 @@ def flat_fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def to_json(config: ConfigDict) -> str:
-    """Writes a configuration as JSON, in a fixed order.
+def to_json(config: ConfigDict, dataset: Mapping[str, Any]) -> str:
+    """Writes what makes a run the one that it is as JSON, in a fixed order.
 
     Args:
       config: a configuration.
+      dataset: facts that tell its data from others; such as its size.
 
     Returns:
       Text that :func:`differences` reads.
 
     Example:
-      >>> to_json(base_config()).splitlines()[1]
-      '  "batch_size": 512,'
+      >>> json.loads(to_json(base_config(), {"classes": 10}))["dataset"]
+      {'classes': 10}
     """
-    return json.dumps(dict(flat_fields(config)), indent=2, sort_keys=True) + "\n"
+    parts = {"config": dict(flat_fields(config)), "dataset": dict(dataset)}
+    return json.dumps(parts, indent=2, sort_keys=True) + "\n"
 
 
-def differences(config: ConfigDict, saved: str) -> list[str]:
-    """Compares a configuration with the JSON of another run, leaving out ``FREE_FIELDS``.
+def differences(this: str, saved: str) -> list[str]:
+    """Compares two runs, leaving out ``FREE_FIELDS``.
 
     Args:
-      config: of this run.
-      saved: what :func:`to_json` wrote.
+      this: :func:`to_json` of this run.
+      saved: what :func:`to_json` wrote for another one.
 
     Returns:
       One line per field that differs.
@@ -207,15 +209,22 @@ def differences(config: ConfigDict, saved: str) -> list[str]:
       ValueError: ``saved`` is not JSON.
 
     Example:
-      >>> saved = to_json(base_config())
       >>> config = base_config()
+      >>> saved = to_json(config, {})
       >>> config.seed = 1
-      >>> differences(config, saved)
+      >>> differences(to_json(config, {}), saved)
       ['config.seed: 0 there, 1 here']
     """
-    there, here = json.loads(saved), json.loads(to_json(config))
+    there, here = (
+        {
+            f"{part}.{key}": value
+            for part, fields in json.loads(text).items()
+            for key, value in fields.items()
+        }
+        for text in (saved, this)
+    )
     return [
-        f"config.{key}: {there.get(key)!r} there, {here.get(key)!r} here"
+        f"{key}: {there.get(key)!r} there, {here.get(key)!r} here"
         for key in sorted(there.keys() | here.keys())
-        if key not in FREE_FIELDS and there.get(key) != here.get(key)
+        if key.removeprefix("config.") not in FREE_FIELDS and there.get(key) != here.get(key)
     ]

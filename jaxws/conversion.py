@@ -9,6 +9,7 @@ nested dicts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -42,10 +43,11 @@ def to_local(params: PyTree, like: PyTree) -> PyTree:
       {'conv1': {'local_kernel': (5, 5, 3, 3, 1, 8)}}
     """
 
-    def repeat(leaf, target):
+    def repeat(leaf, target, untied):
         # Filters, and biases of LC layers, gain leading position axes; nothing else may change.
-        if leaf.shape != target.shape[target.ndim - leaf.ndim :]:
-            raise ValueError(f"has shape {leaf.shape}, expected the end of {target.shape}")
+        same = leaf.shape == target.shape
+        if not same and not (untied and leaf.shape == target.shape[target.ndim - leaf.ndim :]):
+            raise ValueError(f"has shape {leaf.shape}, expected that of {target.shape}")
         return jnp.broadcast_to(leaf, target.shape)
 
     return _convert(params, like, repeat)
@@ -77,7 +79,7 @@ def to_conv(params: PyTree, like: PyTree | None = None) -> PyTree:
     if like is None:
         return tied
 
-    def reshape(leaf, target):
+    def reshape(leaf, target, _):
         if leaf.size != target.size:
             raise ValueError(f"has shape {leaf.shape}, expected {target.shape}")
         return leaf.reshape(target.shape)
@@ -86,12 +88,12 @@ def to_conv(params: PyTree, like: PyTree | None = None) -> PyTree:
 
 
 def _tie(node: Any) -> Any:
-    if not isinstance(node, Mapping):
+    children = _children(node)
+    if children is None:
         return node
-    rebuild: Callable[[dict[str, Any]], Any] = type(node)
-    if LOCAL_KERNEL not in node:
-        return rebuild({name: _tie(child) for name, child in node.items()})
-    (kernel,) = jax.tree.leaves(node[LOCAL_KERNEL])
+    if LOCAL_KERNEL not in children:
+        return _rebuild(node, {name: _tie(child) for name, child in children.items()})
+    (kernel,) = jax.tree.leaves(children[LOCAL_KERNEL])
     ndim = kernel.ndim // 2 - 1
 
     def tied(name: str, leaf: jax.Array) -> jax.Array:
@@ -99,44 +101,64 @@ def _tie(node: Any) -> Any:
         wide = leaf.astype(accumulation_dtype(leaf.dtype))
         return wide.mean(tuple(range(extra))).astype(leaf.dtype)
 
-    return rebuild(
+    return _rebuild(
+        node,
         {
-            KERNEL if name == LOCAL_KERNEL else name: jax.tree.map(
-                lambda leaf, name=name: tied(name, leaf), child
-            )
-            for name, child in node.items()
-        }
+            KERNEL if name == LOCAL_KERNEL else name: jax.tree.map(partial(tied, name), child)
+            for name, child in children.items()
+        },
     )
 
 
-def _convert(params: PyTree, like: PyTree, fit: Callable[[Any, Any], jax.Array]) -> PyTree:
-    """Rebuilds ``like`` from the leaves of ``params``, collecting every mismatch."""
+def _convert(params: PyTree, like: PyTree, fit: Callable[[Any, Any, bool], jax.Array]) -> PyTree:
+    """Rebuilds ``like`` from the leaves of ``params``, collecting every mismatch.
+
+    ``fit(leaf, target, untied)`` is told whether the leaf belongs to an LC layer of ``like``.
+    """
     problems: list[str] = []
 
-    def visit(source: Any, target: Any, path: str) -> Any:
-        if not isinstance(target, Mapping):
+    def visit(source: Any, target: Any, path: str, untied: bool) -> Any:
+        targets, sources = _children(target), _children(source)
+        if targets is None:
             try:
                 # A leaf may sit in a box, such as nnx.Param: keep the source's box.
                 (shape,) = jax.tree.leaves(target)
-                return jax.tree.map(lambda leaf: fit(leaf, shape), source)
+                return jax.tree.map(lambda leaf: fit(leaf, shape, untied), source)
             except ValueError as error:
                 problems.append(f"{path}: {error}")
                 return source
-        children, used = {}, set()
-        for name, child in target.items():
-            key = KERNEL if name == LOCAL_KERNEL and name not in source else name
+        sources, children, used = sources or {}, {}, set()
+        for name, child in targets.items():
+            key = KERNEL if name == LOCAL_KERNEL and name not in sources else name
             used.add(key)
-            if key in source and isinstance(source[key], Mapping) == isinstance(child, Mapping):
-                children[name] = visit(source[key], child, f"{path}/{name}".lstrip("/"))
+            where = f"{path}/{name}".lstrip("/")
+            if key in sources and (_children(sources[key]) is None) == (_children(child) is None):
+                children[name] = visit(sources[key], child, where, LOCAL_KERNEL in targets)
             else:
                 problems.append(f"{path}/{key}: missing".lstrip("/"))
-        problems.extend(f"{path}/{key}: left over".lstrip("/") for key in source if key not in used)
-        rebuild: Callable[[dict[str, Any]], Any] = type(target)
-        return rebuild(children)
+        problems.extend(
+            f"{path}/{key}: left over".lstrip("/") for key in sources if key not in used
+        )
+        return None if problems else _rebuild(target, children)
 
-    converted = visit(params, like, "")
+    converted = visit(params, like, "", False)
     if problems:
         raise ValueError(
             "the two networks do not have the same layers: " + "; ".join(problems) + "."
         )
     return converted
+
+
+def _children(node: Any) -> dict[Any, Any] | None:
+    """The branches of a mapping, list or tuple by name or index; None for anything else."""
+    if isinstance(node, Mapping):
+        return dict(node.items())
+    return dict(enumerate(node)) if isinstance(node, list | tuple) else None
+
+
+def _rebuild(node: Any, children: dict[Any, Any]) -> Any:
+    """A node of the same type with other branches."""
+    rebuild: Callable[..., Any] = type(node)
+    if isinstance(node, Mapping):
+        return rebuild(children)
+    return rebuild(*children.values()) if hasattr(node, "_fields") else rebuild(children.values())

@@ -9,13 +9,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.nn.initializers import Initializer
 
 from jaxws.local_conv import local_conv
 from jaxws.local_kernels import LOCAL_KERNEL
-from jaxws.window import Padding, make_window
+from jaxws.window import Padding, make_window, per_axis
 
 _JNP_PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
@@ -31,7 +32,8 @@ def per_position(init: Initializer, ndim: int) -> Initializer:
       ndim: number of position axes in front of that shape.
 
     Returns:
-      Initialiser of LC kernels of shape (h, w, i, j, c / groups, f).
+      Initialiser of LC kernels of shape (h, w, i, j, c / groups, f). Names of mesh axes by
+      ``nn.with_partitioning`` may be those of the filter, or of the whole kernel.
 
     Example:
       >>> init = per_position(nn.initializers.kaiming_normal(), ndim=2)
@@ -43,14 +45,18 @@ def per_position(init: Initializer, ndim: int) -> Initializer:
     def initialize(key, shape, dtype=jnp.float32, out_sharding=None):
         positions, filter_shape = shape[:ndim], shape[ndim:]
         keys = jax.random.split(key, math.prod(positions))
-        filters = jax.vmap(lambda k: init(k, filter_shape, dtype))(keys)
-        return filters.reshape(shape)
+        filters: Any = jax.vmap(lambda k: init(k, filter_shape, dtype))(keys)
+        # The array may come in a box that names mesh axes: nn.with_partitioning.
+        filters = jax.tree.map(lambda leaf: leaf.reshape(shape), filters)
+        if isinstance(filters, nn.Partitioned) and len(filters.names) == len(filter_shape):
+            filters = filters.replace(names=(None,) * ndim + tuple(filters.names))
+        return filters
 
     return initialize
 
 
 class LocalConv(nn.Module):
-    """Locally connected layer with the arguments of ``nn.Conv``.
+    """Locally connected layer with the arguments of ``nn.Conv`` (its injected functions aside).
 
     Parameters: ``local_kernel`` of shape (h, w, i, j, c / feature_group_count, f), and ``bias`` of
     shape (h, w, f), one per neuron, which weight sharing leaves alone (the paper's layers have
@@ -109,15 +115,15 @@ class LocalConv(nn.Module):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to images (..., H, W, c); returns (..., h, w, f)."""
         size = self.kernel_size
-        kernel_size = (size,) if isinstance(size, int) else tuple(size)
-        ndim = len(kernel_size)
+        ndim = 1 if isinstance(size, int | np.integer) else len(size)
+        kernel_size = per_axis("kernel_size", size, ndim)
         batch = inputs.shape[: -ndim - 1]
         x = inputs.reshape(-1, *inputs.shape[-ndim - 1 :])
         strides, dilation = self.strides or 1, self.kernel_dilation or 1
         x = _dilate(x, self.input_dilation or 1)
         x, padding = _pad(x, kernel_size, self.padding, dilation)
         window = make_window(x.shape[1:-1], kernel_size, strides, padding, dilation)
-        channels = x.shape[-1] // self.feature_group_count
+        channels = x.shape[-1] // max(self.feature_group_count, 1)
         kernel = self.param(
             LOCAL_KERNEL,
             per_position(self.kernel_init, ndim),
@@ -185,7 +191,10 @@ class LocalDense(nn.Module):
         """Applies the layer to tokens (..., t, c); returns (..., t, f)."""
 
         def init(key, shape, dtype=jnp.float32, out_sharding=None):
-            return self.kernel_init(key, shape[1:], dtype).reshape(shape)
+            weights = self.kernel_init(key, shape[1:], dtype)
+            if isinstance(weights, nn.Partitioned):
+                weights = weights.replace(names=(None, *weights.names))
+            return jax.tree.map(lambda leaf: leaf.reshape(shape), weights)
 
         layer = LocalConv(
             features=self.features,
@@ -203,10 +212,7 @@ class LocalDense(nn.Module):
 
 
 def _dilate(x: jax.Array, dilation: int | Sequence[int]) -> jax.Array:
-    ndim = x.ndim - 2
-    steps = (dilation,) * ndim if isinstance(dilation, int) else tuple(dilation)
-    if len(steps) != ndim or any(step < 1 for step in steps):
-        raise ValueError(f"input_dilation={dilation!r}: expected a positive int or {ndim} of them.")
+    steps = per_axis("input_dilation", dilation, x.ndim - 2)
     if all(step == 1 for step in steps):
         return x
     interior = [(0, 0, step - 1) for step in steps]
@@ -218,9 +224,10 @@ def _pad(
 ) -> tuple[jax.Array, Padding]:
     """Applies the paddings that put something else than zeros on both sides."""
     ndim = len(kernel_size)
-    if padding not in ("CAUSAL", *_JNP_PAD_MODES):
+    padding = padding.upper() if isinstance(padding, str) else padding
+    if not isinstance(padding, str) or padding not in ("CAUSAL", *_JNP_PAD_MODES):
         return x, padding
-    dilations = (dilation,) * ndim if isinstance(dilation, int) else tuple(dilation)
+    dilations = per_axis("kernel_dilation", dilation, ndim)
     extra = [(k - 1) * d for k, d in zip(kernel_size, dilations, strict=True)]
     if padding == "CAUSAL":
         if ndim != 1:

@@ -6,7 +6,7 @@ With output position (h, w), kernel offset (i, j), input channel c and output fe
 
 It does the arithmetic of a convolution and reads h * w times as many weights. The same function
 serves 1, 2 and 3 spatial dimensions. Two implementations compute it, to the same values and
-gradients:
+gradients for finite images:
 
 ``"patches"`` follows the formula. :func:`jax.lax.conv_general_dilated_patches` cuts the patches and
 one einsum contracts them. It cuts by convolving with one-hot filters, which costs more arithmetic
@@ -113,6 +113,8 @@ def _check(x, local_kernel, strides, padding, dilation, groups) -> Window:
     positions, kernel_size = local_kernel.shape[:ndim], local_kernel.shape[ndim : 2 * ndim]
     window = make_window(x.shape[1:-1], kernel_size, strides, padding, dilation)
     channels, features = x.shape[-1], local_kernel.shape[-1]
+    if channels < 1:
+        raise ValueError(f"x has shape {x.shape}: expected at least one channel.")
     if groups < 1 or channels % groups or features % groups:
         raise ValueError(
             f"feature_group_count={groups} does not divide {channels} input channels and"
@@ -144,8 +146,9 @@ def _patches(x, kernel, window, groups, precision, accumulate):
     positions, offsets = window.output_size, math.prod(window.kernel_size)
     size = math.prod(positions)
     # Patches list their entries channel-major: (c, i, j). Output position p = (h, w), offset o.
-    patches = patches.reshape(x.shape[0], size, groups, -1, offsets)
-    kernel = kernel.reshape(size, offsets, -1, groups, kernel.shape[-1] // groups)
+    c, f = x.shape[-1] // groups, kernel.shape[-1] // groups
+    patches = patches.reshape(x.shape[0], size, groups, c, offsets)
+    kernel = kernel.reshape(size, offsets, c, groups, f)
     y = jnp.einsum(
         "npgco,pocgf->npgf",
         patches,
@@ -153,12 +156,14 @@ def _patches(x, kernel, window, groups, precision, accumulate):
         precision=precision,
         preferred_element_type=accumulate,
     )
-    return y.reshape(x.shape[0], *positions, -1)
+    return y.reshape(x.shape[0], *positions, groups * f)
 
 
 def _slices(x, kernel, window, groups, precision, accumulate):
     """Shifted slices, stacked over kernel offsets, in front of one batched matrix product."""
     ndim = len(window.kernel_size)
+    # Widened while it is cut: the gradient of an image adds up one term per offset.
+    compute, x = x.dtype, x.astype(accumulate)
     x = jnp.moveaxis(x, 0, -1)  # (H, W, c, n)
     x = jnp.pad(x, (*window.padding, (0, 0), (0, 0)))
     channels, batch = x.shape[-2:]
@@ -174,10 +179,10 @@ def _slices(x, kernel, window, groups, precision, accumulate):
         )
     # Grouped channels become a batch axis: (h, w, offset, g, c / g, n) against
     # (h, w, offset, c / g, g, f / g).
-    positions = window.output_size
-    patches = jnp.stack(slices, axis=ndim)
-    patches = patches.reshape(*positions, len(slices), groups, -1, batch)
-    kernel = kernel.reshape(*positions, len(slices), channels // groups, groups, -1)
+    positions, c, f = window.output_size, channels // groups, kernel.shape[-1] // groups
+    patches = jnp.stack(slices, axis=ndim).astype(compute)
+    patches = patches.reshape(*positions, len(slices), groups, c, batch)
+    kernel = kernel.reshape(*positions, len(slices), c, groups, f)
     spatial = tuple(range(ndim))
     y = lax.dot_general(
         kernel,
@@ -189,5 +194,5 @@ def _slices(x, kernel, window, groups, precision, accumulate):
         precision=precision,
         preferred_element_type=accumulate,
     )  # (h, w, g, f / g, n)
-    y = y.reshape(*positions, -1, batch)
+    y = y.reshape(*positions, groups * f, batch)
     return jnp.moveaxis(y, -1, 0)

@@ -35,6 +35,7 @@ def map_local_kernels(
       ValueError: a ``local_kernel`` whose rank is not 4, 6 or 8.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> params = {"conv1": {"local_kernel": jnp.ones((2, 1, 1, 1)), "bias": jnp.ones(3)}}
       >>> jax.tree.map(jnp.sum, map_local_kernels(lambda path, kernel: 5 * kernel, params))
       {'conv1': {'bias': Array(3., dtype=float32), 'local_kernel': Array(10., dtype=float32)}}

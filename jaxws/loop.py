@@ -28,7 +28,8 @@ from jaxws.workdir import Workdir
 def train(run: Run) -> dict[str, Any]:
     """Trains until the run's last step, from the newest checkpoint if there is one.
 
-    Writes metrics.jsonl, a checkpoint after each epoch and, at the end, the plots.
+    Writes metrics.jsonl, a checkpoint after each epoch and, at the end, the plots. After a stop
+    within an epoch, by ``max_steps``, the epoch's record averages the training steps since.
 
     Args:
       run: from :func:`jaxws.run.prepare`.
@@ -37,8 +38,25 @@ def train(run: Run) -> dict[str, Any]:
       The last record of kind ``epoch`` in metrics.jsonl.
 
     Raises:
-      FloatingPointError: the loss is not finite.
+      FloatingPointError: a loss is not finite; the weights are not saved.
+      ValueError: a damaged checkpoint or metrics.jsonl.
     """
+    with closing(run.workdir):
+        _train(run)
+    records = list(run.workdir.records())
+    epochs = [record for record in records if record["kind"] == "epoch"]
+    if not epochs:
+        raise ValueError(
+            f"workdir {run.workdir.path} has checkpoints but no epoch in metrics.jsonl: bring the"
+            " file back, or start anew with another --workdir."
+        )
+    plot_accuracy(records, run.workdir.path / "accuracy.png")
+    if run.config.model.connectivity == "local":
+        plot_snr(records, run.workdir.path / "snr.png")
+    return epochs[-1]
+
+
+def _train(run: Run) -> None:
     config, workdir = run.config, run.workdir
     optimizer, key = _make_optimizer(run), jax.random.key(config.seed)
     step_fn, eval_fn = _compile_lazily(run, optimizer)
@@ -49,7 +67,8 @@ def train(run: Run) -> dict[str, Any]:
     with closing(Checkpoints(workdir.checkpoints, config.checkpoint.keep)) as checkpoints:
         state = _first_state(run, optimizer, checkpoints, key)
         first_step = int(state.step)
-        workdir.forget_after(first_step)
+        if first_step < run.last_step:
+            workdir.resume_from(first_step)
         with Progress(run.last_step, first_step) as progress:
             for epoch, steps in _epochs(run, first_step):
                 order = data.epoch_order(config.seed, epoch, size, config.batch_size)
@@ -61,22 +80,19 @@ def train(run: Run) -> dict[str, Any]:
                     progress,
                     config.log_every,
                 )
+                test = _means("test", _evaluate(eval_fn, state, test_split, config))
+                _check_finite("test loss", test["test_loss"], steps.stop)
                 record = {
                     "kind": "epoch",
                     "step": steps.stop,
                     "epoch": steps.stop / run.steps_per_epoch,
                     **_means("train", totals),
-                    **_means("test", _evaluate(eval_fn, state, test_split, config)),
+                    **test,
                     "images_per_second": totals.images / seconds,
                 }
                 workdir.append(record)
                 checkpoints.save(state)
                 progress.epoch(record, config.epochs)
-    records = list(workdir.records())
-    plot_accuracy(records, workdir.path / "accuracy.png")
-    if config.model.connectivity == "local":
-        plot_snr(records, workdir.path / "snr.png")
-    return [record for record in records if record["kind"] == "epoch"][-1]
 
 
 def _make_optimizer(run: Run) -> optax.GradientTransformation:
@@ -175,12 +191,7 @@ def _train_epoch(
             neg_log_snr = {layer: float(value) for layer, value in snr.items()}
             workdir.append({"kind": "train", "step": step + 1, **means, "neg_log_snr": neg_log_snr})
         progress.step(step + 1, means)
-        if not math.isfinite(means["train_loss"]):
-            raise FloatingPointError(
-                f"the loss is {means['train_loss']} at step {step + 1}: lower"
-                " --config.optimizer.learning_rate. Checkpoints of earlier epochs are kept in"
-                f" {workdir.checkpoints}."
-            )
+        _check_finite("loss", means["train_loss"], step + 1)
 
     # Results of a step are fetched once the next one has been dispatched: the device never waits.
     pending: tuple[Any, ...] | None = None
@@ -204,6 +215,16 @@ def _evaluate(
         for indices in data.evaluation_order(size, min(config.eval_batch_size, size))
     ]
     return Metrics(*(sum(map(float, column)) for column in zip(*batches, strict=True)))
+
+
+def _check_finite(name: str, value: float, step: int) -> None:
+    """Stops a run before weights that have diverged are saved as a checkpoint."""
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"the {name} is {value} at step {step}: the run has diverged. Lower"
+            " --config.optimizer.learning_rate, with another --workdir; checkpoints of earlier"
+            " epochs, if any, are kept."
+        )
 
 
 def _means(split: str, sums: Metrics) -> dict[str, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxws import data
@@ -57,7 +59,17 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     dataset = data.load_dataset(config.data)
     steps = data.steps_per_epoch(len(dataset.train.labels), config.batch_size)
     model = build_model(config.model, len(dataset.class_names))
-    return Run(config, Workdir(workdir, config), dataset, model, steps)
+    return Run(config, Workdir(workdir, config, _facts(dataset)), dataset, model, steps)
+
+
+def _facts(dataset: data.Dataset) -> dict[str, Any]:
+    """What tells a data set from another one, so that no run goes on with other images."""
+    facts: dict[str, Any] = {"classes": len(dataset.class_names)}
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        facts[f"{name}_images"] = len(split.labels)
+        images, labels = np.asarray(split.images), np.asarray(split.labels)
+        facts[f"{name}_crc32"] = zlib.crc32(labels.data, zlib.crc32(images.data))
+    return facts
 
 
 def build_model(config: ConfigDict, num_classes: int) -> ResNet:

@@ -13,16 +13,15 @@ The functions take any pytree and change its leaves named ``local_kernel`` only;
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental.shard_alike import shard_alike
-from jax.sharding import AxisType, auto_axes
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, auto_axes
 
 from jaxws.local_kernels import PyTree, map_local_kernels
 from jaxws.precision import accumulation_dtype
@@ -35,8 +34,10 @@ POOLS = ("grid", "global")
 def share_weights(params: PyTree, *, pools: str = "grid", axis_name: AxisName = None) -> PyTree:
     """Replaces every locally connected weight by the mean of its pool (instant sharing).
 
-    A linear projection: idempotent to the last bit, and it keeps every pool's mean. Works under
-    ``jit``, ``vmap``, ``grad``, ``pmap`` and ``shard_map`` and on ``nnx.State``.
+    A linear projection: it keeps every pool's mean, and it is idempotent, to the last bit unless
+    ``axis_name`` is given. Works under ``jit``, ``vmap``, ``grad``, ``pmap`` and ``shard_map`` and
+    on ``nnx.State``. Give it the parameters alone: in the optimizer's state it would find and
+    average moments, which the paper leaves alone.
 
     Args:
       params: any pytree; leaves named ``local_kernel`` have shape (h, w, i, j, c / groups, f).
@@ -59,12 +60,8 @@ def share_weights(params: PyTree, *, pools: str = "grid", axis_name: AxisName = 
     """
 
     def share(kernel: jax.Array) -> jax.Array:
-        sizes, names = _positions(kernel), _axis_names(kernel, axis_name)
-        mean = _pool_mean(kernel, pools, names)
-        for axis, (size, name) in enumerate(zip(sizes, names, strict=True)):
-            if name is not None:  # from pools as the whole layer counts them to this slab's own
-                mean = jnp.roll(mean, -lax.axis_index(name) * size, axis)
-        return _tile(mean, sizes).astype(kernel.dtype)
+        grid = _make_grid(kernel, pools, axis_name)
+        return grid.spread(_mean(kernel, grid)).astype(kernel.dtype)
 
     return map_local_kernels(lambda _, kernel: _keep_sharding(share, jnp.asarray(kernel)), params)
 
@@ -90,36 +87,20 @@ def pool_mean(
       >>> pool_mean(jnp.ones((32, 32, 3, 3, 16, 16))).shape
       (3, 3, 3, 3, 16, 16)
     """
-    return _pool_mean(local_kernel, pools, _axis_names(local_kernel, axis_name))
+    return _per_pool(
+        lambda kernel: _mean(kernel, _make_grid(kernel, pools, axis_name)), local_kernel
+    )
 
 
-def pool_sizes(local_kernel: jax.Array, *, pools: str = "grid") -> np.ndarray:
-    """The number of neurons in every pool; it differs by one position where k does not divide h.
-
-    Args:
-      local_kernel: filters, shape (h, w, i, j, c / groups, f).
-      pools: as in :func:`share_weights`.
-
-    Returns:
-      Counts, float32, shaped to broadcast against :func:`pool_mean`.
-
-    Raises:
-      ValueError: as :func:`share_weights`.
-
-    Example:
-      >>> pool_sizes(jnp.ones((8, 3, 16, 16))).ravel()  # 1-D: 8 positions, kernel size 3
-      array([3., 3., 2.], dtype=float32)
-    """
-    sizes = _positions(local_kernel)
-    return _pool_sizes(local_kernel, _periods(local_kernel, pools, sizes), sizes)
-
-
-def pool_variance(local_kernel: jax.Array, *, pools: str = "grid") -> jax.Array:
+def pool_variance(
+    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
+) -> jax.Array:
     """The variance of the weights within every pool, divided by the pool's size, not size - 1.
 
     Args:
       local_kernel: filters, shape (h, w, i, j, c / groups, f).
       pools: as in :func:`share_weights`.
+      axis_name: as in :func:`share_weights`.
 
     Returns:
       Variances of the shape of :func:`pool_mean`.
@@ -131,80 +112,128 @@ def pool_variance(local_kernel: jax.Array, *, pools: str = "grid") -> jax.Array:
       >>> pool_variance(jnp.asarray([0.0, 2.0]).reshape(2, 1, 1, 1)).ravel()
       Array([1.], dtype=float32)
     """
-    sizes = _positions(local_kernel)
-    mean = pool_mean(local_kernel, pools=pools)
-    squares = jnp.square(local_kernel.astype(mean.dtype) - _tile(mean, sizes))
-    counts = pool_sizes(local_kernel, pools=pools)
-    return _pool_sum(squares, _periods(local_kernel, pools, sizes)) / counts
+
+    def variance(kernel: jax.Array) -> jax.Array:
+        grid = _make_grid(kernel, pools, axis_name)
+        mean = _mean(kernel, grid)
+        deviation = kernel.astype(mean.dtype) - grid.spread(mean)
+        return grid.total(jnp.square(deviation)) / grid.counts(kernel.ndim)
+
+    return _per_pool(variance, local_kernel)
 
 
-def _positions(kernel: jax.Array) -> tuple[int, ...]:
-    return kernel.shape[: kernel.ndim // 2 - 1]
+def pool_sizes(
+    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
+) -> np.ndarray:
+    """The number of neurons in every pool; it differs by one position where k does not divide h.
+
+    Args:
+      local_kernel: filters, shape (h, w, i, j, c / groups, f).
+      pools: as in :func:`share_weights`.
+      axis_name: as in :func:`share_weights`.
+
+    Returns:
+      Counts, float32, shaped to broadcast against :func:`pool_mean`.
+
+    Raises:
+      ValueError: as :func:`share_weights`.
+
+    Example:
+      >>> pool_sizes(jnp.ones((8, 3, 16, 16))).ravel()  # 1-D: 8 positions, kernel size 3
+      array([3., 3., 2.], dtype=float32)
+    """
+    return _make_grid(local_kernel, pools, axis_name).counts(local_kernel.ndim)
 
 
-def _axis_names(kernel: jax.Array, axis_name: AxisName) -> tuple[str | None, ...]:
-    ndim = len(_positions(kernel))
+class _Grid(NamedTuple):
+    """The pools of a layer, whose position axes may be split over mapped axes.
+
+    Attributes:
+      local: number of positions here, per position axis.
+      sizes: number of positions of the whole layer.
+      periods: number of pools: the kernel size, where the axis is long enough.
+      names: of the mapped axis that splits a position axis, or None.
+    """
+
+    local: tuple[int, ...]
+    sizes: tuple[int, ...]
+    periods: tuple[int, ...]
+    names: tuple[str | None, ...]
+
+    def total(self, weights: jax.Array) -> jax.Array:
+        """Sums over the positions of each pool: (h, w, ...) to (periods[0], periods[1], ...)."""
+        ndim, rest = len(self.local), weights.shape[len(self.local) :]
+        pairs = list(zip(self.local, self.periods, strict=True))
+        padding = [(0, -size % p) for size, p in pairs] + [(0, 0)] * len(rest)
+        split = [n for size, p in pairs for n in (-(-size // p), p)]
+        total = jnp.pad(weights, padding).reshape(*split, *rest).sum(tuple(range(0, 2 * ndim, 2)))
+        for axis, start, name in self._slabs():
+            total = lax.psum(jnp.roll(total, start, axis), name)
+        return total
+
+    def spread(self, values: jax.Array) -> jax.Array:
+        """Gives every position the value of its pool: the transpose of ``total``."""
+        for axis, start, _ in self._slabs():
+            values = jnp.roll(values, -start, axis)
+        repeats = [-(-size // p) for size, p in zip(self.local, self.periods, strict=True)]
+        tiled = jnp.tile(values, repeats + [1] * (values.ndim - len(repeats)))
+        return tiled[tuple(slice(size) for size in self.local)]
+
+    def counts(self, ndim: int) -> np.ndarray:
+        """Number of positions in each pool, with ``ndim`` axes."""
+        counts = np.ones((), np.float32)
+        for size, p in zip(self.sizes, self.periods, strict=True):
+            counts = np.multiply.outer(counts, -(-(size - np.arange(p)) // p).astype(np.float32))
+        return counts.reshape(counts.shape + (1,) * (ndim - len(self.sizes)))
+
+    def _slabs(self) -> Iterator[tuple[int, jax.Array, str]]:
+        """Where slabs start: their first row is row ``index * size`` of the layer."""
+        for axis, (size, name) in enumerate(zip(self.local, self.names, strict=True)):
+            if name is not None:
+                yield axis, lax.axis_index(name) * size, name
+
+
+def _make_grid(kernel: jax.Array, pools: str, axis_name: AxisName) -> _Grid:
+    if pools not in POOLS:
+        raise ValueError(f"pools={pools!r}: expected one of {POOLS}.")
+    ndim = kernel.ndim // 2 - 1
     names = (axis_name,) if axis_name is None or isinstance(axis_name, str) else tuple(axis_name)
     if len(names) > ndim:
         raise ValueError(
             f"axis_name={axis_name!r}: expected at most {ndim} names for a layer with {ndim}"
             " position axes."
         )
-    return names + (None,) * (ndim - len(names))
-
-
-def _periods(kernel: jax.Array, pools: str, sizes: Sequence[int]) -> tuple[int, ...]:
-    """Number of pools along each position axis: the kernel size where the axis is long enough."""
-    if pools not in POOLS:
-        raise ValueError(f"pools={pools!r}: expected one of {POOLS}.")
-    ndim = len(sizes)
-    kernel_size = kernel.shape[ndim : 2 * ndim] if pools == "grid" else (1,) * ndim
-    return tuple(min(k, size) for k, size in zip(kernel_size, sizes, strict=True))
-
-
-def _pool_mean(kernel: jax.Array, pools: str, names: tuple[str | None, ...]) -> jax.Array:
-    local = _positions(kernel)
+    names += (None,) * (ndim - len(names))
+    local = kernel.shape[:ndim]
     sizes = tuple(
         size if name is None else size * lax.axis_size(name)
         for size, name in zip(local, names, strict=True)
     )
-    periods = _periods(kernel, pools, sizes)
+    kernel_size = kernel.shape[ndim : 2 * ndim] if pools == "grid" else (1,) * ndim
+    periods = tuple(min(k, size) for k, size in zip(kernel_size, sizes, strict=True))
+    return _Grid(local, sizes, periods, names)
+
+
+def _mean(kernel: jax.Array, grid: _Grid) -> jax.Array:
     weights = kernel.astype(accumulation_dtype(kernel.dtype))
-    counts = _pool_sizes(kernel, periods, sizes)
-    if not any(names):
-        # Averaging the deviations from one member of the pool returns equal weights to the last
-        # bit, which a plain mean does not; the gradient is that of the mean.
-        member = lax.stop_gradient(weights[tuple(slice(p) for p in periods)])
-        return member + _pool_sum(weights - _tile(member, local), periods) / counts
-    total = _pool_sum(weights, periods)
-    for axis, (size, name) in enumerate(zip(local, names, strict=True)):
-        if name is not None:  # row 0 of a slab is row index * size of the layer
-            total = lax.psum(jnp.roll(total, lax.axis_index(name) * size, axis), name)
-    return total / counts
+    counts = grid.counts(kernel.ndim)
+    if any(grid.names):
+        return grid.total(weights) / counts
+    # Averaging the deviations from one member of the pool returns equal weights to the last bit,
+    # which a plain mean does not; the gradient is that of the mean.
+    member = lax.stop_gradient(weights[tuple(slice(p) for p in grid.periods)])
+    return member + grid.total(weights - grid.spread(member)) / counts
 
 
-def _pool_sum(weights: jax.Array, periods: tuple[int, ...]) -> jax.Array:
-    """Sums over the positions of each pool: (h, w, ...) to (periods[0], periods[1], ...)."""
-    ndim = len(periods)
-    padding = [(0, -size % p) for size, p in zip(weights.shape, periods, strict=False)]
-    weights = jnp.pad(weights, padding + [(0, 0)] * (weights.ndim - ndim))
-    split = [n for size, p in zip(weights.shape, periods, strict=False) for n in (size // p, p)]
-    return weights.reshape(*split, *weights.shape[ndim:]).sum(tuple(range(0, 2 * ndim, 2)))
-
-
-def _pool_sizes(kernel: jax.Array, periods: Sequence[int], sizes: Sequence[int]) -> np.ndarray:
-    """Number of positions in each pool, shaped to broadcast against the pool means."""
-    counts = np.ones((), np.float32)
-    for p, size in zip(periods, sizes, strict=True):
-        counts = np.multiply.outer(counts, -(-(size - np.arange(p)) // p).astype(np.float32))
-    return counts.reshape(counts.shape + (1,) * (kernel.ndim - len(sizes)))
-
-
-def _tile(mean: jax.Array, sizes: Sequence[int]) -> jax.Array:
-    """Repeats pool values along the position axes until they cover the layer."""
-    repeats = [math.ceil(size / p) for size, p in zip(sizes, mean.shape, strict=False)]
-    tiled = jnp.tile(mean, repeats + [1] * (mean.ndim - len(sizes)))
-    return tiled[tuple(slice(size) for size in sizes)]
+def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: jax.Array) -> jax.Array:
+    """Applies a function from (h, w, ...) to (pools, pools, ...), whatever the sharding."""
+    kernel = jnp.asarray(kernel)
+    sharding = jax.typeof(kernel).sharding
+    if AxisType.Explicit not in sharding.mesh.axis_types:
+        return function(kernel)
+    ndim = kernel.ndim // 2 - 1
+    spec = PartitionSpec(*(None,) * ndim, *sharding.spec[ndim:])
+    return auto_axes(function, out_sharding=NamedSharding(sharding.mesh, spec))(kernel)
 
 
 def _keep_sharding(function: Callable[[jax.Array], jax.Array], kernel: jax.Array) -> jax.Array:

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxws.local_kernels import map_local_kernels
-from jaxws.sharing import pool_mean, pool_sizes, pool_variance
+from jaxws.sharing import AxisName, pool_mean, pool_sizes, pool_variance
 
 
-def weight_snr(params: Any, *, pools: str = "grid") -> dict[str, jax.Array]:
+def weight_snr(
+    params: Any, *, pools: str = "grid", axis_name: AxisName = None
+) -> dict[str, jax.Array]:
     """Signal-to-noise ratio of the weights within pools, Eq. (6), per locally connected layer.
 
     For each weight of the filter, the squared mean over the pool's neurons divided by the variance
@@ -21,6 +23,7 @@ def weight_snr(params: Any, *, pools: str = "grid") -> dict[str, jax.Array]:
     Args:
       params: any pytree; leaves named ``local_kernel`` have shape (h, w, i, j, c / groups, f).
       pools: as in :func:`jaxws.share_weights`.
+      axis_name: as in :func:`jaxws.share_weights`.
 
     Returns:
       A dict from the layer's path, such as ``'layer1_0/conv1'``, to a scalar. It is infinite where
@@ -37,19 +40,19 @@ def weight_snr(params: Any, *, pools: str = "grid") -> dict[str, jax.Array]:
     ratios: dict[str, jax.Array] = {}
 
     def measure(path: str, kernel: jax.Array) -> jax.Array:
-        ratios[path] = _layer_snr(kernel, pools)
+        ratios[path] = _layer_snr(jnp.asarray(kernel), pools, axis_name)
         return kernel
 
     map_local_kernels(measure, params)
     return ratios
 
 
-def _layer_snr(kernel: jax.Array, pools: str) -> jax.Array:
-    variance = pool_variance(kernel, pools=pools)
+def _layer_snr(kernel: jax.Array, pools: str, axis_name: AxisName) -> jax.Array:
+    variance = pool_variance(kernel, pools=pools, axis_name=axis_name)
     exact = variance == 0
-    signal = jnp.square(pool_mean(kernel, pools=pools))
+    signal = jnp.square(pool_mean(kernel, pools=pools, axis_name=axis_name))
     ratio = jnp.where(exact, jnp.inf, signal / jnp.where(exact, 1, variance))
-    counted = pool_sizes(kernel, pools=pools) > 1
+    counted = pool_sizes(kernel, pools=pools, axis_name=axis_name) > 1
     if not counted.any():
         return jnp.asarray(jnp.inf, ratio.dtype)
     return jnp.mean(ratio, where=jnp.broadcast_to(counted, ratio.shape))

@@ -7,9 +7,11 @@ models alike.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 from jax import lax
 
 Padding: TypeAlias = str | int | Sequence[int | tuple[int, int]]
@@ -64,15 +66,16 @@ def make_window(
       >>> make_window((32, 32), (3, 3), strides=2, padding="SAME").padding
       ((0, 1), (0, 1))
     """
-    input_size, kernel_size = tuple(input_size), tuple(kernel_size)
+    input_size = tuple(map(operator.index, input_size))
+    kernel_size = tuple(map(operator.index, kernel_size))
     ndim = len(input_size)
     if len(kernel_size) != ndim or any(k < 1 for k in kernel_size):
         raise ValueError(
             f"kernel_size={kernel_size}: expected {ndim} positive numbers, one per spatial axis of"
             f" an image of size {input_size}."
         )
-    strides = _per_axis("strides", strides, ndim)
-    dilation = _per_axis("dilation", dilation, ndim)
+    strides = per_axis("strides", strides, ndim)
+    dilation = per_axis("dilation", dilation, ndim)
     span = tuple((k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True))
     pairs = _padding_pairs(padding, input_size, span, strides)
     output_size = tuple(
@@ -88,8 +91,26 @@ def make_window(
     return Window(input_size, kernel_size, strides, pairs, dilation, output_size)
 
 
-def _per_axis(name: str, value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    values = (value,) * ndim if isinstance(value, int) else tuple(value)
+def per_axis(name: str, value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    """Spells out an argument that is one number for all spatial axes or one for each.
+
+    Args:
+      name: of the argument, for the message.
+      value: a positive int or ``ndim`` of them.
+      ndim: number of spatial axes.
+
+    Returns:
+      One int per axis.
+
+    Raises:
+      ValueError: another number of them, or one that is not positive.
+
+    Example:
+      >>> per_axis("strides", 2, ndim=2)
+      (2, 2)
+    """
+    entries = (value,) * ndim if isinstance(value, int | np.integer) else value
+    values = tuple(map(operator.index, entries))
     if len(values) != ndim or any(v < 1 for v in values):
         raise ValueError(
             f"{name}={value!r}: expected a positive int or {ndim} of them, one per spatial axis."
@@ -109,11 +130,11 @@ def _padding_pairs(
             )
         computed = lax.padtype_to_pads(input_size, span, strides, padding.upper())
         return tuple((int(low), int(high)) for low, high in computed)
-    entries = (padding,) * ndim if isinstance(padding, int) else tuple(padding)
-    pairs = tuple((p, p) if isinstance(p, int) else tuple(p) for p in entries)
+    entries = (padding,) * ndim if isinstance(padding, int | np.integer) else tuple(padding)
+    pairs = tuple((p, p) if isinstance(p, int | np.integer) else tuple(p) for p in entries)
     if len(pairs) != ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise ValueError(
             f"padding={padding!r}: expected 'SAME', 'VALID', a non-negative int or {ndim} entries,"
             " each an int or a (low, high) pair of non-negative ints."
         )
-    return tuple((low, high) for low, high in pairs)
+    return tuple((operator.index(low), operator.index(high)) for low, high in pairs)

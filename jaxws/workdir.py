@@ -1,12 +1,17 @@
-"""The directory of a run: config.json says whose it is, metrics.jsonl what happened in it."""
+"""The directory of a run: config.json says whose it is, metrics.jsonl what happened in it.
+
+One process at a time: it holds a lock on the file ``lock``, which the system lets go of when the
+process ends, however it ends.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
-import tempfile
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +19,11 @@ from ml_collections import ConfigDict
 
 from jaxws.config import differences, to_json
 
+_OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves
+
 
 class Workdir:
-    """A run's directory.
+    """A run's directory, locked until :meth:`close`.
 
     Attributes:
       path: the directory.
@@ -24,45 +31,72 @@ class Workdir:
       resumed: whether the directory held this run before.
     """
 
-    def __init__(self, path: str | os.PathLike[str], config: ConfigDict):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        config: ConfigDict,
+        dataset: Mapping[str, Any] | None = None,
+    ):
         """Opens the directory, or makes it; never changes one that belongs to something else.
 
         Args:
           path: the directory.
           config: of the run.
+          dataset: facts that tell the run's data from others, kept beside the configuration.
 
         Raises:
-          ValueError: the directory cannot be made or written, holds other things, or holds a run
-            with another configuration.
+          ValueError: the directory cannot be made or written, holds other things, holds a run with
+            another configuration or other data, or is in use by another process.
         """
+        self._identity = to_json(config, dataset or {})
         self.path = Path(path).expanduser().absolute()
         self.checkpoints = self.path / "checkpoints"
         self._config_file = self.path / "config.json"
         self._metrics_file = self.path / "metrics.jsonl"
         try:
-            self.resumed = self._claim(config)
+            self.resumed = self._claim()
         except OSError as error:
             raise ValueError(
                 f"workdir {self.path} cannot be used: {error.strerror or error}. Give a directory"
                 " that can be written by --workdir."
             ) from error
 
-    def _claim(self, config: ConfigDict) -> bool:
+    def _claim(self) -> bool:
         self.path.mkdir(parents=True, exist_ok=True)
         if self._config_file.exists():
-            self._refuse_other(config)
+            self._refuse_other()
+            self._take_lock()
             return True
-        if any(entry.name != "config.json.tmp" for entry in self.path.iterdir()):
+        if any(entry.name not in _OWN_FILES for entry in self.path.iterdir()):
             raise ValueError(
                 f"workdir {self.path} is not empty and is not a run of jaxws (no config.json):"
                 " nothing was changed. Give a new or empty directory by --workdir."
             )
-        _write_atomically(self._config_file, to_json(config))
+        self._take_lock()
+        _write_atomically(self._config_file, self._identity)
         return False
 
-    def _refuse_other(self, config: ConfigDict) -> None:
+    def _take_lock(self) -> None:
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        self._release = weakref.finalize(self, os.close, lock)
         try:
-            changed = differences(config, self._config_file.read_text())
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 32).decode().strip() or "?"
+            raise ValueError(
+                f"workdir {self.path} is in use by process {holder}: wait for it, stop it, or give"
+                " another directory by --workdir."
+            ) from error
+        os.truncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+
+    def close(self) -> None:
+        """Lets go of the lock; reading goes on to work."""
+        self._release()
+
+    def _refuse_other(self) -> None:
+        try:
+            changed = differences(self._identity, self._config_file.read_text())
         except (ValueError, AttributeError) as error:
             raise ValueError(
                 f"{self._config_file} is not the JSON that jaxws writes ({error}): nothing was"
@@ -74,8 +108,6 @@ class Workdir:
                 + "; ".join(changed)
                 + "): nothing was changed. Give another directory by --workdir."
             )
-        with tempfile.TemporaryFile(dir=self.path):
-            pass  # an existing directory may have become unwritable
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl; numbers that are not finite become null.
@@ -91,22 +123,34 @@ class Workdir:
 
         Yields:
           The lines as dicts.
+
+        Raises:
+          ValueError: another line is not JSON.
         """
         if not self._metrics_file.exists():
             return
-        for line in self._metrics_file.read_text().splitlines():
+        lines = self._metrics_file.read_text().splitlines()
+        for number, line in enumerate(lines, start=1):
             try:
                 yield json.loads(line)
-            except ValueError:
-                return
+            except ValueError as error:
+                if number < len(lines):
+                    raise ValueError(
+                        f"line {number} of {self._metrics_file} is not JSON: repair or remove it;"
+                        " nothing was changed."
+                    ) from error
 
-    def forget_after(self, step: int) -> None:
-        """Drops the metrics of steps that will be done again.
+    def resume_from(self, step: int) -> None:
+        """Drops the metrics of steps that will be done again, and of an epoch to be finished.
 
         Args:
           step: the step that the run resumes from.
         """
-        kept = [record for record in self.records() if record["step"] <= step]
+        kept = [
+            record
+            for record in self.records()
+            if record["step"] <= step and not (record["kind"] == "epoch" and record["epoch"] % 1)
+        ]
         _write_atomically(self._metrics_file, "".join(json.dumps(r) + "\n" for r in kept))
 
 

@@ -75,7 +75,7 @@ def test_ctrl_c_then_resume(command, tmp_path):
     if process.returncode == 0:
         pytest.fail("the run ended before it was interrupted")
     assert process.returncode == 130, err
-    assert "interrupted: the same command resumes" in out
+    assert "interrupted: the same command goes on" in out
     assert "Traceback" not in err
     resumed = run(command(*arguments), tmp_path)
     assert resumed.returncode == 0, resumed.stderr
@@ -89,6 +89,8 @@ def test_ctrl_c_then_resume(command, tmp_path):
         (["--config.optimizer.lr=1"], "did you mean 'config.optimizer.learning_rate'?"),
         (["--config.foo", "1"], "unknown field config.foo"),
         (["--config", "nowhere.py"], "--config=nowhere.py: no such file"),
+        (["--config=a.py", "--config=b.py"], "more than once: a.py, b.py"),
+        (["--config=broken.py"], "config file broken.py: ZeroDivisionError"),
         (["--config.epochs=many"], "--config.epochs=many"),
         (["--wokdir=x"], "Did you mean: workdir"),
         (["configs/digits_lc.py"], "unexpected argument 'configs/digits_lc.py'"),
@@ -102,12 +104,13 @@ def test_ctrl_c_then_resume(command, tmp_path):
 def test_a_mistake_is_one_line_and_no_traceback(command, tmp_path, arguments, expected):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.tex").write_text("all of it")
+    (tmp_path / "broken.py").write_text("def get_config(): return 1 / 0")
     result = run(command(*arguments), tmp_path)
     assert result.returncode == 2
     assert expected in result.stderr
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("error: ")
-    assert [path.name for path in tmp_path.iterdir()] == ["foreign"]
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"foreign", "broken.py"}
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["thesis.tex"]
 
 

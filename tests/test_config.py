@@ -107,13 +107,20 @@ def test_unknown_and_missing_fields():
 
 
 def test_differences_leave_out_free_fields():
-    config, saved = base_config(), to_json(base_config())
-    assert differences(config, saved) == []
+    def against(config, **dataset):
+        return differences(to_json(config, dataset), saved)
+
+    config, saved = base_config(), to_json(base_config(), {"classes": 10})
+    assert against(config, classes=10) == []
     config.max_steps, config.checkpoint.keep, config.data.data_dir = 3, 7, "/elsewhere"
     assert set(FREE_FIELDS) == {"max_steps", "checkpoint.keep", "data.data_dir"}
-    assert differences(config, saved) == []
+    assert against(config, classes=10) == []
     config.model.width = 32
-    assert differences(config, saved) == ["config.model.width: 16 there, 32 here"]
+    assert against(config, classes=7) == [
+        "config.model.width: 16 there, 32 here",
+        "dataset.classes: 10 there, 7 here",
+    ]
     older = json.loads(saved)
-    del older["data.flip"]
-    assert "config.data.flip: None there, True here" in differences(config, json.dumps(older))
+    del older["config"]["data.flip"]
+    saved = json.dumps(older)
+    assert "config.data.flip: None there, True here" in against(config, classes=10)

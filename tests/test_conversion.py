@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxws import LocalConv, LocalDense, share_weights, to_conv, to_local
 from jaxws.models import resnet18, resnet_cifar
@@ -119,3 +121,43 @@ def test_mismatches_are_listed():
     assert "b/bias: left over" in message
     assert "c: missing" in message
     assert "d: left over" in message
+
+
+def test_lists_and_tuples_of_layers():
+    like = [{"local_kernel": jnp.ones((4, 4, 3, 3, 1, 2))}, ({"scale": jnp.ones(2)},)]
+    params = [{"kernel": jnp.ones((3, 3, 1, 2))}, ({"scale": jnp.ones(2)},)]
+    local = to_local(params, like)
+    assert jax.tree.map(jnp.shape, local) == jax.tree.map(jnp.shape, like)
+    jax.tree.map(np.testing.assert_array_equal, to_conv(local), params)
+
+
+def test_only_leaves_of_lc_layers_are_repeated():
+    like = {"bn": {"scale": jnp.ones((7, 3))}}
+    with pytest.raises(ValueError, match=r"bn/scale: has shape \(3,\)"):
+        to_local({"bn": {"scale": jnp.ones(3)}}, like)
+
+
+def test_under_vmap_grad_and_pmap():
+    like = {"local_kernel": jax.ShapeDtypeStruct((4, 5, 3, 3, 1, 2), jnp.float32)}
+    kernels = jax.random.normal(jax.random.key(0), (8, 3, 3, 1, 2))
+    for mapped in (jax.vmap, jax.pmap):
+        local = mapped(lambda p: to_local(p, like))({"kernel": kernels})
+        assert local["local_kernel"].shape == (8, 4, 5, 3, 3, 1, 2)
+        back = mapped(to_conv)(local)["kernel"]
+        np.testing.assert_allclose(back, kernels, rtol=1e-6)
+    # to_local copies each filter to 20 places; to_conv averages them.
+    grad = jax.grad(lambda p: to_local(p, like)["local_kernel"].sum())({"kernel": kernels[0]})
+    np.testing.assert_allclose(grad["kernel"], 20)
+    grad = jax.grad(lambda p: to_conv(p)["kernel"].sum())(to_local({"kernel": kernels[0]}, like))
+    np.testing.assert_allclose(grad["local_kernel"], 1 / 20, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_features_stay_sharded(axis_type):
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(axis_type,))
+    like = {"local_kernel": jax.ShapeDtypeStruct((4, 5, 3, 3, 1, 16), jnp.float32)}
+    kernel = jax.device_put(jnp.ones((3, 3, 1, 16)), NamedSharding(mesh, P(None, None, None, "d")))
+    local = jax.jit(lambda p: to_local(p, like))({"kernel": kernel})["local_kernel"]
+    assert local.sharding.spec[-1] == "d"
+    back = jax.jit(to_conv)({"local_kernel": local})["kernel"]
+    assert back.sharding.is_equivalent_to(kernel.sharding, 4)

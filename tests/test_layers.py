@@ -104,8 +104,30 @@ def test_local_dense_has_weights_per_token():
     np.testing.assert_allclose(layer.apply(variables, x[0]), expected[0], rtol=1e-5, atol=1e-5)
 
 
+def test_partitioned_initialisers():
+    """Mesh axes may be named for one filter, as for nn.Conv, or for the whole kernel."""
+    init = nn.initializers.lecun_normal()
+    x = jnp.ones((1, 5, 4, 2))
+    plain = LocalConv(3, (3, 3), kernel_init=init).init(jax.random.key(0), x)["params"]
+    for names in [(None, None, None, "f"), ("h", None, None, None, None, "f")]:
+        layer = LocalConv(3, (3, 3), kernel_init=nn.with_partitioning(init, names))
+        boxed = layer.init(jax.random.key(0), x)["params"]
+        assert boxed["local_kernel"].names == (None,) * (6 - len(names)) + names
+        np.testing.assert_array_equal(boxed["local_kernel"].value, plain["local_kernel"])
+    dense = LocalDense(3, kernel_init=nn.with_partitioning(init, (None, "f")))
+    boxed = dense.init(jax.random.key(0), jnp.ones((1, 5, 2)))["params"]
+    assert boxed["local_kernel"].names == (None, None, None, "f")
+    assert boxed["local_kernel"].value.shape == (5, 1, 2, 3)
+
+
 def test_another_image_size_is_refused():
     layer = LocalConv(3, (3, 3))
     variables = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 2)))
     with pytest.raises(Exception, match=r"\(8, 8, 3, 3, 2, 3\)"):
         layer.apply(variables, jnp.ones((1, 9, 9, 2)))
+
+
+def test_no_groups_is_refused():
+    layer = LocalConv(3, (3, 3), feature_group_count=0)
+    with pytest.raises(Exception, match="feature_group_count=0"):
+        layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 2)))

@@ -218,6 +218,34 @@ def test_half_precision_accumulates_in_float32(implementation):
     assert float(wide[0, 0, 0, 0]) == 4096 * (1 + 2**-7)
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_gradients_accumulate_in_float32(implementation, dtype):
+    """The middle pixel feeds 33 * 33 positions; ones added up in bfloat16 would stop at 256."""
+    x, kernel = jnp.ones((1, 33, 33, 1), dtype), jnp.ones((33, 33, 33, 33, 1, 1), dtype)
+
+    def total(x, kernel):
+        y = local_conv(x, kernel, implementation=implementation)
+        return y.sum(dtype=jnp.float32)
+
+    dx = jax.grad(total)(x, kernel)
+    assert dx.dtype == dtype
+    assert dx[0, 16, 16, 0] == jnp.asarray(33 * 33, dtype)
+    # And a filter adds up one term per image.
+    images = jnp.ones((1025, 1, 1, 1), dtype)
+    d_kernel = jax.grad(total, 1)(images, jnp.ones((1, 1, 1, 1, 1, 1), dtype))
+    assert d_kernel.ravel()[0] == jnp.asarray(1025, dtype)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(("n", "c", "f"), [(0, 2, 4), (3, 2, 0)])
+def test_empty_axes(implementation, n, c, f):
+    y = local_conv(
+        jnp.ones((n, 4, 4, c)), jnp.ones((4, 4, 3, 3, c, f)), implementation=implementation
+    )
+    np.testing.assert_array_equal(y, jnp.zeros((n, 4, 4, f)))
+
+
 def test_default_contains_no_convolution():
     """The default must not fall back to the one-hot convolution, forward or backward."""
     x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((8, 8, 3, 3, 3, 4))
@@ -247,6 +275,7 @@ K = jnp.ones((8, 8, 3, 3, 4, 6))
         (X, K[:7], {}, r"expected \(8, 8, 3, 3, 4, 6\)"),
         (X[..., :2], K, {}, r"expected \(8, 8, 3, 3, 2, 6\)"),
         (X, K, {"strides": 2}, r"expected \(4, 4, 3, 3, 4, 6\)"),
+        (X[..., :0], K[..., :0, :], {}, "at least one channel"),
         (X, K, {"feature_group_count": 3}, "feature_group_count=3"),
         (X, K, {"feature_group_count": 0}, "feature_group_count=0"),
         (X, K, {"implementation": "fast"}, "implementation='fast'"),

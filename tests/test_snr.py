@@ -1,8 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from jaxws import share_weights, weight_snr
+from jaxws import pool_mean, pool_variance, share_weights, weight_snr
 
 
 def numpy_snr(kernel):
@@ -59,3 +62,47 @@ def test_snr_of_a_signal_with_known_noise():
     noise = jax.random.normal(jax.random.key(0), (100, 100, 1, 1, 1, 8))
     snr = weight_snr({"local_kernel": 3 + 0.5 * noise})[""]
     np.testing.assert_allclose(snr, 36, rtol=0.02)
+
+
+@pytest.mark.parametrize("pools", ["grid", "global"])
+def test_positions_split_over_devices(pools):
+    kernel = np.random.default_rng(0).normal(1, 1, (24, 7, 3, 3, 2, 4)).astype(np.float32)
+    mesh = Mesh(np.array(jax.devices()), ("rows",))
+    snr = jax.jit(
+        jax.shard_map(
+            lambda k: weight_snr({"local_kernel": k}, pools=pools, axis_name="rows")[""],
+            mesh=mesh,
+            in_specs=P("rows"),
+            out_specs=P(),
+        )
+    )(kernel)
+    np.testing.assert_allclose(
+        snr, weight_snr({"local_kernel": kernel}, pools=pools)[""], rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("spec", [P(), P("d"), P(None, None, None, None, None, "d")])
+def test_explicit_mesh_axes(spec):
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
+    kernel = np.random.default_rng(0).normal(1, 1, (8, 5, 3, 3, 2, 16)).astype(np.float32)
+    placed = jax.device_put(kernel, NamedSharding(mesh, spec))
+    for function in (pool_mean, pool_variance, jax.jit(pool_mean)):
+        pooled = function(placed)
+        np.testing.assert_allclose(pooled, function(kernel), rtol=1e-4, atol=1e-6)
+        assert pooled.sharding.spec[-1] == (spec[-1] if len(spec) == 6 else None)
+    for function in (weight_snr, jax.jit(weight_snr)):
+        snr = function({"local_kernel": placed})[""]
+        np.testing.assert_allclose(snr, function({"local_kernel": kernel})[""], rtol=1e-4)
+
+
+def test_under_vmap_pmap_and_grad():
+    kernels = jax.random.normal(jax.random.key(0), (8, 6, 5, 3, 3, 2, 4)) + 1
+    expected = [weight_snr({"a": {"local_kernel": kernel}})["a"] for kernel in kernels]
+    for mapped in (jax.vmap, jax.pmap):
+        snr = mapped(weight_snr)({"a": {"local_kernel": kernels}})["a"]
+        np.testing.assert_allclose(snr, expected, rtol=1e-4)
+    # The ratio does not change with scale, so its gradient is orthogonal to the weights (Euler).
+    grad = jax.grad(lambda k: weight_snr({"local_kernel": k})[""])(kernels[0])
+    scale = float(jnp.abs(grad * kernels[0]).sum())
+    assert scale > 0
+    assert abs(float((grad * kernels[0]).sum())) < 1e-4 * scale

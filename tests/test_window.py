@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,3 +79,14 @@ def test_wrong_geometry_is_named(arguments, match):
     full = {"input_size": (8, 8), "kernel_size": (3, 3)} | arguments
     with pytest.raises(ValueError, match=match):
         make_window(**full)
+
+
+def test_numpy_integers_are_integers():
+    two = np.int64(2)
+    window = make_window(np.array([9, 8]), (two, two), two, np.int32(1), (two, 1))
+    assert window == make_window((9, 8), (2, 2), 2, 1, (2, 1))
+    assert all(type(n) is int for n in window.strides + window.padding[0] + window.output_size)
+    assert make_window((9, 8), (3, 3), padding=np.array([[1, 0], [2, 2]])).padding == (
+        (1, 0),
+        (2, 2),
+    )
