@@ -73,16 +73,18 @@ def train_step(
       and before sharing, NaN where it was not asked for.
 
     Example:
+      >>> from functools import partial
       >>> from jaxws import LocalConv
       >>> from jaxws.models import resnet_cifar
       >>> from jaxws.train_state import create_train_state
       >>> model, optimizer = resnet_cifar(8, width=4, conv=LocalConv), optax.adamw(1e-3)
-      >>> state = create_train_state(jax.random.key(0), model, optimizer, (8, 8, 1))
+      >>> arguments = {"model": model, "optimizer": optimizer, "image_shape": (8, 8, 1)}
+      >>> create = partial(create_train_state, **arguments)
+      >>> state = jax.jit(create)(jax.random.key(0))
       >>> batch = Batch(jnp.ones((2, 8, 8, 1)), jnp.array([0, 1]), mask=None)
       >>> sharing = Sharing(every=1, pools="grid", steps_per_epoch=10)
-      >>> state, metrics, _ = train_step(
-      ...     state, batch, model=model, optimizer=optimizer, sharing=sharing
-      ... )
+      >>> step = partial(train_step, model=model, optimizer=optimizer, sharing=sharing)
+      >>> state, metrics, _ = jax.jit(step, donate_argnums=0)(state, batch)
       >>> int(state.step), float(metrics.images)
       (1, 2.0)
     """

@@ -85,7 +85,7 @@ def assert_close(actual, expected, dtype):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(problem=problems(), dtype=st.sampled_from(["float32", "float32", "bfloat16", "float16"]))
 def test_values_and_gradients_equal_a_loop(implementation, problem, dtype):
     window, n, c, f, groups, padding, seed = problem
@@ -135,7 +135,7 @@ def test_float64_to_the_last_digits(implementation):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(problem=problems())
 def test_tied_weights_equal_a_convolution(implementation, problem):
     window, n, c, f, groups, _padding, seed = problem
@@ -219,10 +219,12 @@ def test_half_precision_accumulates_in_float32(implementation):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_gradients_accumulate_in_float32(implementation, dtype):
-    """The middle pixel feeds 33 * 33 positions; ones added up in bfloat16 would stop at 256."""
-    x, kernel = jnp.ones((1, 33, 33, 1), dtype), jnp.ones((33, 33, 33, 33, 1, 1), dtype)
+@pytest.mark.parametrize(("dtype", "large"), [("bfloat16", 256), ("float16", 2048)])
+def test_half_precision_gradients_accumulate_in_float32(implementation, dtype, large):
+    """A pixel adds up one term per offset; next to a large one, ones get lost in half precision."""
+    weights = jnp.ones(17).at[jnp.array([0, 16])].set(large)
+    kernel = jnp.broadcast_to(weights[:, None, None], (17, 17, 1, 1)).astype(dtype)
+    x = jnp.ones((1, 17, 1), dtype)
 
     def total(x, kernel):
         y = local_conv(x, kernel, implementation=implementation)
@@ -230,11 +232,11 @@ def test_half_precision_gradients_accumulate_in_float32(implementation, dtype):
 
     dx = jax.grad(total)(x, kernel)
     assert dx.dtype == dtype
-    assert dx[0, 16, 16, 0] == jnp.asarray(33 * 33, dtype)
+    assert dx[0, 8, 0] == jnp.asarray(2 * large + 15, dtype)
     # And a filter adds up one term per image.
-    images = jnp.ones((1025, 1, 1, 1), dtype)
-    d_kernel = jax.grad(total, 1)(images, jnp.ones((1, 1, 1, 1, 1, 1), dtype))
-    assert d_kernel.ravel()[0] == jnp.asarray(1025, dtype)
+    images = jnp.ones((3000, 1, 1), dtype)
+    d_kernel = jax.grad(total, 1)(images, jnp.ones((1, 1, 1, 1), dtype))
+    assert d_kernel.ravel()[0] == jnp.asarray(3000, dtype)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

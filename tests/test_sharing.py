@@ -42,7 +42,7 @@ def share(kernel, **arguments):
     return share_weights({"local_kernel": kernel}, **arguments)["local_kernel"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(kernels(), st.sampled_from(["grid", "global"]))
 def test_every_weight_becomes_the_mean_of_its_pool(kernel, pools):
     shared = np.asarray(share(kernel, pools=pools))
@@ -60,7 +60,7 @@ def test_every_weight_becomes_the_mean_of_its_pool(kernel, pools):
         assert counts[start].item() == len(members)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(kernels(), st.sampled_from(["grid", "global"]), st.sampled_from(["float32", "bfloat16"]))
 def test_laws_of_a_projection(kernel, pools, dtype):
     kernel = jnp.asarray(kernel, dtype)
@@ -79,7 +79,7 @@ def test_laws_of_a_projection(kernel, pools, dtype):
     assert not np.any(pool_variance(shared, pools=pools))
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(kernels(), st.sampled_from(["grid", "global"]))
 def test_gradient_is_the_projection_itself(kernel, pools):
     """Sharing is linear and symmetric, so pulling a cotangent back shares it."""
@@ -89,7 +89,7 @@ def test_gradient_is_the_projection_itself(kernel, pools):
     np.testing.assert_allclose(pulled, share(cotangent, pools=pools), rtol=1e-5, atol=1e-6)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(kernels())
 def test_commutes_with_jit_and_vmap(kernel):
     shared = share(kernel)

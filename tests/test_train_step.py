@@ -1,4 +1,4 @@
-from functools import partial
+from functools import cache, partial
 
 import flax.linen as nn
 import jax
@@ -25,15 +25,25 @@ def make_batch(n=4, seed=0):
     return Batch(image, jnp.asarray(rng.integers(0, 7, n), jnp.int32), None)
 
 
+def initial_state(model=MODEL, optimizer=OPTIMIZER):
+    create = partial(create_train_state, model=model, optimizer=optimizer, image_shape=SHAPE)
+    return jax.jit(create)(jax.random.key(0))
+
+
 @pytest.fixture(scope="module")
 def state():
-    return create_train_state(jax.random.key(0), MODEL, OPTIMIZER, SHAPE)
+    return initial_state()
 
 
-def step(state, batch, every=0, pools="grid", steps_per_epoch=3, **arguments):
-    sharing = Sharing(every, pools, steps_per_epoch)
-    function = partial(train_step, model=MODEL, optimizer=OPTIMIZER, sharing=sharing, **arguments)
-    return jax.jit(function)(state, batch)
+@cache
+def compiled_step(sharing):
+    return jax.jit(partial(train_step, model=MODEL, optimizer=OPTIMIZER, sharing=sharing))
+
+
+def step(state, batch, every=0, pools="grid", steps_per_epoch=3, measure_snr=False):
+    return compiled_step(Sharing(every, pools, steps_per_epoch))(
+        state, batch, measure_snr=measure_snr
+    )
 
 
 def numpy_adamw(param, grad, rate, decay):
@@ -47,7 +57,7 @@ def test_one_step_equals_numpy_adamw_on_the_mean_loss():
     batch = make_batch()
     schedule = step_decay(1e-2, steps_per_epoch=5)
     optimizer = optax.adamw(schedule, weight_decay=0.3)
-    state = create_train_state(jax.random.key(0), MODEL, optimizer, SHAPE)
+    state = initial_state(optimizer=optimizer)
 
     def loss(params):
         logits, _ = MODEL.apply(
@@ -59,12 +69,12 @@ def test_one_step_equals_numpy_adamw_on_the_mean_loss():
         log_probability = jax.nn.log_softmax(logits)
         return -jnp.mean(log_probability[jnp.arange(4), batch.label])
 
-    grads = jax.jit(jax.grad(loss))(state.params)
+    value, grads = jax.jit(jax.value_and_grad(loss))(state.params)
     sharing = Sharing(0, "grid", 5)
     new, metrics, _ = jax.jit(
         partial(train_step, model=MODEL, optimizer=optimizer, sharing=sharing)
     )(state, batch)
-    np.testing.assert_allclose(metrics.loss / metrics.images, loss(state.params), rtol=1e-5)
+    np.testing.assert_allclose(metrics.loss / metrics.images, value, rtol=1e-5)
     expected = jax.tree.map(
         lambda p, g: numpy_adamw(np.asarray(p), np.asarray(g), 1e-2, 0.3), state.params, grads
     )
@@ -133,7 +143,8 @@ def test_masked_rows_change_nothing(state):
 def test_evaluation_counts_masked_rows_for_nothing(state):
     batch = make_batch(5)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    whole = eval_step(**variables, batch=batch, model=MODEL)
+    evaluate = jax.jit(partial(eval_step, model=MODEL))
+    whole = evaluate(**variables, batch=batch)
     pieces = [
         Batch(batch.image[:3], batch.label[:3], jnp.ones(3, bool)),
         Batch(
@@ -142,7 +153,7 @@ def test_evaluation_counts_masked_rows_for_nothing(state):
             jnp.array([True, True, False]),
         ),
     ]
-    parts = [eval_step(**variables, batch=piece, model=MODEL) for piece in pieces]
+    parts = [evaluate(**variables, batch=piece) for piece in pieces]
     total = jax.tree.map(lambda a, b: a + b, *parts)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), total, whole)
     assert total.images == 5
@@ -171,7 +182,7 @@ def test_constant_and_nan_logits_are_no_hits():
 
 def test_donation_reuses_the_state(state):
     model = resnet_cifar(8, width=4, num_classes=7, conv=nn.Conv)
-    state = create_train_state(jax.random.key(0), model, OPTIMIZER, SHAPE)
+    state = initial_state(model)
     function = partial(train_step, model=model, optimizer=OPTIMIZER, sharing=Sharing(0, "grid", 3))
     jax.jit(function, donate_argnums=0)(state, make_batch())
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))

@@ -66,11 +66,14 @@ class ResNet(nn.Module):
       imagenet_stem: 7x7 layer at stride 2 and 3x3 max-pool at stride 2, instead of a 3x3 layer.
       dtype: of activations; parameters, statistics and logits are float32.
 
+    BatchNorm is Flax's: it keeps the biased variance of a batch, of which PyTorch keeps
+    n / (n - 1), with n the number of values per channel; it matters in evaluation only.
+
     Example:
       >>> from jaxws import LocalConv
       >>> model = resnet_cifar(depth=8, width=4, num_classes=10, conv=LocalConv)
-      >>> variables = model.init(jax.random.key(0), jnp.ones((1, 16, 16, 3)))
-      >>> model.apply(variables, jnp.ones((2, 16, 16, 3))).shape
+      >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 16, 16, 3)))
+      >>> jax.jit(model.apply)(variables, jnp.ones((2, 16, 16, 3))).shape
       (2, 10)
     """
 
