@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxws.config import base_config, flat_fields, unknown_field
-from jaxws.loop import summary_rows, train
+from jaxws.loop import train
+from jaxws.progress import summary_rows
 from jaxws.run import Run, prepare
 
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "digits_lc_ws1.py")

@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from jaxws.atomic import write_atomically
+
 NAME = "sha256.json"
 
 
@@ -15,9 +17,8 @@ def write_checksums(directory: Path) -> None:
     Args:
       directory: whose files will not change any more.
     """
-    temporary = directory / (NAME + ".tmp")
-    temporary.write_text(json.dumps(_digests(directory), indent=1, sort_keys=True) + "\n")
-    temporary.replace(directory / NAME)
+    digests = json.dumps(_digests(directory), indent=1, sort_keys=True)
+    write_atomically(directory / NAME, digests + "\n")
 
 
 def has_checksums(directory: Path) -> bool:

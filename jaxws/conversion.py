@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxws.local_kernels import LOCAL_KERNEL, PyTree
+from jaxws.local_kernels import LOCAL_KERNEL, PyTree, position_ndim
 from jaxws.precision import accumulation_dtype
 
 KERNEL = "kernel"
@@ -94,7 +94,7 @@ def _tie(node: Any) -> Any:
     if LOCAL_KERNEL not in children:
         return _rebuild(node, {name: _tie(child) for name, child in children.items()})
     (kernel,) = jax.tree.leaves(children[LOCAL_KERNEL])
-    ndim = kernel.ndim // 2 - 1
+    ndim = position_ndim(kernel)
 
     def tied(name: str, leaf: jax.Array) -> jax.Array:
         extra = ndim if name == LOCAL_KERNEL else leaf.ndim - 1  # biases: (h, w, f)

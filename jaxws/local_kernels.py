@@ -17,6 +17,23 @@ PyTree: TypeAlias = Any
 LOCAL_KERNEL = "local_kernel"
 
 
+def position_ndim(local_kernel: jax.Array) -> int:
+    """The number of position axes of LC filters, which is that of their kernel offsets.
+
+    Args:
+      local_kernel: filters, shape (h, w, i, j, c / groups, f), or likewise in 1-D and 3-D.
+
+    Returns:
+      1, 2 or 3.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> position_ndim(jnp.ones((32, 32, 3, 3, 16, 16)))
+      2
+    """
+    return local_kernel.ndim // 2 - 1
+
+
 def map_local_kernels(
     function: Callable[[str, jax.Array], jax.Array], params: PyTree, *others: PyTree
 ) -> PyTree:

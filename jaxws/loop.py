@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -231,29 +231,3 @@ def _means(split: str, sums: Metrics) -> dict[str, float]:
     return {
         f"{split}_{name}": getattr(sums, name) / sums.images for name in ("loss", "top1", "top5")
     }
-
-
-def summary_rows(record: dict[str, Any]) -> Sequence[tuple[str, str]]:
-    """The rows of the table that ends a run.
-
-    Args:
-      record: the last record of kind ``epoch``.
-
-    Returns:
-      Pairs of name and text.
-
-    Example:
-      >>> record = {"epoch": 2, "step": 9, "train_loss": 1.0, "train_top1": 0.5, "test_loss": 2.0,
-      ...           "test_top1": 0.25, "test_top5": 0.5, "images_per_second": 100.0}
-      >>> summary_rows(record)[3]
-      ('test top-1', '25.00 %')
-    """
-    return (
-        ("epochs, steps", f"{record['epoch']:.4g}, {record['step']}"),
-        ("training loss", f"{record['train_loss']:.4f}"),
-        ("training top-1", f"{100 * record['train_top1']:.2f} %"),
-        ("test top-1", f"{100 * record['test_top1']:.2f} %"),
-        ("test top-5", f"{100 * record['test_top5']:.2f} %"),
-        ("test loss", f"{record['test_loss']:.4f}"),
-        ("images/s, last epoch", f"{record['images_per_second']:.0f}"),
-    )

@@ -1,9 +1,10 @@
-"""What a run shows while it trains: a bar on a terminal, one line per epoch everywhere."""
+"""What a run shows while it trains: a bar on a terminal, one line per epoch everywhere, a table."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -90,3 +91,29 @@ class Progress:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def summary_rows(record: dict[str, Any]) -> Sequence[tuple[str, str]]:
+    """The rows of the table that ends a run.
+
+    Args:
+      record: the last record of kind ``epoch``.
+
+    Returns:
+      Pairs of name and text.
+
+    Example:
+      >>> record = {"epoch": 2, "step": 9, "train_loss": 1.0, "train_top1": 0.5, "test_loss": 2.0,
+      ...           "test_top1": 0.25, "test_top5": 0.5, "images_per_second": 100.0}
+      >>> summary_rows(record)[3]
+      ('test top-1', '25.00 %')
+    """
+    return (
+        ("epochs, steps", f"{record['epoch']:.4g}, {record['step']}"),
+        ("training loss", f"{record['train_loss']:.4f}"),
+        ("training top-1", f"{100 * record['train_top1']:.2f} %"),
+        ("test top-1", f"{100 * record['test_top1']:.2f} %"),
+        ("test top-5", f"{100 * record['test_top5']:.2f} %"),
+        ("test loss", f"{record['test_loss']:.4f}"),
+        ("images/s, last epoch", f"{record['images_per_second']:.0f}"),
+    )

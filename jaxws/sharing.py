@@ -23,7 +23,7 @@ from jax import lax
 from jax.experimental.shard_alike import shard_alike
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, auto_axes
 
-from jaxws.local_kernels import PyTree, map_local_kernels
+from jaxws.local_kernels import PyTree, map_local_kernels, position_ndim
 from jaxws.precision import accumulation_dtype
 
 AxisName: TypeAlias = str | Sequence[str | None] | None
@@ -196,7 +196,7 @@ class _Grid(NamedTuple):
 def _make_grid(kernel: jax.Array, pools: str, axis_name: AxisName) -> _Grid:
     if pools not in POOLS:
         raise ValueError(f"pools={pools!r}: expected one of {POOLS}.")
-    ndim = kernel.ndim // 2 - 1
+    ndim = position_ndim(kernel)
     names = (axis_name,) if axis_name is None or isinstance(axis_name, str) else tuple(axis_name)
     if len(names) > ndim:
         raise ValueError(
@@ -231,7 +231,7 @@ def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: jax.Array) -> 
     sharding = jax.typeof(kernel).sharding
     if AxisType.Explicit not in sharding.mesh.axis_types:
         return function(kernel)
-    ndim = kernel.ndim // 2 - 1
+    ndim = position_ndim(kernel)
     spec = PartitionSpec(*(None,) * ndim, *sharding.spec[ndim:])
     return auto_axes(function, out_sharding=NamedSharding(sharding.mesh, spec))(kernel)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxws.atomic import write_atomically
 from jaxws.config import differences, to_json
 
 _OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves
@@ -73,7 +74,7 @@ class Workdir:
                 " nothing was changed. Give a new or empty directory by --workdir."
             )
         self._take_lock()
-        _write_atomically(self._config_file, self._identity)
+        write_atomically(self._config_file, self._identity)
         return False
 
     def _take_lock(self) -> None:
@@ -151,7 +152,7 @@ class Workdir:
             for record in self.records()
             if record["step"] <= step and not (record["kind"] == "epoch" and record["epoch"] % 1)
         ]
-        _write_atomically(self._metrics_file, "".join(json.dumps(r) + "\n" for r in kept))
+        write_atomically(self._metrics_file, "".join(json.dumps(r) + "\n" for r in kept))
 
 
 def _finite(value: Any) -> Any:
@@ -160,9 +161,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
