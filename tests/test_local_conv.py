@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxws import local_conv
-from jaxws.local_conv import IMPLEMENTATIONS
+from jaxws.implementations.contract import NAMES as IMPLEMENTATIONS
 from jaxws.window import make_window
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")

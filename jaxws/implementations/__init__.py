@@ -1,0 +1,1 @@
+"""Implementations of the locally connected layer, one file each."""

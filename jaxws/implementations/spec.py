@@ -1,0 +1,51 @@
+"""What an implementation of the locally connected layer is asked for, and what it must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+
+from jaxws.window import Window
+
+Contraction = Callable[[jax.Array, jax.Array, "Spec"], jax.Array]
+
+
+class Spec(NamedTuple):
+    """Everything about a layer but its arrays; hashable, so that it can be static.
+
+    Attributes:
+      window: sizes, strides, padding and dilation, one entry per spatial axis.
+      groups: number of feature groups g.
+      accumulate: dtype that sums are kept in.
+      result: dtype of y, and so of its cotangent dy.
+      precision: of matrix products, as in :func:`jax.lax.dot_general`.
+    """
+
+    window: Window
+    groups: int
+    accumulate: np.dtype
+    result: np.dtype
+    precision: lax.PrecisionLike = None
+
+
+class Implementation(NamedTuple):
+    """The layer and its two gradients, all in the layout that keeps the batch last.
+
+    x and dx have shape (H, W, c, n), the kernel and its gradient (h, w, i, j, c / groups, f), y and
+    dy (h, w, f, n), and likewise in 1-D and 3-D. Each is linear in both arrays, so that each is
+    also the derivative of the other two.
+
+    Attributes:
+      forward: ``forward(x, kernel, spec)`` returns y in ``spec.result``.
+      input_gradient: ``input_gradient(dy, kernel, spec)`` returns dx in the dtype of the kernel.
+      kernel_gradient: ``kernel_gradient(x, dy, spec)`` returns the kernel's gradient in the dtype
+        of x.
+    """
+
+    forward: Contraction
+    input_gradient: Contraction
+    kernel_gradient: Contraction
