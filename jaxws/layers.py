@@ -82,6 +82,7 @@ class LocalConv(nn.Module):
         every position draws its own.
       bias_init: initialiser of the bias.
       implementation: as in :func:`jaxws.local_conv`.
+      batch_last: images come and go as (H, W, c, n), as in :func:`jaxws.local_conv`.
 
     Raises:
       ValueError: as :func:`jaxws.local_conv`; an unknown padding.
@@ -110,20 +111,28 @@ class LocalConv(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
     bias_init: Initializer = nn.initializers.zeros
     implementation: str | None = None
+    batch_last: bool = False
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to images (..., H, W, c); returns (..., h, w, f)."""
         size = self.kernel_size
         ndim = 1 if isinstance(size, int | np.integer) else len(size)
-        kernel_size = per_axis("kernel_size", size, ndim)
+        if self.batch_last:
+            return self._apply(inputs, per_axis("kernel_size", size, ndim))
         batch = inputs.shape[: -ndim - 1]
         x = inputs.reshape(-1, *inputs.shape[-ndim - 1 :])
+        y = self._apply(jnp.moveaxis(x, 0, -1), per_axis("kernel_size", size, ndim))
+        return jnp.moveaxis(y, -1, 0).reshape(*batch, *y.shape[:-1])
+
+    def _apply(self, x: jax.Array, kernel_size: tuple[int, ...]) -> jax.Array:
+        """Maps (H, W, c, n) to (h, w, f, n)."""
+        ndim = len(kernel_size)
         strides, dilation = self.strides or 1, self.kernel_dilation or 1
         x = _dilate(x, self.input_dilation or 1)
         x, padding = _pad(x, kernel_size, self.padding, dilation)
-        window = make_window(x.shape[1:-1], kernel_size, strides, padding, dilation)
-        channels = x.shape[-1] // max(self.feature_group_count, 1)
+        window = make_window(x.shape[:ndim], kernel_size, strides, padding, dilation)
+        channels = x.shape[-2] // max(self.feature_group_count, 1)
         kernel = self.param(
             LOCAL_KERNEL,
             per_position(self.kernel_init, ndim),
@@ -146,9 +155,9 @@ class LocalConv(nn.Module):
             feature_group_count=self.feature_group_count,
             implementation=self.implementation,
             precision=self.precision,
+            batch_last=True,
         )
-        y = y if bias is None else y + bias
-        return y.reshape(*batch, *y.shape[1:])
+        return y if bias is None else y + bias[..., None]
 
 
 class LocalDense(nn.Module):
@@ -216,13 +225,13 @@ def _dilate(x: jax.Array, dilation: int | Sequence[int]) -> jax.Array:
     if all(step == 1 for step in steps):
         return x
     interior = [(0, 0, step - 1) for step in steps]
-    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *interior, (0, 0, 0)])
+    return lax.pad(x, jnp.zeros((), x.dtype), [*interior, (0, 0, 0), (0, 0, 0)])
 
 
 def _pad(
     x: jax.Array, kernel_size: tuple[int, ...], padding: Padding, dilation: int | Sequence[int]
 ) -> tuple[jax.Array, Padding]:
-    """Applies the paddings that put something else than zeros on both sides."""
+    """Applies the paddings that put something else than zeros on both sides of (H, W, c, n)."""
     ndim = len(kernel_size)
     padding = padding.upper() if isinstance(padding, str) else padding
     if not isinstance(padding, str) or padding not in ("CAUSAL", *_JNP_PAD_MODES):
@@ -234,4 +243,4 @@ def _pad(
             raise ValueError(f"padding='CAUSAL' is for 1-D layers, not kernel size {kernel_size}.")
         return x, ((extra[0], 0),)
     pads = [(e // 2, e - e // 2) for e in extra]
-    return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode=_JNP_PAD_MODES[padding]), "VALID"
+    return jnp.pad(x, [*pads, (0, 0), (0, 0)], mode=_JNP_PAD_MODES[padding]), "VALID"

@@ -16,11 +16,11 @@ from functools import partial
 import jax
 from jax import lax
 
-from jaxws.implementations import patches, slices
+from jaxws.implementations import native, patches, slices
 from jaxws.implementations.spec import Implementation, Spec
 
 # What each name stands for where it is asked for by name. None, the default, is chosen by platform.
-BY_NAME: dict[str, Implementation] = {}
+BY_NAME: dict[str, Implementation] = {"native": native.NATIVE}
 PLAIN = {"slices": jax.checkpoint(slices.forward, static_argnums=2), "patches": patches.forward}
 NAMES = (*PLAIN, *BY_NAME)
 
@@ -84,9 +84,8 @@ _rule(
 
 
 def _run(map_name: str, a, b, spec: Spec, implementation: str | None) -> jax.Array:
-    if implementation is not None:
-        return getattr(BY_NAME[implementation], map_name)(a, b, spec)
-    return getattr(slices.SLICES, map_name)(a, b, spec)
+    implementation = implementation or "native"
+    return getattr(BY_NAME[implementation], map_name)(a, b, spec)
 
 
 def _vary_alike(*arrays: jax.Array) -> list[jax.Array]:

@@ -1,5 +1,8 @@
 """Residual networks of the paper, as functions of one convolution class.
 
+Images come as (n, H, W, c). A network of :class:`jaxws.LocalConv` layers turns them once, at its
+entry, into (H, W, c, n), in which the layers work, and never back.
+
 Submodules bear torchvision's names with ``.`` replaced by ``_`` between a stage and its block
 (``layer2_0/conv1``), so that a convolutional network, an LC network and a PyTorch checkpoint of the
 same architecture differ in the names of their kernels only.
@@ -14,7 +17,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.nn.initializers import variance_scaling
+
+from jaxws.layers import LocalConv
 
 ConvClass = Callable[..., nn.Module]
 
@@ -41,7 +47,7 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Maps (n, H, W, c) to (n, H / strides, W / strides, features)."""
+        """Halves H and W where strides is 2, and makes c ``features``, in any layout."""
         y = self.conv(self.features, (3, 3), strides=self.strides, padding=1, name="conv1")(x)
         y = nn.relu(self.norm(name="bn1")(y, mask=mask))
         y = self.conv(self.features, (3, 3), strides=1, padding=1, name="conv2")(y)
@@ -100,32 +106,41 @@ class ResNet(nn.Module):
         Returns:
           Logits of shape (n, num_classes), float32.
         """
+        batch_last = _is_local(self.conv)
         conv, first_conv = (
-            partial(layer, use_bias=False, kernel_init=CONV_INIT, dtype=self.dtype)
+            partial(
+                _in_layout(layer, batch_last),
+                use_bias=False,
+                kernel_init=CONV_INIT,
+                dtype=self.dtype,
+            )
             for layer in (self.conv, self.first_conv or self.conv)
         )
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train,
+            axis=-2 if batch_last else -1,
             momentum=0.9,
             epsilon=1e-5,
             dtype=self.dtype,
         )
-        pixels = None if mask is None else mask[:, None, None, None]
+        if batch_last:
+            x = jnp.moveaxis(x, 0, -1)
+        elif mask is not None:
+            mask = mask[:, None, None, None]
+        size, strides, padding = ((7, 7), 2, 3) if self.imagenet_stem else ((3, 3), 1, 1)
+        x = first_conv(self.width, size, strides=strides, padding=padding, name="conv1")(x)
+        x = nn.relu(norm(name="bn1")(x, mask=mask))
         if self.imagenet_stem:
-            x = first_conv(self.width, (7, 7), strides=2, padding=3, name="conv1")(x)
-            x = nn.relu(norm(name="bn1")(x, mask=pixels))
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        else:
-            x = first_conv(self.width, (3, 3), strides=1, padding=1, name="conv1")(x)
-            x = nn.relu(norm(name="bn1")(x, mask=pixels))
+            x = _max_pool(x, (0, 1) if batch_last else (1, 2))
         for stage, blocks in enumerate(self.stage_sizes):
             for block in range(blocks):
                 strides = 2 if stage > 0 and block == 0 else 1
                 x = BasicBlock(
                     self.width * 2**stage, strides, conv, norm, name=f"layer{stage + 1}_{block}"
-                )(x, pixels)
-        x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+                )(x, mask)
+        x = jnp.mean(x, axis=(0, 1) if batch_last else (1, 2), dtype=jnp.float32)
+        x = x.T if batch_last else x
         bound = x.shape[-1] ** -0.5
         return nn.Dense(
             self.num_classes, kernel_init=HEAD_INIT, bias_init=_uniform(bound), name="fc"
@@ -196,6 +211,34 @@ def resnet18(
       (2, 2, 2, 2)
     """
     return ResNet((2, 2, 2, 2), width, num_classes, conv, first_conv, True, dtype)
+
+
+def _is_local(conv: ConvClass) -> bool:
+    while isinstance(conv, partial):
+        conv = conv.func
+    return isinstance(conv, type) and issubclass(conv, LocalConv)
+
+
+def _in_layout(conv: ConvClass, batch_last: bool) -> ConvClass:
+    """A class of layers for activations (H, W, c, n) if ``batch_last``, else (n, H, W, c)."""
+    if not batch_last:
+        return conv
+    if _is_local(conv):
+        return partial(conv, batch_last=True)
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        layer = conv(*args, **kwargs)
+        return lambda x: jnp.moveaxis(layer(jnp.moveaxis(x, -1, 0)), 0, -1)
+
+    return make
+
+
+def _max_pool(x: jax.Array, axes: tuple[int, int]) -> jax.Array:
+    """3x3 maxima at stride 2, with one pixel of padding."""
+    window, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
+    for axis in axes:
+        window[axis], strides[axis], padding[axis] = 3, 2, (1, 1)
+    return lax.reduce_window(x, jnp.array(-jnp.inf, x.dtype), lax.max, window, strides, padding)
 
 
 def _uniform(bound: float) -> nn.initializers.Initializer:
