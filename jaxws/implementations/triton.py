@@ -1,13 +1,13 @@
 """``"triton"``: kernels for NVIDIA GPUs that cut the patches while they multiply them.
 
 The kernels of :mod:`jaxws.implementations.triton_kernels` read the image and the weights where they
-lie and write the result, and nothing else: i * j times less than writing patches first. Written in
-Pallas for its Triton backend, which compiles for Ampere and every later generation (compute
-capability 8.0 and up); Pallas's newer backend, Mosaic GPU, starts at Hopper. On every platform but
-CUDA the same kernels are interpreted, which is for tests: it gives the same values, slowly.
+lie and write the result, and nothing else: no patches, forward or backward. They are written in
+Pallas for its Triton backend, which compiles for Ampere (compute capability 8.0) and every later
+generation; Pallas's newer backend, Mosaic GPU, starts at Hopper (9.0). On every platform but CUDA
+the same kernels are interpreted: the same values, slowly, for tests.
 
-float32 is multiplied as XLA multiplies it on these GPUs: in TF32, 10 bits of mantissa, unless
-``precision`` is ``HIGHEST``. Sums are in float32.
+float32 is multiplied as XLA multiplies it on these GPUs: in TF32, which keeps 10 bits of mantissa,
+unless ``precision`` is ``HIGHEST``. Sums are kept in float32, of float64 in float64.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton as plgpu
 
-from jaxws.implementations import triton_kernels as kernels
 from jaxws.implementations.spec import Implementation, Spec
 from jaxws.implementations.triton_tiles import SMALLEST, STAGES, WARPS, make_tile
 
-DTYPES = ("float32", "bfloat16", "float16")
+try:
+    from jax.experimental import pallas as pl
+    from jax.experimental.pallas import triton as plgpu
+
+    from jaxws.implementations import triton_kernels as kernels
+except ImportError:  # a build of jaxlib without Triton; the other implementations work
+    kernels = None  # type: ignore[assignment]
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
 # Rows of x, y and the kernel are counted in int32.
 MOST_ROWS = 2**31 - 1
 
@@ -34,7 +39,7 @@ MOST_ROWS = 2**31 - 1
 def supports(
     spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: jax.typing.DTypeLike
 ) -> bool:
-    """Whether the kernels compute this layer: any geometry, in three dtypes.
+    """Whether the kernels compute this layer: of any geometry, unless it is astronomic.
 
     Args:
       spec: the geometry and dtypes of the layer.
@@ -51,7 +56,7 @@ def supports(
       >>> spec = Spec(window, 1, jnp.dtype("float32"), jnp.dtype("bfloat16"))
       >>> supports(spec, (8, 8, 3, 3, 4, 4), 2, jnp.bfloat16)
       True
-      >>> supports(spec, (8, 8, 3, 3, 4, 4), 2, jnp.float64)
+      >>> supports(spec, (8, 8, 3, 3, 4, 4), 2, jnp.float8_e4m3fn)
       False
     """
     return _obstacle(spec, kernel_shape, batch, dtype) is None
@@ -103,29 +108,35 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
 TRITON = Implementation(forward, input_gradient, kernel_gradient)
 
 
-def _obstacle(spec: Spec, kernel_shape, batch: int, dtype) -> str | None:
+def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype) -> str | None:
     """What keeps the kernels from computing this layer, if anything does."""
+    if kernels is None:
+        return "this build of jaxlib, which has no Triton"
     if jnp.dtype(dtype).name not in DTYPES:
         return f"the dtype {jnp.dtype(dtype)}: expected one of {DTYPES}"
     if isinstance(spec.precision, lax.DotAlgorithm | lax.DotAlgorithmPreset):
         return f"precision={spec.precision}: expected None or a lax.Precision"
-    if math.prod(kernel_shape[:-1]) > MOST_ROWS or batch > MOST_ROWS:
-        return "more than 2**31 rows of weights"
+    pixels, positions = math.prod(spec.window.input_size), math.prod(spec.window.output_size)
+    rows = max(
+        pixels * kernel_shape[-2] * spec.groups,
+        positions * kernel_shape[-1],
+        math.prod(kernel_shape[:-1]),
+    )
+    if max(rows, batch) > MOST_ROWS:
+        return f"images of {pixels} pixels with kernels of shape {tuple(kernel_shape)}"
     return None
 
 
-def _layer(spec: Spec, kernel_shape, batch: int, dtype, other) -> kernels.Layer:
-    """What the kernels need to know; the dtype to multiply in is that of both factors."""
+def _layer(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype, other) -> kernels.Layer:
+    """What the kernels need to know; factors of two dtypes are multiplied in that of the sums."""
     obstacle = _obstacle(spec, kernel_shape, batch, dtype)
     if obstacle is not None:
         raise ValueError(
             f"implementation='triton' does not support {obstacle}; use implementation='slices'."
         )
-    common = jnp.promote_types(dtype, other)
-    common = common if common.itemsize <= 4 else spec.accumulate
-    return kernels.Layer(
-        spec, kernel_shape[-2], kernel_shape[-1] // spec.groups, batch, jnp.dtype(common)
-    )
+    channels, features = kernel_shape[-2], kernel_shape[-1] // spec.groups
+    common = jnp.dtype(dtype) if dtype == other else spec.accumulate
+    return kernels.Layer(spec, channels, features, batch, common)
 
 
 def _stretch(layer: kernels.Layer) -> int:
@@ -134,8 +145,8 @@ def _stretch(layer: kernels.Layer) -> int:
 
 
 def _call(kernel, layer, tile, grid, arrays, shape, dtype) -> jax.Array:
-    """Runs a kernel on matrices: every array but the last of its axes is rows."""
-    if math.prod(shape) == 0:
+    """Runs a kernel on matrices: all axes of an array but the last are its rows."""
+    if 0 in (math.prod(shape), *(array.size for array in arrays)):
         return jnp.zeros(shape, dtype)
     matrices = [a.reshape(-1, a.shape[-1]) for a in arrays]
     matrix = _shape_like(arrays[0], (math.prod(shape[:-1]), shape[-1]), dtype)

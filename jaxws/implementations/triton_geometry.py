@@ -91,10 +91,10 @@ def patch(layer: Layer, position, group, block, size: int):
 
 
 def meeting(layer: Layer, pixel, candidate):
-    """The position and offset of a candidate, and whether they are of the layer and meet the pixel.
+    """The position and offset of a candidate, and whether both exist and meet at the pixel.
 
-    q * stride = r + low - o * dilation has solutions o = first + t * step, t = 0, 1, ..., if r + low
-    is a multiple of gcd(stride, dilation).
+    q * stride = r + low - o * dilation has the solutions o = first + t * step, t = 0, 1, ..., if
+    r + low is a multiple of gcd(stride, dilation).
     """
     window = layer.spec.window
     position, offset, meets = [], [], jnp.bool_(True)
@@ -107,11 +107,12 @@ def meeting(layer: Layer, pixel, candidate):
         stride, dilation = window.strides[axis], window.dilation[axis]
         common = math.gcd(stride, dilation)
         step = stride // common
-        quotient, remainder = divide(r + window.padding[axis][0], common)
+        pixel_from_edge = r + window.padding[axis][0]
+        quotient, remainder = divide(pixel_from_edge, common)
         _, first = divide(quotient * pow(dilation // common, -1, step), step)
         o = first + t * step
-        q, _ = divide(r + window.padding[axis][0] - o * dilation, stride)
-        reach = r + window.padding[axis][0] - o * dilation
+        reach = pixel_from_edge - o * dilation
+        q, _ = divide(reach, stride)
         meets &= (remainder == 0) & (o < window.kernel_size[axis])
         meets &= (reach >= 0) & (q < window.output_size[axis])
         position.append(q)
@@ -133,6 +134,7 @@ def group_entries(index, size: int, per_group: int):
 
 
 def both(a, b):
+    """Where two masks are True."""
     if a is None or b is None:
         return b if a is None else a
     return a & b

@@ -7,10 +7,9 @@ sees, the forward pass is one product of a (f, k) and a (k, n) matrix per positi
 
     y[p, f, n] = sum_k kernel[p, k, f] * x[row(p, k), n]
 
-and the kernel's gradient one of a (k, n) and an (n, f) matrix. The patches x[row(p, k), n] are never
-written to memory: a program loads a block of them straight from the image, row by row, each of them
-n contiguous numbers. A row outside the image is not loaded and counts as zeros, and neither are the
-weights that would meet it.
+and the kernel's gradient one of a (k, n) and an (n, f) matrix. The patches x[row(p, k), n] are not
+written to memory: a program loads blocks of them straight from the image, rows of n contiguous
+numbers. A row outside the image counts as zeros: neither it nor the weights it would meet are read.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def forward_kernel(x_ref, kernel_ref, y_ref, *, layer: Layer, tile: Tile) -> Non
         pixels = _load(x_ref, row, n, seen, n_exists)
         return total + _dot(layer, filters, pixels, 0, 0)
 
-    y = _sum(add, pl.cdiv(layer.terms, tile.inner), tile)
+    y = _sum(layer, tile, pl.cdiv(layer.terms, tile.inner), add)
     _store(y_ref, position * features + f, n, y, f_exists, n_exists)
 
 
@@ -65,7 +64,7 @@ def kernel_gradient_kernel(x_ref, dy_ref, dk_ref, *, layer: Layer, tile: Tile) -
         dy = _load(dy_ref, position * features + f, n, f_exists, n_exists)
         return total + _dot(layer, pixels, dy, 1, 1)
 
-    dk = _sum(add, pl.cdiv(layer.batch, tile.inner), tile)
+    dk = _sum(layer, tile, pl.cdiv(layer.batch, tile.inner), add)
     _store(dk_ref, position * layer.terms + k, f, dk, k_exists, f_exists)
 
 
@@ -86,12 +85,12 @@ def input_gradient_kernel(dy_ref, kernel_ref, dx_ref, *, layer: Layer, tile: Til
         dy = _load(dy_ref, position * groups * layer.features + f, n, f_exists, n_exists)
         return total + _dot(layer, filters, dy, 1, 0)
 
-    dx = _sum(add, math.prod(candidates(layer)) * feature_blocks, tile)
+    dx = _sum(layer, tile, math.prod(candidates(layer)) * feature_blocks, add)
     _store(dx_ref, pixel * groups * layer.channels + c, n, dx, c_exists, n_exists)
 
 
-def _sum(add, steps: int, tile: Tile) -> jax.Array:
-    zeros = jnp.zeros((tile.rows, tile.columns), jnp.float32)
+def _sum(layer: Layer, tile: Tile, steps: int, add) -> jax.Array:
+    zeros = jnp.zeros((tile.rows, tile.columns), layer.spec.accumulate)
     return lax.fori_loop(np.int32(0), np.int32(steps), add, zeros)
 
 
@@ -102,7 +101,7 @@ def _dot(layer: Layer, a: jax.Array, b: jax.Array, a_axis: int, b_axis: int) -> 
         b.astype(layer.dtype),
         (((a_axis,), (b_axis,)), ((), ())),
         precision=layer.spec.precision,
-        preferred_element_type=jnp.float32,
+        preferred_element_type=layer.spec.accumulate,
     )
 
 
@@ -119,9 +118,8 @@ def _store(ref, rows, columns, values, row_exists, column_exists) -> None:
 
 def _outer(rows, columns, *shape: int) -> jax.Array | None:
     """The mask of a block out of those of its axes."""
-    parts = [
-        jnp.broadcast_to(jnp.expand_dims(mask, 1 - axis), shape)
-        for axis, mask in enumerate((rows, columns))
-        if mask is not None
-    ]
-    return both(*parts) if len(parts) == 2 else (parts or [None])[0]
+    if rows is not None:
+        rows = jnp.broadcast_to(rows[:, None], shape)
+    if columns is not None:
+        columns = jnp.broadcast_to(columns[None, :], shape)
+    return both(rows, columns)

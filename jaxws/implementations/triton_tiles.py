@@ -12,8 +12,8 @@ from typing import NamedTuple
 SMALLEST = 16
 # float32 sums of one program: 64 registers of each of its 128 threads, which have 255 at most.
 SUMS = 8192
-# Shared memory that the blocks in flight may take. The smallest multiprocessors since Ampere
-# (8.6, 8.9, 12.0) give 99 KiB to a program.
+# Shared memory for the blocks in flight. The smallest multiprocessors since Ampere (8.6, 8.9, 12.0)
+# give 99 KiB to a program.
 SHARED_BYTES = 64 * 1024
 WARPS, STAGES = 4, 3
 
@@ -53,10 +53,12 @@ def make_tile(rows: int, columns: int, inner: int, itemsize: int, most_rows: int
       Tile(rows=32, columns=256, inner=32)
     """
     row_block = snug_block(rows, most_rows)
-    column_block = snug_block(columns, min(256, SUMS // row_block))
-    bytes_per_term = STAGES * (row_block + column_block) * itemsize
-    most_inner = min(64, 1 << ((SHARED_BYTES // bytes_per_term).bit_length() - 1))
-    return Tile(row_block, column_block, inner_block(inner, max(most_inner, SMALLEST)))
+    sums = SUMS // max(1, itemsize // 4)  # of float64 a program keeps half as many
+    terms = SHARED_BYTES // (STAGES * itemsize)  # numbers per stage
+    columns_that_fit = min(256, sums // row_block, terms // SMALLEST - row_block)
+    column_block = snug_block(columns, _power_of_two(columns_that_fit))
+    most_inner = min(64, _power_of_two(terms // (row_block + column_block)))
+    return Tile(row_block, column_block, inner_block(inner, most_inner))
 
 
 def snug_block(size: int, most: int) -> int:
@@ -89,3 +91,7 @@ def inner_block(size: int, most: int) -> int:
     """
     divisor = min(size & -size, most)
     return divisor if divisor >= SMALLEST else snug_block(size, most)
+
+
+def _power_of_two(most: int) -> int:
+    return 1 << (most.bit_length() - 1)
