@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxws.implementations.spec import Implementation, Spec
-from jaxws.implementations.triton_tiles import SMALLEST, STAGES, WARPS, make_tile
+from jaxws.implementations.triton_tiles import SMALLEST, STAGES, make_tile
 
 try:
     from jax.experimental import pallas as pl
@@ -96,7 +96,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
     channels, features = x.shape[-2] // spec.groups, dy.shape[-2]
     shape = (*window.output_size, *window.kernel_size, channels, features)
     layer = _layer(spec, shape, x.shape[-1], x.dtype, dy.dtype)
-    tile = make_tile(layer.terms, layer.features, layer.batch, layer.dtype.itemsize, most_rows=128)
+    tile = make_tile(layer.terms, layer.features, layer.batch, layer.dtype.itemsize)
     grid = (
         spec.groups * pl.cdiv(layer.features, tile.columns),
         pl.cdiv(layer.terms, tile.rows),
@@ -157,7 +157,7 @@ def _call(kernel, layer, tile, grid, arrays, shape, dtype) -> jax.Array:
             out_shape=matrix,
             grid=grid,
             interpret=interpret,
-            compiler_params=plgpu.CompilerParams(num_warps=WARPS, num_stages=STAGES),
+            compiler_params=plgpu.CompilerParams(num_warps=tile.warps, num_stages=STAGES),
             name=kernel.__name__,
         )(*matrices)
 

@@ -40,14 +40,9 @@ class Layer(NamedTuple):
     dtype: np.dtype
 
     @property
-    def offsets(self) -> int:
-        """Number of kernel offsets."""
-        return math.prod(self.spec.window.kernel_size)
-
-    @property
     def terms(self) -> int:
         """Number of terms k = (offset, channel) of each sum of the forward pass."""
-        return self.offsets * self.channels
+        return math.prod(self.spec.window.kernel_size) * self.channels
 
 
 def candidates(layer: Layer) -> tuple[int, ...]:

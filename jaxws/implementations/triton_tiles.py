@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 # The smallest block that tensor cores multiply in every dtype.
 SMALLEST = 16
-# float32 sums of one program: 64 registers of each of its 128 threads, which have 255 at most.
-SUMS = 8192
+# float32 sums of one program, which are 64 registers of each of its 256 threads of 255 at most.
+SUMS = 16384
 # Shared memory for the blocks in flight. The smallest multiprocessors since Ampere (8.6, 8.9, 12.0)
 # give 99 KiB to a program.
 SHARED_BYTES = 64 * 1024
-WARPS, STAGES = 4, 3
+STAGES = 3
 
 
 class Tile(NamedTuple):
@@ -31,8 +31,13 @@ class Tile(NamedTuple):
     columns: int
     inner: int
 
+    @property
+    def warps(self) -> int:
+        """Groups of 32 threads: four, or eight for the largest blocks."""
+        return 8 if self.rows * self.columns > SUMS // 2 else 4
 
-def make_tile(rows: int, columns: int, inner: int, itemsize: int, most_rows: int = 64) -> Tile:
+
+def make_tile(rows: int, columns: int, inner: int, itemsize: int) -> Tile:
     """Block sizes for a product of (rows, inner) and (inner, columns).
 
     Columns get what rows leave of the registers, and the inner axis what both leave of the shared
@@ -43,7 +48,6 @@ def make_tile(rows: int, columns: int, inner: int, itemsize: int, most_rows: int
       columns: likewise.
       inner: likewise.
       itemsize: bytes per number, of the wider of the two factors.
-      most_rows: rows per block at most.
 
     Returns:
       A :class:`Tile`.
@@ -52,7 +56,7 @@ def make_tile(rows: int, columns: int, inner: int, itemsize: int, most_rows: int
       >>> make_tile(32, 512, 64, itemsize=2)
       Tile(rows=32, columns=256, inner=32)
     """
-    row_block = snug_block(rows, most_rows)
+    row_block = snug_block(rows, 128)
     sums = SUMS // max(1, itemsize // 4)  # of float64 a program keeps half as many
     terms = SHARED_BYTES // (STAGES * itemsize)  # numbers per stage
     columns_that_fit = min(256, sums // row_block, terms // SMALLEST - row_block)
