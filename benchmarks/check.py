@@ -55,7 +55,8 @@ def regressions(new: dict[str, Any], base: dict[str, Any], tolerance: float) -> 
                     f" ({100 * change:+.0f} %)"
                 )
     failures = _errors(new)
-    found += [f"{key}: fails, {failures[key]}" for key in failures.keys() - _errors(base).keys()]
+    new_failures = sorted(failures.keys() - _errors(base).keys())
+    found += [f"{key}: fails, {failures[key]}" for key in new_failures]
     if not compared and not found:
         raise ValueError("no ratio is in both results: measure the same peers at the same batch.")
     return found

@@ -146,7 +146,9 @@ def add_floor(group: Record, problem: Problem) -> None:
     copy = max(rate["bytes"] for rate in rates)
     best: dict[str, float] = {}
     for rate in rates:
-        best[rate["dtype"]] = max(rate["flops"], best.get(rate["dtype"], 0.0))
+        # Where half precision is emulated, the machine still has its float32.
+        known = (best.get(dtype, 0.0) for dtype in (rate["dtype"], "float32"))
+        best[rate["dtype"]] = max(rate["flops"], *known)
     group["floor"] = {
         dtype: cost
         | {"rates": {"flops": flops, "bytes": copy}}

@@ -10,6 +10,8 @@ import resource
 import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,22 @@ def reset_peak_bytes() -> bool:
     except OSError:
         return False
     return True
+
+
+def fastest(run: Callable[[], Any], budget: float = 3.0, repeats: int = 7) -> float:
+    """Seconds of the fastest repetition, the first two not counted where there is time for more.
+
+    Args:
+      run: what to repeat.
+      budget: seconds after which it is not repeated any more.
+      repeats: at most.
+    """
+    times: list[float] = []
+    while len(times) < repeats and sum(times) < budget:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times[2:] or times)
 
 
 def _module_and_arguments() -> list[str]:

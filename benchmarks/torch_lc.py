@@ -9,7 +9,6 @@ users write the layer: ``F.unfold`` and ``torch.einsum``, with filters (c, f, h,
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks import machine
 from benchmarks import problem as problems
 from benchmarks.problem import Layer, Problem
 
@@ -234,26 +234,17 @@ class Peer:
     @torch.no_grad()
     def rates(self) -> dict[str, Any]:
         """Operations of a big matrix product and bytes of a big copy, per second."""
-        side, size = (8192, 2**28) if self.on_gpu else (2048, 2**26)
+        side, size = (8192, 2**28) if self.on_gpu else (1024, 2**26)
         dtype = torch.bfloat16 if self.half else torch.float32
         a = torch.ones((side, side), dtype=dtype, device=self.where)
         x = torch.ones(size, device=self.where)
         return {
             "dtype": str(dtype).removeprefix("torch."),
-            "flops": 2 * side**3 / self._best(lambda: a @ a),
-            "bytes": 2 * 4 * size / self._best(lambda: x.add_(1)),
+            "flops": 2 * side**3 / machine.fastest(lambda: self._wait(a @ a)),
+            "bytes": 2 * 4 * size / machine.fastest(lambda: self._wait(x.add_(1))),
         }
 
-    def _best(self, run: Callable[[], Any], repeats: int = 7) -> float:
-        times = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            run()
-            self._wait()
-            times.append(time.perf_counter() - start)
-        return min(times[2:])
-
-    def _wait(self) -> None:
+    def _wait(self, _: Any = None) -> None:
         if self.on_gpu:
             torch.cuda.synchronize()
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import textwrap
+import time
 
 import flax.linen as nn
 import jax
@@ -140,6 +141,45 @@ def test_disagreement():
     assert "step 0" in harness.disagreement([1.001, 2.0], [1.0, 2.0], 1e-4)
     assert "step 1" in harness.disagreement([1.0, 2.1], [1.0, 2.0], 1e-4)
     assert "step 0 is nan" in harness.disagreement([float("nan")], [1.0], 1e-4)
+
+
+def test_peers_that_differ_are_not_timed():
+    def fact(losses, backend="cpu"):
+        return {"losses": losses, "device": {"backend": backend}}
+
+    facts = {"ours": fact([2.0, 1.0]), "conv": fact([3.0, 2.5]), "torch": fact([2.0, 1.001])}
+    for name in facts:
+        lc_step.check(name, facts)  # convolutional networks are compared with each other only
+    with pytest.raises(harness.PeerError, match=r"step 0 is 3\.1, expected 3 as of conv"):
+        lc_step.check("torch_conv", facts | {"torch_conv": fact([3.1, 2.5])})
+    with pytest.raises(harness.PeerError, match="runs on a gpu, ours on a cpu"):
+        lc_step.check("slices", facts | {"slices": fact([2.0, 1.0], "gpu")})
+    lc_step.check("ours_bf16", facts | {"ours_bf16": fact([2.01, 1.0])})
+    with pytest.raises(harness.PeerError, match="step 0"):
+        lc_step.check("slices", facts | {"slices": fact([2.01, 1.0])})
+
+
+def test_shares_of_the_machine():
+    step = problem.Problem(batch=2, depth=8, width=1, image=5, classes=7)
+    cost = problem.step_cost(step)
+    rate = {"dtype": "float32", "flops": cost["flops"], "bytes": cost["bytes"] / 2}
+    peers = {"ours": {"median_seconds": 4.0}, "conv": {"median_seconds": 1.0}}
+    half = {"dtype": "bfloat16", "flops": 1.0, "bytes": 1.0}  # emulated, and slower
+    group = {"rates": {"ours": rate, "conv": half}, "peers": peers}
+    lc_step.add_floor(group, step)
+    assert group["floor"]["bfloat16"] == group["floor"]["float32"]
+    assert group["floor"]["float32"]["seconds"] == 2.0
+    assert peers["ours"]["share_of_flops_rate"] == 0.25
+    assert peers["ours"]["share_of_bytes_rate"] == 0.5
+    assert "share_of_flops_rate" not in peers["conv"]
+
+
+def test_fastest_repetition():
+    durations = iter([0.0, 0.0, 0.03, 0.01, 0.02])
+    found = machine.fastest(lambda: time.sleep(next(durations)), repeats=5)
+    assert 0.01 <= found < 0.02  # the first two only warm up
+    durations = iter([0.01, 0.0])
+    assert machine.fastest(lambda: time.sleep(next(durations)), budget=0.005) >= 0.01
 
 
 PEER = """
