@@ -234,7 +234,9 @@ class Peer:
     @torch.no_grad()
     def rates(self) -> dict[str, Any]:
         """Operations of a big matrix product and bytes of a big copy, per second."""
-        side, size = (8192, 2**28) if self.on_gpu else (1024, 2**26)
+        # Smaller where a CPU may have to emulate bfloat16.
+        on_cpu = (1024 if self.half else 2048, 2**26)
+        side, size = (8192, 2**28) if self.on_gpu else on_cpu
         dtype = torch.bfloat16 if self.half else torch.float32
         a = torch.ones((side, side), dtype=dtype, device=self.where)
         x = torch.ones(size, device=self.where)
