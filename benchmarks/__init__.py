@@ -1,0 +1,1 @@
+"""Speed and memory of jaxws beside its peers; see benchmarks/README.md."""
