@@ -16,11 +16,11 @@ from functools import partial
 import jax
 from jax import lax
 
-from jaxws.implementations import native, patches, slices
+from jaxws.implementations import mosaic, native, patches, slices
 from jaxws.implementations.spec import Implementation, Spec
 
 # What each name stands for where it is asked for by name. None, the default, is chosen by platform.
-BY_NAME: dict[str, Implementation] = {"native": native.NATIVE}
+BY_NAME: dict[str, Implementation] = {"native": native.NATIVE, "mosaic": mosaic.MOSAIC}
 PLAIN = {"slices": jax.checkpoint(slices.forward, static_argnums=2), "patches": patches.forward}
 NAMES = (*PLAIN, *BY_NAME)
 

@@ -1,0 +1,260 @@
+"""``"mosaic"``: kernels for TPUs, in Pallas, that cut the patches on the chip.
+
+XLA's matrix products read whole arrays from HBM, so patches must be written there first, i * j
+times the image, and read again. These kernels keep the few image rows that a row of output
+positions sees in VMEM, cut each position's patch there and multiply it on the spot: image, weights
+and result cross the memory bus once each, which is all that the layer costs on a TPU.
+
+The batch is the last axis, on the 128 lanes of a vector register. Weights are handed over as
+(h, w, f, i * j * c): HBM comes in tiles of 8 x 128 elements, which 32 features or channels as the
+last axis would fill to a quarter. See :mod:`jaxws.packing` for keeping them so between steps.
+
+Float32 products follow ``precision`` as everywhere on TPUs: by default the matrix unit rounds its
+operands to bfloat16; ``"highest"`` (and ``"high"``, which Mosaic does not tell from it) computes in
+float32. Sums are float32. One or two spatial axes, without groups, in float32 and bfloat16.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from jaxws.implementations import mosaic_kernels
+from jaxws.implementations.mosaic_plan import VMEM_LIMIT, Plan, make_plan
+from jaxws.implementations.spec import Implementation, Spec
+from jaxws.packing import pack_kernel, unpack_kernel
+from jaxws.window import Window
+
+_HALF_OR_SINGLE = (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16))
+
+
+def supports(spec: Spec, channels: int, features: int, batch: int, dtype: np.dtype) -> bool:
+    """Whether the three kernels can compute a layer on a TPU.
+
+    Args:
+      spec: geometry and dtypes.
+      channels: input channels c.
+      features: output features f.
+      batch: number of images n.
+      dtype: of image and weights.
+
+    Returns:
+      False for 3-D layers, groups, other dtypes than float32 and bfloat16, empty arrays, and layers
+      of which not even one position and one row of images fit on the chip.
+
+    Example:
+      >>> from jaxws.window import make_window
+      >>> window = make_window((56, 56), (3, 3), 1, 1)
+      >>> spec = Spec(window, 1, np.dtype("float32"), np.dtype("float32"))
+      >>> supports(spec, 32, 32, 256, np.dtype("float32"))
+      True
+    """
+    ndim = len(spec.window.kernel_size)
+    if ndim > 2 or spec.groups != 1 or isinstance(spec.precision, lax.DotAlgorithmPreset):
+        return False
+    if jnp.dtype(dtype) not in _HALF_OR_SINGLE or spec.result not in _HALF_OR_SINGLE:
+        return False
+    window = _two_axes_window(spec.window)
+    plans = [
+        make_plan(window, channels, features, batch, jnp.dtype(dtype), gradient=gradient)
+        for gradient in (False, True)
+    ]
+    return None not in plans
+
+
+def forward(x: jax.Array, kernel: jax.Array, spec: Spec, interpret: Any = False) -> jax.Array:
+    """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c, f)."""
+    features, batch = kernel.shape[-1], x.shape[-1]
+    x, filters = _two_axes(x, spec), _two_axes(pack_kernel(kernel), spec)
+    plan = _plan(spec, x.shape[2], features, batch, x.dtype, gradient=False)
+    y = _call(
+        mosaic_kernels.forward_body(plan, _precision(spec)),
+        plan,
+        [_image(plan, _pad_batch(x, plan)), _weights(plan, filters)],
+        _outputs(plan, _like(x, filters)((*filters.shape[:3], plan.batch), spec.result)),
+        x.dtype,
+        interpret,
+    )
+    return y[..., :batch].reshape(*spec.window.output_size, features, batch)
+
+
+def input_gradient(
+    dy: jax.Array, kernel: jax.Array, spec: Spec, interpret: Any = False
+) -> jax.Array:
+    """dx (H, W, c, n) of dy (h, w, f, n) and the kernel (h, w, i, j, c, f)."""
+    (channels, features), batch = kernel.shape[-2:], dy.shape[-1]
+    dy, filters = _two_axes(dy, spec), _two_axes(pack_kernel(kernel), spec)
+    plan = _plan(spec, channels, features, batch, kernel.dtype, gradient=True)
+    shape = (*plan.window.input_size, channels, plan.batch)
+    dx = _call(
+        mosaic_kernels.input_gradient_body(plan, _precision(spec)),
+        plan,
+        [_outputs(plan, _pad_batch(dy, plan)), _weights(plan, filters)],
+        _image(plan, _like(dy, filters)(shape, kernel.dtype)),
+        jnp.float32,
+        interpret,
+    )
+    return dx[..., :batch].reshape(*spec.window.input_size, channels, batch)
+
+
+def kernel_gradient(
+    x: jax.Array, dy: jax.Array, spec: Spec, interpret: Any = False
+) -> jax.Array:
+    """The gradient (h, w, i, j, c, f) of the kernel, of x (H, W, c, n) and dy (h, w, f, n)."""
+    features, batch, dtype = dy.shape[-2], x.shape[-1], x.dtype
+    x, dy = _two_axes(x, spec), _two_axes(dy, spec)
+    plan = _plan(spec, x.shape[2], features, batch, dtype, gradient=False)
+    weights = math.prod(plan.window.kernel_size) * x.shape[2]
+    # One gradient per block of the batch, added up afterwards.
+    blocks = plan.grid[0]
+    shape = (blocks, *plan.window.output_size, features, weights)
+    gradient = _call(
+        mosaic_kernels.kernel_gradient_body(plan, _precision(spec)),
+        plan,
+        [_image(plan, _pad_batch(x, plan)), _outputs(plan, _pad_batch(dy, plan))],
+        _weights(plan, _like(x, dy)(shape, dtype if blocks == 1 else jnp.float32)),
+        dtype,
+        interpret,
+    )
+    gradient = gradient[0] if blocks == 1 else gradient.sum(0).astype(dtype)
+    gradient = gradient.reshape(*spec.window.output_size, *gradient.shape[2:])
+    return unpack_kernel(gradient, spec.window.kernel_size)
+
+
+MOSAIC = Implementation(forward, input_gradient, kernel_gradient)
+
+
+class _Operand(NamedTuple):
+    """An array, or the shape of one, with the block of it that each grid step sees."""
+
+    array: Any
+    block: pl.BlockSpec
+
+
+def _image(plan: Plan, array: Any) -> _Operand:
+    """Image rows (H, W, c, n), or those of its gradient: ``stride`` rows per step."""
+    last = plan.row_blocks - 1
+
+    def index(batch, step, columns):
+        row = jnp.maximum(step - plan.lag, 0) if plan.gradient else jnp.minimum(step, last)
+        return row, 0, 0, batch
+
+    block = (plan.window.strides[0], *array.shape[1:3], plan.lanes)
+    return _Operand(array, pl.BlockSpec(block, index))
+
+
+def _outputs(plan: Plan, array: Any) -> _Operand:
+    """Outputs (h, w, f, n), or their cotangents: a block of columns of one row per step."""
+    block = (None, plan.columns, array.shape[2], plan.lanes)
+
+    def index(batch, step, columns):
+        return *_position(plan, step, columns), 0, batch
+
+    return _Operand(array, pl.BlockSpec(block, index))
+
+
+def _weights(plan: Plan, array: Any) -> _Operand:
+    """Weights (h, w, f, K) or gradients of them (batch blocks, h, w, f, K), like the outputs."""
+    *leading, _, _, features, weights = array.shape
+    block = (*[None for _ in leading], None, plan.columns, features, weights)
+
+    def index(batch, step, columns):
+        return *[batch for _ in leading], *_position(plan, step, columns), 0, 0
+
+    return _Operand(array, pl.BlockSpec(block, index))
+
+
+def _position(plan: Plan, step: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Output row and block of columns of a step. Idle steps stay on a block, moving nothing."""
+    row = step if plan.gradient else step - plan.lag
+    last = plan.window.output_size[0] - 1
+    columns = jnp.where(row < 0, 0, jnp.where(row > last, plan.column_blocks - 1, columns))
+    return jnp.clip(row, 0, last), columns
+
+
+def _call(
+    body: Callable[..., None],
+    plan: Plan,
+    operands: list[_Operand],
+    result: _Operand,
+    ring: jax.typing.DTypeLike,
+    interpret: Any,
+) -> jax.Array:
+    channels = next(o.array.shape[2] for o in (*operands, result) if o.block.block_shape[0])
+    ring_shape = (plan.slots, plan.width, channels, plan.lanes)
+    call = pl.pallas_call(
+        body,
+        out_shape=result.array,
+        grid=plan.grid,
+        in_specs=[operand.block for operand in operands],
+        out_specs=result.block,
+        scratch_shapes=[pltpu.VMEM(ring_shape, ring)],
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "arbitrary", "arbitrary"),
+            vmem_limit_bytes=VMEM_LIMIT,
+        ),
+        cost_estimate=_cost(plan, [*operands, result]),
+        interpret=interpret,
+        name=body.__qualname__.split("_body")[0],
+    )
+    return call(*[operand.array for operand in operands])
+
+
+def _cost(plan: Plan, operands: list[_Operand]) -> pl.CostEstimate:
+    """What XLA cannot know. Every array crosses the bus once, weights once per batch block."""
+    moved = 0
+    for array, block in operands:
+        # Blocks of the batch bring weights of their own with every one of them.
+        repeats = 1 if plan.lanes in block.block_shape[-1:] else plan.grid[0]
+        moved += repeats * tiled_bytes(array.shape[-4:], array.dtype)
+    weights = next(array for array, block in operands if block.block_shape[0] is None)
+    return pl.CostEstimate(flops=0, transcendentals=0, bytes_accessed=moved)
+
+
+def _plan(spec: Spec, channels, features, batch, dtype, *, gradient: bool) -> Plan:
+    window = _two_axes_window(spec.window)
+    plan = make_plan(window, channels, features, batch, jnp.dtype(dtype), gradient=gradient)
+    assert plan is not None, "see supports()"
+    return plan
+
+
+def _two_axes_window(window: Window) -> Window:
+    """A 1-D layer as a 2-D one of one row; a 2-D one as it is."""
+    if len(window.kernel_size) == 2:
+        return window
+    return Window(*[(one, *field) for one, field in zip((1, 1, 1, (0, 0), 1, 1), window)])
+
+
+def _two_axes(array: jax.Array, spec: Spec) -> jax.Array:
+    return array if len(spec.window.kernel_size) == 2 else array[None]
+
+
+def _pad_batch(array: jax.Array, plan: Plan) -> jax.Array:
+    """Adds images of zeros where the batch is not a multiple of its blocks."""
+    missing = plan.batch - array.shape[-1]
+    return jnp.pad(array, ((0, 0), (0, 0), (0, 0), (0, missing))) if missing else array
+
+
+def _precision(spec: Spec) -> lax.Precision:
+    """Mosaic knows the fastest and the most exact one, the same for both operands."""
+    given = spec.precision if isinstance(spec.precision, tuple) else (spec.precision,)
+    exact = {lax.Precision.HIGH, lax.Precision.HIGHEST}
+    known = [lax.Precision(p or "default") for p in given]
+    return lax.Precision.HIGHEST if exact & set(known) else lax.Precision.DEFAULT
+
+
+def _like(*arrays: jax.Array) -> Callable[..., jax.ShapeDtypeStruct]:
+    """Shapes of results that vary over the mesh axes that an array does, under shard_map."""
+    aval = jax.typeof(arrays[0])
+    if hasattr(aval, "manual_axis_type"):  # JAX 0.10
+        return partial(jax.ShapeDtypeStruct, manual_axis_type=aval.manual_axis_type)
+    return partial(jax.ShapeDtypeStruct, vma=aval.vma)
