@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxws.implementations import mosaic_kernels
-from jaxws.implementations.mosaic_plan import VMEM_LIMIT, Plan, make_plan
+from jaxws.implementations.mosaic_plan import VMEM_LIMIT, Plan, make_plan, tiled_bytes
 from jaxws.implementations.spec import Implementation, Spec
 from jaxws.packing import pack_kernel, unpack_kernel
 from jaxws.window import Window
@@ -79,10 +78,11 @@ def forward(x: jax.Array, kernel: jax.Array, spec: Spec, interpret: Any = False)
     y = _call(
         mosaic_kernels.forward_body(plan, _precision(spec)),
         plan,
-        [_image(plan, _pad_batch(x, plan)), _weights(plan, filters)],
-        _outputs(plan, _like(x, filters)((*filters.shape[:3], plan.batch), spec.result)),
-        x.dtype,
-        interpret,
+        image=_pad_batch(x, plan),
+        outputs=_shape(x, (*filters.shape[:3], plan.batch), spec.result),
+        weights=filters,
+        ring=x.dtype,
+        interpret=interpret,
     )
     return y[..., :batch].reshape(*spec.window.output_size, features, batch)
 
@@ -94,36 +94,34 @@ def input_gradient(
     (channels, features), batch = kernel.shape[-2:], dy.shape[-1]
     dy, filters = _two_axes(dy, spec), _two_axes(pack_kernel(kernel), spec)
     plan = _plan(spec, channels, features, batch, kernel.dtype, gradient=True)
-    shape = (*plan.window.input_size, channels, plan.batch)
     dx = _call(
         mosaic_kernels.input_gradient_body(plan, _precision(spec)),
         plan,
-        [_outputs(plan, _pad_batch(dy, plan)), _weights(plan, filters)],
-        _image(plan, _like(dy, filters)(shape, kernel.dtype)),
-        jnp.float32,
-        interpret,
+        image=_shape(dy, (*plan.window.input_size, channels, plan.batch), kernel.dtype),
+        outputs=_pad_batch(dy, plan),
+        weights=filters,
+        ring=jnp.float32,
+        interpret=interpret,
     )
     return dx[..., :batch].reshape(*spec.window.input_size, channels, batch)
 
 
-def kernel_gradient(
-    x: jax.Array, dy: jax.Array, spec: Spec, interpret: Any = False
-) -> jax.Array:
+def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec, interpret: Any = False) -> jax.Array:
     """The gradient (h, w, i, j, c, f) of the kernel, of x (H, W, c, n) and dy (h, w, f, n)."""
     features, batch, dtype = dy.shape[-2], x.shape[-1], x.dtype
     x, dy = _two_axes(x, spec), _two_axes(dy, spec)
     plan = _plan(spec, x.shape[2], features, batch, dtype, gradient=False)
-    weights = math.prod(plan.window.kernel_size) * x.shape[2]
     # One gradient per block of the batch, added up afterwards.
-    blocks = plan.grid[0]
+    blocks, weights = plan.grid[0], math.prod(plan.window.kernel_size) * x.shape[2]
     shape = (blocks, *plan.window.output_size, features, weights)
     gradient = _call(
         mosaic_kernels.kernel_gradient_body(plan, _precision(spec)),
         plan,
-        [_image(plan, _pad_batch(x, plan)), _outputs(plan, _pad_batch(dy, plan))],
-        _weights(plan, _like(x, dy)(shape, dtype if blocks == 1 else jnp.float32)),
-        dtype,
-        interpret,
+        image=_pad_batch(x, plan),
+        outputs=_pad_batch(dy, plan),
+        weights=_shape(x, shape, dtype if blocks == 1 else jnp.dtype(jnp.float32)),
+        ring=dtype,
+        interpret=interpret,
     )
     gradient = gradient[0] if blocks == 1 else gradient.sum(0).astype(dtype)
     gradient = gradient.reshape(*spec.window.output_size, *gradient.shape[2:])
@@ -133,44 +131,74 @@ def kernel_gradient(
 MOSAIC = Implementation(forward, input_gradient, kernel_gradient)
 
 
-class _Operand(NamedTuple):
-    """An array, or the shape of one, with the block of it that each grid step sees."""
+def _call(
+    body: Callable[..., None],
+    plan: Plan,
+    *,
+    image: Any,
+    outputs: Any,
+    weights: Any,
+    ring: jax.typing.DTypeLike,
+    interpret: Any,
+) -> jax.Array:
+    """Calls a kernel on two arrays; the third is the shape of its result."""
+    arrays = {"image": image, "outputs": outputs, "weights": weights}
+    (result,) = (k for k, array in arrays.items() if isinstance(array, jax.ShapeDtypeStruct))
+    blocks = {
+        "image": _image_block(plan, image.shape[2]),
+        "outputs": _outputs_block(plan, outputs.shape[2]),
+        "weights": _weights_block(plan, weights.shape),
+    }
+    # What XLA cannot see. Every array crosses the bus once, weights once per block of the batch.
+    moved = {name: tiled_bytes(array.shape, array.dtype) for name, array in arrays.items()}
+    if result != "weights":
+        moved["weights"] *= plan.grid[0]
+    flops = 2 * math.prod(weights.shape[-4:]) * plan.batch
+    call = pl.pallas_call(
+        body,
+        out_shape=arrays.pop(result),
+        grid=plan.grid,
+        out_specs=blocks.pop(result),
+        in_specs=list(blocks.values()),
+        scratch_shapes=[pltpu.VMEM((plan.slots, plan.width, image.shape[2], plan.lanes), ring)],
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "arbitrary", "arbitrary"),
+            vmem_limit_bytes=VMEM_LIMIT,
+        ),
+        cost_estimate=pl.CostEstimate(flops, 0, sum(moved.values())),
+        interpret=interpret,
+        name=body.__qualname__.split("_body")[0],
+    )
+    return call(*arrays.values())
 
-    array: Any
-    block: pl.BlockSpec
 
-
-def _image(plan: Plan, array: Any) -> _Operand:
-    """Image rows (H, W, c, n), or those of its gradient: ``stride`` rows per step."""
-    last = plan.row_blocks - 1
+def _image_block(plan: Plan, channels: int) -> pl.BlockSpec:
+    """Rows of images (H, W, c, n), or of their gradient: ``stride`` rows per step."""
 
     def index(batch, step, columns):
-        row = jnp.maximum(step - plan.lag, 0) if plan.gradient else jnp.minimum(step, last)
-        return row, 0, 0, batch
+        first = step - plan.lag if plan.gradient else step
+        return jnp.clip(first, 0, plan.row_blocks - 1), 0, 0, batch
 
-    block = (plan.window.strides[0], *array.shape[1:3], plan.lanes)
-    return _Operand(array, pl.BlockSpec(block, index))
+    block = (plan.window.strides[0], plan.window.input_size[1], channels, plan.lanes)
+    return pl.BlockSpec(block, index)
 
 
-def _outputs(plan: Plan, array: Any) -> _Operand:
-    """Outputs (h, w, f, n), or their cotangents: a block of columns of one row per step."""
-    block = (None, plan.columns, array.shape[2], plan.lanes)
+def _outputs_block(plan: Plan, features: int) -> pl.BlockSpec:
+    """A block of columns of outputs (h, w, f, n), or of their cotangents."""
 
     def index(batch, step, columns):
         return *_position(plan, step, columns), 0, batch
 
-    return _Operand(array, pl.BlockSpec(block, index))
+    return pl.BlockSpec((None, plan.columns, features, plan.lanes), index)
 
 
-def _weights(plan: Plan, array: Any) -> _Operand:
-    """Weights (h, w, f, K) or gradients of them (batch blocks, h, w, f, K), like the outputs."""
-    *leading, _, _, features, weights = array.shape
-    block = (*[None for _ in leading], None, plan.columns, features, weights)
+def _weights_block(plan: Plan, shape: tuple[int, ...]) -> pl.BlockSpec:
+    """The same columns of weights (h, w, f, K), or of gradients (batch blocks, h, w, f, K)."""
 
     def index(batch, step, columns):
-        return *[batch for _ in leading], *_position(plan, step, columns), 0, 0
+        return *(batch,) * (len(shape) - 4), *_position(plan, step, columns), 0, 0
 
-    return _Operand(array, pl.BlockSpec(block, index))
+    return pl.BlockSpec((*(None,) * (len(shape) - 3), plan.columns, *shape[-2:]), index)
 
 
 def _position(plan: Plan, step: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -179,45 +207,6 @@ def _position(plan: Plan, step: jax.Array, columns: jax.Array) -> tuple[jax.Arra
     last = plan.window.output_size[0] - 1
     columns = jnp.where(row < 0, 0, jnp.where(row > last, plan.column_blocks - 1, columns))
     return jnp.clip(row, 0, last), columns
-
-
-def _call(
-    body: Callable[..., None],
-    plan: Plan,
-    operands: list[_Operand],
-    result: _Operand,
-    ring: jax.typing.DTypeLike,
-    interpret: Any,
-) -> jax.Array:
-    channels = next(o.array.shape[2] for o in (*operands, result) if o.block.block_shape[0])
-    ring_shape = (plan.slots, plan.width, channels, plan.lanes)
-    call = pl.pallas_call(
-        body,
-        out_shape=result.array,
-        grid=plan.grid,
-        in_specs=[operand.block for operand in operands],
-        out_specs=result.block,
-        scratch_shapes=[pltpu.VMEM(ring_shape, ring)],
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "arbitrary", "arbitrary"),
-            vmem_limit_bytes=VMEM_LIMIT,
-        ),
-        cost_estimate=_cost(plan, [*operands, result]),
-        interpret=interpret,
-        name=body.__qualname__.split("_body")[0],
-    )
-    return call(*[operand.array for operand in operands])
-
-
-def _cost(plan: Plan, operands: list[_Operand]) -> pl.CostEstimate:
-    """What XLA cannot know. Every array crosses the bus once, weights once per batch block."""
-    moved = 0
-    for array, block in operands:
-        # Blocks of the batch bring weights of their own with every one of them.
-        repeats = 1 if plan.lanes in block.block_shape[-1:] else plan.grid[0]
-        moved += repeats * tiled_bytes(array.shape[-4:], array.dtype)
-    weights = next(array for array, block in operands if block.block_shape[0] is None)
-    return pl.CostEstimate(flops=0, transcendentals=0, bytes_accessed=moved)
 
 
 def _plan(spec: Spec, channels, features, batch, dtype, *, gradient: bool) -> Plan:
@@ -252,9 +241,9 @@ def _precision(spec: Spec) -> lax.Precision:
     return lax.Precision.HIGHEST if exact & set(known) else lax.Precision.DEFAULT
 
 
-def _like(*arrays: jax.Array) -> Callable[..., jax.ShapeDtypeStruct]:
-    """Shapes of results that vary over the mesh axes that an array does, under shard_map."""
-    aval = jax.typeof(arrays[0])
+def _shape(like: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.ShapeDtypeStruct:
+    """The shape of a result that varies over the mesh axes that an array does, under shard_map."""
+    aval = jax.typeof(like)
     if hasattr(aval, "manual_axis_type"):  # JAX 0.10
-        return partial(jax.ShapeDtypeStruct, manual_axis_type=aval.manual_axis_type)
-    return partial(jax.ShapeDtypeStruct, vma=aval.vma)
+        return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=aval.manual_axis_type)
+    return jax.ShapeDtypeStruct(shape, dtype, vma=aval.vma)

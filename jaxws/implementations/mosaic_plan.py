@@ -115,17 +115,18 @@ def make_plan(
     slots = -(-slots // stride) * stride
 
     weights = kernel_rows * kernel_columns * channels
-    filters = _tiled(features, weights, dtype)
+    filters = tiled_bytes((features, weights), dtype)
     block = max(1, min(columns, _KERNEL_BLOCK // filters))
-    ring_dtype = np.dtype(np.float32) if gradient else dtype
+    single = np.dtype(np.float32)
+    ring_dtype = single if gradient else dtype
 
     def vmem(lanes: int) -> int:
-        buffers = window.input_size[1] * stride * _tiled(channels, lanes, dtype)
-        buffers += block * (_tiled(features, lanes, np.dtype(np.float32)) + filters)
-        scratch = slots * width * _tiled(channels, lanes, ring_dtype)
+        buffers = window.input_size[1] * stride * tiled_bytes((channels, lanes), dtype)
+        buffers += block * (tiled_bytes((features, lanes), single) + filters)
+        scratch = slots * width * tiled_bytes((channels, lanes), ring_dtype)
         # A patch with its products, and sums of one block of weights.
-        scratch += 3 * _tiled(weights, lanes, np.dtype(np.float32))
-        scratch += block * _tiled(features, weights, np.dtype(np.float32))
+        scratch += 3 * tiled_bytes((weights, lanes), single)
+        scratch += block * tiled_bytes((features, weights), single)
         return 2 * buffers + scratch
 
     for lanes in _lane_blocks(batch):
@@ -143,7 +144,20 @@ def _lane_blocks(batch: int) -> list[int]:
     return whole + sorted(vectors, key=lambda n: (-batch % n, -n))
 
 
-def _tiled(sublanes: int, lanes: int, dtype: np.dtype) -> int:
-    """Bytes of a matrix in VMEM, which comes in tiles of 4 KiB, 128 elements wide."""
+def tiled_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """Bytes of an array on a TPU: its last two axes come in tiles of 8 x 128 elements or more.
+
+    Args:
+      shape: of the array, with two axes at least.
+      dtype: of the array.
+
+    Returns:
+      The bytes of its tiles; half precision is stored in tiles of 16 x 128.
+
+    Example:
+      >>> tiled_bytes((9, 30, 100), np.dtype("float32")) == 9 * 32 * 128 * 4
+      True
+    """
+    *leading, sublanes, lanes = shape
     rows = 8 * 4 // dtype.itemsize
-    return math.ceil(sublanes / rows) * math.ceil(lanes / 128) * 4096
+    return math.prod(leading) * -(-sublanes // rows) * -(-lanes // 128) * 4096

@@ -1,0 +1,1 @@
+"""Measurements of speed, memory and memory traffic; nothing here is a test."""
