@@ -111,6 +111,7 @@ def measure(implementation: str, **arguments: Any) -> dict[str, Any]:
         "compile_seconds": round(time.perf_counter() - traced, 1),
     }
 
+
 if __name__ == "__main__":
     kw = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
     print(json.dumps(measure(sys.argv[1], **kw), indent=1))

@@ -177,7 +177,7 @@ def _matmul(
     a: jax.Array, b: jax.Array, contract: tuple[int, int], precision: Precision
 ) -> jax.Array:
     """Contracts one axis of each matrix; sums are float32."""
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = max(a.dtype, b.dtype, key=lambda dtype: dtype.itemsize)
     return lax.dot_general(
         a.astype(dtype),
         b.astype(dtype),

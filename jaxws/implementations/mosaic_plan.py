@@ -132,7 +132,9 @@ def make_plan(
     for lanes in _lane_blocks(batch):
         if vmem(lanes) <= _VMEM_FOR_BLOCKS:
             padded = -(-batch // lanes) * lanes
-            return Plan(window, gradient, width, slots, steps, lag, block, lanes, padded, vmem(lanes))
+            return Plan(
+                window, gradient, width, slots, steps, lag, block, lanes, padded, vmem(lanes)
+            )
     return None
 
 
