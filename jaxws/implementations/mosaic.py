@@ -100,7 +100,7 @@ def input_gradient(
         image=_shape(dy, (*plan.window.input_size, channels, plan.batch), kernel.dtype),
         outputs=_pad_batch(dy, plan),
         weights=filters,
-        ring=jnp.float32,
+        ring=jnp.dtype(jnp.float32),
         interpret=interpret,
     )
     return dx[..., :batch].reshape(*spec.window.input_size, channels, batch)
@@ -138,7 +138,7 @@ def _call(
     image: Any,
     outputs: Any,
     weights: Any,
-    ring: jax.typing.DTypeLike,
+    ring: Any,
     interpret: Any,
 ) -> jax.Array:
     """Calls a kernel on two arrays; the third is the shape of its result."""
@@ -220,7 +220,14 @@ def _two_axes_window(window: Window) -> Window:
     """A 1-D layer as a 2-D one of one row; a 2-D one as it is."""
     if len(window.kernel_size) == 2:
         return window
-    return Window(*[(one, *field) for one, field in zip((1, 1, 1, (0, 0), 1, 1), window)])
+    return Window(
+        input_size=(1, *window.input_size),
+        kernel_size=(1, *window.kernel_size),
+        strides=(1, *window.strides),
+        padding=((0, 0), *window.padding),
+        dilation=(1, *window.dilation),
+        output_size=(1, *window.output_size),
+    )
 
 
 def _two_axes(array: jax.Array, spec: Spec) -> jax.Array:
@@ -243,7 +250,8 @@ def _precision(spec: Spec) -> lax.Precision:
 
 def _shape(like: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.ShapeDtypeStruct:
     """The shape of a result that varies over the mesh axes that an array does, under shard_map."""
-    aval = jax.typeof(like)
-    if hasattr(aval, "manual_axis_type"):  # JAX 0.10
-        return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=aval.manual_axis_type)
-    return jax.ShapeDtypeStruct(shape, dtype, vma=aval.vma)
+    aval: Any = jax.typeof(like)
+    # JAX 0.10 and before.
+    field = "manual_axis_type" if hasattr(aval, "manual_axis_type") else "vma"
+    axes: dict[str, Any] = {field: getattr(aval, field)}
+    return jax.ShapeDtypeStruct(shape, dtype, **axes)
