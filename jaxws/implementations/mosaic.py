@@ -28,7 +28,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxws.implementations import mosaic_kernels
-from jaxws.implementations.mosaic_plan import VMEM_LIMIT, Plan, make_plan, tiled_bytes
+from jaxws.implementations.mosaic_plan import VMEM_LIMIT, Plan, hbm_bytes, make_plan
 from jaxws.implementations.spec import Implementation, Spec
 from jaxws.packing import pack_kernel, unpack_kernel
 from jaxws.window import Window
@@ -150,7 +150,7 @@ def _call(
         "weights": _weights_block(plan, weights.shape),
     }
     # What XLA cannot see. Every array crosses the bus once, weights once per block of the batch.
-    moved = {name: tiled_bytes(array.shape, array.dtype) for name, array in arrays.items()}
+    moved = {name: hbm_bytes(array.shape, array.dtype) for name, array in arrays.items()}
     if result != "weights":
         moved["weights"] *= plan.grid[0]
     flops = 2 * math.prod(weights.shape[-4:]) * plan.batch

@@ -115,18 +115,18 @@ def make_plan(
     slots = -(-slots // stride) * stride
 
     weights = kernel_rows * kernel_columns * channels
-    filters = tiled_bytes((features, weights), dtype)
+    filters = _vmem_bytes((features, weights), dtype)
     block = max(1, min(columns, _KERNEL_BLOCK // filters))
     single = np.dtype(np.float32)
     ring_dtype = single if gradient else dtype
 
     def vmem(lanes: int) -> int:
-        buffers = window.input_size[1] * stride * tiled_bytes((channels, lanes), dtype)
-        buffers += block * (tiled_bytes((features, lanes), single) + filters)
-        scratch = slots * width * tiled_bytes((channels, lanes), ring_dtype)
+        buffers = window.input_size[1] * stride * _vmem_bytes((channels, lanes), dtype)
+        buffers += block * (_vmem_bytes((features, lanes), single) + filters)
+        scratch = slots * width * _vmem_bytes((channels, lanes), ring_dtype)
         # A patch with its products, and sums of one block of weights.
-        scratch += 3 * tiled_bytes((weights, lanes), single)
-        scratch += block * tiled_bytes((features, weights), single)
+        scratch += 3 * _vmem_bytes((weights, lanes), single)
+        scratch += block * _vmem_bytes((features, weights), single)
         return 2 * buffers + scratch
 
     for lanes in _lane_blocks(batch):
@@ -146,20 +146,30 @@ def _lane_blocks(batch: int) -> list[int]:
     return whole + sorted(vectors, key=lambda n: (-batch % n, -n))
 
 
-def tiled_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    """Bytes of an array on a TPU: its last two axes come in tiles of 8 x 128 elements or more.
+def hbm_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """Bytes of an array in a TPU's memory: its last two axes come in tiles of 8 x 128 elements.
 
     Args:
       shape: of the array, with two axes at least.
       dtype: of the array.
 
     Returns:
-      The bytes of its tiles; half precision is stored in tiles of 16 x 128.
+      The bytes of its tiles. Those of arrays with fewer than 8 rows have 4, 2 or 1.
 
     Example:
-      >>> tiled_bytes((9, 30, 100), np.dtype("float32")) == 9 * 32 * 128 * 4
+      >>> hbm_bytes((9, 30, 100), np.dtype("float32")) == 9 * 32 * 128 * 4
+      True
+      >>> hbm_bytes((9, 3, 100), np.dtype("bfloat16")) == 9 * 4 * 128 * 2
       True
     """
     *leading, sublanes, lanes = shape
+    rows = min(8, 1 << max(0, sublanes - 1).bit_length())
+    return (
+        math.prod(leading) * -(-sublanes // rows) * rows * -(-lanes // 128) * 128 * dtype.itemsize
+    )
+
+
+def _vmem_bytes(shape: tuple[int, int], dtype: np.dtype) -> int:
+    """Bytes of a matrix in VMEM, in tiles of 4 KiB, to be on the safe side."""
     rows = 8 * 4 // dtype.itemsize
-    return math.prod(leading) * -(-sublanes // rows) * -(-lanes // 128) * 4096
+    return -(-shape[0] // rows) * -(-shape[1] // 128) * 4096
