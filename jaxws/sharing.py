@@ -165,30 +165,51 @@ class _Grid(NamedTuple):
     def total(self, weights: jax.Array, member: jax.Array | None = None) -> jax.Array:
         """Sums over the positions of each pool: (h, w, ...) to (periods[0], periods[1], ...).
 
-        Sums deviations from a member of each pool, where given. Every pool is a strided slice, and
-        it is summed axis by axis: slices, differences and sums become one pass over the weights on
-        all platforms, which padding and reshaping in front of a sum do not on TPUs.
+        With ``member``, one weight of each pool, sums differences from it.
         """
-        rest = None if member is None else self._spread(member, range(1, len(self.local)))
-        for axis, period in enumerate(self.periods):
-            slices = [
-                weights[(slice(None),) * axis + (slice(a, None, period),)] for a in range(period)
-            ]
-            if axis == 0 and rest is not None:
-                slices = [rows - rest[a : a + 1] for a, rows in enumerate(slices)]
-            weights = jnp.stack([one.sum(axis) for one in slices], axis)
+        total = lax.platform_dependent(
+            weights, member, tpu=self._total_of_slices, default=self._total_of_blocks
+        )
         for axis, start, name in self._slabs():
-            weights = lax.psum(jnp.roll(weights, start, axis), name)
-        return weights
+            total = lax.psum(jnp.roll(total, start, axis), name)
+        return total
 
     def spread(self, values: jax.Array) -> jax.Array:
         """Gives every position the value of its pool: the transpose of ``total``."""
         for axis, start, _ in self._slabs():
             values = jnp.roll(values, -start, axis)
-        return self._spread(values, range(len(self.local)))
+        axes = range(len(self.local))
+        return lax.platform_dependent(
+            values, tpu=partial(self._select, axes=axes), default=self._tile
+        )
 
-    def _spread(self, values: jax.Array, axes: Sequence[int]) -> jax.Array:
-        """Selects among pools by position: elementwise, so that it needs no array of its own."""
+    def _total_of_blocks(self, weights: jax.Array, member: jax.Array | None) -> jax.Array:
+        weights = weights if member is None else weights - self._tile(member)
+        ndim, rest = len(self.local), weights.shape[len(self.local) :]
+        pairs = list(zip(self.local, self.periods, strict=True))
+        padding = [(0, -size % p) for size, p in pairs] + [(0, 0)] * len(rest)
+        split = [n for size, p in pairs for n in (-(-size // p), p)]
+        return jnp.pad(weights, padding).reshape(*split, *rest).sum(tuple(range(0, 2 * ndim, 2)))
+
+    def _tile(self, values: jax.Array) -> jax.Array:
+        repeats = [-(-size // p) for size, p in zip(self.local, self.periods, strict=True)]
+        tiled = jnp.tile(values, repeats + [1] * (values.ndim - len(repeats)))
+        return tiled[tuple(slice(size) for size in self.local)]
+
+    # TPUs run pads, reshapes and tiles one by one, each a pass over the weights and back. Strided
+    # slices and selects become part of what comes after them.
+
+    def _total_of_slices(self, weights: jax.Array, member: jax.Array | None) -> jax.Array:
+        for axis, period in enumerate(self.periods):
+            before = (slice(None),) * axis
+            slices = [weights[(*before, slice(a, None, period))] for a in range(period)]
+            if axis == 0 and member is not None:
+                rows = self._select(member, range(1, len(self.local)))
+                slices = [one - rows[a : a + 1] for a, one in enumerate(slices)]
+            weights = jnp.stack([one.sum(axis) for one in slices], axis)
+        return weights
+
+    def _select(self, values: jax.Array, axes: Sequence[int]) -> jax.Array:
         for axis in reversed(axes):
             size, period = self.local[axis], self.periods[axis]
             index_shape = [size if a == axis else 1 for a in range(values.ndim)]
