@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxws import local_conv, pool_mean, pool_sizes, pool_variance, share_weights
 from jaxws.local_kernels import map_local_kernels
+from jaxws.sharing import _make_grid
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
@@ -238,10 +239,10 @@ def test_what_tpus_compute_is_the_same(kernel, pools):
     grid = _make_grid(kernel, pools, None)
     kernel = jnp.asarray(kernel)
     member = kernel[tuple(slice(p) for p in grid.periods)]
-    for given in (None, member):
+    for origin in (None, member):
         np.testing.assert_allclose(
-            jax.jit(grid._total_of_slices)(kernel, given),
-            jax.jit(grid._total_of_blocks)(kernel, given),
+            jax.jit(grid._total_of_slices)(kernel, origin),
+            jax.jit(grid._total_of_blocks)(kernel, origin),
             rtol=1e-5,
             atol=1e-5,
         )
