@@ -34,9 +34,7 @@ def position_ndim(local_kernel: jax.Array) -> int:
     return local_kernel.ndim // 2 - 1
 
 
-def map_local_kernels(
-    function: Callable[[str, jax.Array], jax.Array], params: PyTree, *others: PyTree
-) -> PyTree:
+def map_local_kernels(function: Callable[..., Any], params: PyTree, *others: PyTree) -> PyTree:
     """Applies a function to the leaves named ``local_kernel`` and leaves all others alone.
 
     Args:
@@ -73,7 +71,10 @@ def map_local_kernels(
             )
         return function(layer, leaf, *rest)
 
-    return jax.tree_util.tree_map_with_path(visit, params, *others)
+    # Nodes that stand for one kernel have its shape: jaxws.packing.PackedKernel.
+    return jax.tree_util.tree_map_with_path(
+        visit, params, *others, is_leaf=lambda node: hasattr(node, "kernel_size")
+    )
 
 
 def _entry_name(entry: Any) -> str:

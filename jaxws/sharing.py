@@ -14,7 +14,8 @@ The functions take any pytree and change its leaves named ``local_kernel`` only;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -59,11 +60,12 @@ def share_weights(params: PyTree, *, pools: str = "grid", axis_name: AxisName = 
       Array([1.5, 1.5, 1.5, 1.5], dtype=float32)
     """
 
-    def share(kernel: jax.Array) -> jax.Array:
-        grid = _make_grid(kernel, pools, axis_name)
-        return grid.spread(_mean(kernel, grid)).astype(kernel.dtype)
+    def share(_: str, kernel: Any) -> Any:
+        share_array = partial(_project, grid=_make_grid(kernel, pools, axis_name))
+        # The array of packed kernels has the same position axes in front.
+        return jax.tree.map(lambda a: _keep_sharding(share_array, jnp.asarray(a)), kernel)
 
-    return map_local_kernels(lambda _, kernel: _keep_sharding(share, jnp.asarray(kernel)), params)
+    return map_local_kernels(share, params)
 
 
 def pool_mean(
@@ -160,13 +162,14 @@ class _Grid(NamedTuple):
     periods: tuple[int, ...]
     names: tuple[str | None, ...]
 
-    def total(self, weights: jax.Array) -> jax.Array:
-        """Sums over the positions of each pool: (h, w, ...) to (periods[0], periods[1], ...)."""
-        ndim, rest = len(self.local), weights.shape[len(self.local) :]
-        pairs = list(zip(self.local, self.periods, strict=True))
-        padding = [(0, -size % p) for size, p in pairs] + [(0, 0)] * len(rest)
-        split = [n for size, p in pairs for n in (-(-size // p), p)]
-        total = jnp.pad(weights, padding).reshape(*split, *rest).sum(tuple(range(0, 2 * ndim, 2)))
+    def total(self, weights: jax.Array, member: jax.Array | None = None) -> jax.Array:
+        """Sums over the positions of each pool: (h, w, ...) to (periods[0], periods[1], ...).
+
+        With ``member``, one weight of each pool, sums differences from it.
+        """
+        total = lax.platform_dependent(
+            weights, member, tpu=self._total_of_slices, default=self._total_of_blocks
+        )
         for axis, start, name in self._slabs():
             total = lax.psum(jnp.roll(total, start, axis), name)
         return total
@@ -175,9 +178,48 @@ class _Grid(NamedTuple):
         """Gives every position the value of its pool: the transpose of ``total``."""
         for axis, start, _ in self._slabs():
             values = jnp.roll(values, -start, axis)
+        axes = range(len(self.local))
+        return lax.platform_dependent(
+            values, tpu=partial(self._select, axes=axes), default=self._tile
+        )
+
+    def _total_of_blocks(self, weights: jax.Array, member: jax.Array | None) -> jax.Array:
+        weights = weights if member is None else weights - self._tile(member)
+        ndim, rest = len(self.local), weights.shape[len(self.local) :]
+        pairs = list(zip(self.local, self.periods, strict=True))
+        padding = [(0, -size % p) for size, p in pairs] + [(0, 0)] * len(rest)
+        split = [n for size, p in pairs for n in (-(-size // p), p)]
+        return jnp.pad(weights, padding).reshape(*split, *rest).sum(tuple(range(0, 2 * ndim, 2)))
+
+    def _tile(self, values: jax.Array) -> jax.Array:
         repeats = [-(-size // p) for size, p in zip(self.local, self.periods, strict=True)]
         tiled = jnp.tile(values, repeats + [1] * (values.ndim - len(repeats)))
         return tiled[tuple(slice(size) for size in self.local)]
+
+    # TPUs run pads, reshapes and tiles one by one, each a pass over the weights and back. Strided
+    # slices and selects become part of what comes after them.
+
+    def _total_of_slices(self, weights: jax.Array, member: jax.Array | None) -> jax.Array:
+        for axis, period in enumerate(self.periods):
+            before = (slice(None),) * axis
+            slices = [weights[(*before, slice(a, None, period))] for a in range(period)]
+            if axis == 0 and member is not None:
+                rows = self._select(member, range(1, len(self.local)))
+                slices = [one - rows[a : a + 1] for a, one in enumerate(slices)]
+            weights = jnp.stack([one.sum(axis) for one in slices], axis)
+        return weights
+
+    def _select(self, values: jax.Array, axes: Sequence[int]) -> jax.Array:
+        for axis in reversed(axes):
+            size, period = self.local[axis], self.periods[axis]
+            index_shape = [size if a == axis else 1 for a in range(values.ndim)]
+            index = lax.broadcasted_iota(jnp.int32, index_shape, axis) % period
+            shape = [size if a == axis else n for a, n in enumerate(values.shape)]
+            pools = jnp.split(values, period, axis)
+            values = jnp.broadcast_to(pools[0], shape)
+            for a, pool in enumerate(pools[1:], 1):
+                values = jnp.where(index == a, pool, values)
+        return values
 
     def counts(self, ndim: int) -> np.ndarray:
         """Number of positions in each pool, with ``ndim`` axes."""
@@ -214,6 +256,10 @@ def _make_grid(kernel: jax.Array, pools: str, axis_name: AxisName) -> _Grid:
     return _Grid(local, sizes, periods, names)
 
 
+def _project(kernel: jax.Array, grid: _Grid) -> jax.Array:
+    return grid.spread(_mean(kernel, grid)).astype(kernel.dtype)
+
+
 def _mean(kernel: jax.Array, grid: _Grid) -> jax.Array:
     weights = kernel.astype(accumulation_dtype(kernel.dtype))
     counts = grid.counts(kernel.ndim)
@@ -222,7 +268,7 @@ def _mean(kernel: jax.Array, grid: _Grid) -> jax.Array:
     # Averaging the deviations from one member of the pool returns equal weights to the last bit,
     # which a plain mean does not; the gradient is that of the mean.
     member = lax.stop_gradient(weights[tuple(slice(p) for p in grid.periods)])
-    return member + grid.total(weights - grid.spread(member)) / counts
+    return member + grid.total(weights, member) / counts
 
 
 def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: jax.Array) -> jax.Array:

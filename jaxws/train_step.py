@@ -11,6 +11,7 @@ import optax
 from jax import lax
 
 from jaxws.data.augment import Batch
+from jaxws.packing import unpack_kernels
 from jaxws.schedules import shares_after
 from jaxws.sharing import share_weights
 from jaxws.snr import weight_snr
@@ -91,7 +92,7 @@ def train_step(
 
     def mean_loss(params: Any) -> tuple[Any, tuple[Metrics, Any]]:
         logits, updates = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
+            {"params": unpack_kernels(params), "batch_stats": state.batch_stats},
             batch.image,
             train=True,
             mask=batch.mask,
@@ -187,7 +188,10 @@ def _maybe_share(step: jax.Array, params: Any, sharing: Sharing) -> Any:
 
 def _maybe_snr(measure: jax.Array | bool, params: Any, pools: str) -> dict[str, jax.Array]:
     def measured(params: Any) -> dict[str, jax.Array]:
-        return {name: -jnp.log(snr) for name, snr in weight_snr(params, pools=pools).items()}
+        return {
+            name: -jnp.log(snr)
+            for name, snr in weight_snr(unpack_kernels(params), pools=pools).items()
+        }
 
     def skipped(params: Any) -> dict[str, jax.Array]:
         return jax.tree.map(

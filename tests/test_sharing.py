@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxws import local_conv, pool_mean, pool_sizes, pool_variance, share_weights
 from jaxws.local_kernels import map_local_kernels
+from jaxws.sharing import _make_grid
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
@@ -229,3 +231,22 @@ def test_map_local_kernels_gives_paths():
     params = {"a": {"b": {"local_kernel": jnp.ones((1, 1, 1, 1))}}, "kernel": jnp.ones(3)}
     map_local_kernels(lambda path, leaf: paths.append(path) or leaf, params)
     assert paths == ["a/b"]
+
+
+@settings(max_examples=10)
+@given(kernels(), st.sampled_from(["grid", "global"]))
+def test_what_tpus_compute_is_the_same(kernel, pools):
+    grid = _make_grid(kernel, pools, None)
+    kernel = jnp.asarray(kernel)
+    member = kernel[tuple(slice(p) for p in grid.periods)]
+    for origin in (None, member):
+        np.testing.assert_allclose(
+            jax.jit(grid._total_of_slices)(kernel, origin),
+            jax.jit(grid._total_of_blocks)(kernel, origin),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+    np.testing.assert_array_equal(
+        jax.jit(partial(grid._select, axes=range(len(grid.local))))(member),
+        jax.jit(grid._tile)(member),
+    )

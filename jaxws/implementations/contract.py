@@ -1,28 +1,27 @@
 """The layer as one differentiable operation, whatever computes it.
 
 The layer is linear in its image x and in its kernel, and so is the derivative in each of the two.
-The three maps (x, kernel) -> y, (dy, kernel) -> dx and (x, dy) -> dkernel are each the derivative of
-the other two, so three custom rules make reverse mode of any order exact, and nothing but x and the
-kernel is kept between the forward and the backward pass. Forward mode (``jax.jvp``, ``jax.jacfwd``,
-``jax.hessian``) has no custom rule in JAX that could be transposed: it needs ``"slices"`` or
-``"patches"``, which are plain JAX.
+The three maps (x, kernel) -> y, (dy, kernel) -> dx and (x, dy) -> dkernel are each the derivative
+of the other two, so three custom rules make reverse mode of any order exact, and nothing but x and
+the kernel is kept between the forward and the backward pass. Forward mode (``jax.jvp``,
+``jax.jacfwd``, ``jax.hessian``) has no custom rule in JAX that could be transposed: it needs
+``"slices"`` or ``"patches"``, which are plain JAX.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 from jax import lax
 
-from jaxws.implementations import native, patches, slices, triton
-from jaxws.implementations.spec import Implementation, Spec
+from jaxws.implementations import choice, patches, slices
+from jaxws.implementations.spec import Spec
 
-# What each name stands for where it is asked for by name. None, the default, is chosen by platform.
-BY_NAME: dict[str, Implementation] = {"native": native.NATIVE, "triton": triton.TRITON}
 PLAIN = {"slices": jax.checkpoint(slices.forward, static_argnums=2), "patches": patches.forward}
-NAMES = (*PLAIN, *BY_NAME)
+NAMES = (*PLAIN, *choice.BY_NAME)
 
 
 def contract(x: jax.Array, kernel: jax.Array, spec: Spec, implementation: str | None) -> jax.Array:
@@ -36,29 +35,34 @@ def contract(x: jax.Array, kernel: jax.Array, spec: Spec, implementation: str | 
 
     Returns:
       y, shape (h, w, f, n), in ``spec.result``.
+
+    Raises:
+      ValueError: an implementation that cannot compute this layer.
     """
     if implementation in PLAIN:
         return PLAIN[implementation](x, kernel, spec)
+    if implementation is not None:
+        choice.check(implementation, spec, kernel.shape, x.shape[-1], x.dtype)
     x, kernel = _vary_alike(x, kernel)
     return _forward(x, kernel, spec, implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _forward(x, kernel, spec, implementation):
-    return _run("forward", x, kernel, spec, implementation)
+    return choice.run("forward", x, kernel, spec, implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _input_gradient(dy, kernel, spec, implementation):
-    return _run("input_gradient", dy, kernel, spec, implementation)
+    return choice.run("input_gradient", dy, kernel, spec, implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _kernel_gradient(x, dy, spec, implementation):
-    return _run("kernel_gradient", x, dy, spec, implementation)
+    return choice.run("kernel_gradient", x, dy, spec, implementation)
 
 
-def _rule(function: Callable, first: Callable, second: Callable) -> None:
+def _rule(function: Any, first: Callable, second: Callable) -> None:
     """Says that the derivatives of ``function(a, b)``, given its cotangent t, are these two."""
     function.defvjp(
         lambda a, b, *static: (function(a, b, *static), (a, b)),
@@ -81,11 +85,6 @@ _rule(
     lambda x, dy, t, *static: _input_gradient(dy, t, *static),
     lambda x, dy, t, *static: _forward(x, t, *static),
 )
-
-
-def _run(map_name: str, a, b, spec: Spec, implementation: str | None) -> jax.Array:
-    implementation = implementation or "native"
-    return getattr(BY_NAME[implementation], map_name)(a, b, spec)
 
 
 def _vary_alike(*arrays: jax.Array) -> list[jax.Array]:

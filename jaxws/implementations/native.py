@@ -17,6 +17,7 @@ numbers are added up in float32 anyway. float64 is left to the other implementat
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -67,12 +68,6 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
 
 def _call(name: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], spec: Spec) -> jax.Array:
     """One of the three maps, on arrays with exactly three spatial axes, in float32."""
-    if not available():
-        raise ValueError("implementation='native' needs a C++ compiler; see the log for details.")
-    if spec.accumulate != jnp.float32:
-        raise ValueError(
-            f"implementation='native' computes in float32, not {spec.accumulate}: use 'slices'."
-        )
     ndim = len(spec.window.kernel_size)
     full = (1,) * (3 - ndim) + shape
     if len(shape) > ndim + 2:  # a kernel: positions and offsets
@@ -111,4 +106,10 @@ def _geometry(window: Window, groups: int) -> np.ndarray:
     return np.array([*np.ravel(rows), groups], np.int64)
 
 
-NATIVE = Implementation(forward, input_gradient, kernel_gradient)
+def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dtype) -> str | None:
+    if spec.accumulate != jnp.float32:
+        return f"the dtype {dtype}: expected float32 or a half precision"
+    return None if available() else "this machine: the C++ kernels could not be built, see the log"
+
+
+NATIVE = Implementation(forward, input_gradient, kernel_gradient, _obstacle)

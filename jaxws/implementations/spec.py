@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -44,8 +44,11 @@ class Implementation(NamedTuple):
       input_gradient: ``input_gradient(dy, kernel, spec)`` returns dx in the dtype of the kernel.
       kernel_gradient: ``kernel_gradient(x, dy, spec)`` returns the kernel's gradient in the dtype
         of x.
+      obstacle: ``obstacle(spec, kernel_shape, batch, dtype)`` says what of a layer is not
+        supported, or None.
     """
 
     forward: Contraction
     input_gradient: Contraction
     kernel_gradient: Contraction
+    obstacle: Callable[[Spec, Sequence[int], int, np.dtype], str | None]

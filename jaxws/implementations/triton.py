@@ -105,9 +105,6 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
     return _call(kernels.kernel_gradient_kernel, layer, tile, grid, (x, dy), shape, x.dtype)
 
 
-TRITON = Implementation(forward, input_gradient, kernel_gradient)
-
-
 def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype) -> str | None:
     """What keeps the kernels from computing this layer, if anything does."""
     if kernels is None:
@@ -125,6 +122,9 @@ def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype) -> str
     if max(rows, batch) > MOST_ROWS:
         return f"images of {pixels} pixels with kernels of shape {tuple(kernel_shape)}"
     return None
+
+
+TRITON = Implementation(forward, input_gradient, kernel_gradient, _obstacle)
 
 
 def _layer(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype, other) -> kernels.Layer:

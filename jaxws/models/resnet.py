@@ -238,7 +238,7 @@ def _max_pool(x: jax.Array, axes: tuple[int, int]) -> jax.Array:
     window, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
     for axis in axes:
         window[axis], strides[axis], padding[axis] = 3, 2, (1, 1)
-    return lax.reduce_window(x, jnp.array(-jnp.inf, x.dtype), lax.max, window, strides, padding)
+    return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, padding)
 
 
 def _uniform(bound: float) -> nn.initializers.Initializer:

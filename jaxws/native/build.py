@@ -64,11 +64,9 @@ def _build() -> Path:
     # Compiled under another name and moved: whoever looks, sees a whole library or none.
     with tempfile.TemporaryDirectory(dir=cache) as directory:
         output = Path(directory) / library.name
-        include = jax.ffi.include_dir()
-        _run(
-            [compiler, *_FLAGS, *target, "-isystem", include, str(SOURCES / "local_conv.cc")]
-            + ["-o", str(output)]
-        )
+        include = ["-isystem", jax.ffi.include_dir()]
+        source = str(SOURCES / "local_conv.cc")
+        _run([compiler, *_FLAGS, *target, *include, source, "-o", str(output)])
         os.replace(output, library)
     return library
 

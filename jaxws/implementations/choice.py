@@ -1,0 +1,89 @@
+"""Which implementation computes a layer where none is asked for by name."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType
+
+from jaxws.implementations import mosaic, native, slices, triton
+from jaxws.implementations.spec import Implementation, Spec
+
+BY_NAME: dict[str, Implementation] = {
+    "native": native.NATIVE,
+    "mosaic": mosaic.MOSAIC,
+    "triton": triton.TRITON,
+}
+# The fast one of every backend, and the platform that it is compiled for. All others, and layers
+# that these do not support, take the slices.
+FASTEST = {"cpu": ("native", "cpu"), "tpu": ("mosaic", "tpu"), "gpu": ("triton", "cuda")}
+
+
+def check(name: str, spec: Spec, kernel_shape: tuple[int, ...], batch: int, dtype) -> None:
+    """Checks that an implementation that was asked for can compute a layer.
+
+    Args:
+      name: one of ``BY_NAME``.
+      spec: geometry and dtypes.
+      kernel_shape: (h, w, i, j, c / groups, f).
+      batch: number of images n.
+      dtype: of the image and the kernel.
+
+    Raises:
+      ValueError: it cannot, and why.
+    """
+    if obstacle := BY_NAME[name].obstacle(spec, kernel_shape, batch, np.dtype(dtype)):
+        raise ValueError(
+            f"implementation={name!r} does not support {obstacle}; use implementation='slices', or"
+            " None for the fastest that does."
+        )
+
+
+def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None) -> jax.Array:
+    """Computes one of the three maps of :class:`jaxws.implementations.spec.Implementation`.
+
+    Args:
+      map_name: ``'forward'``, ``'input_gradient'`` or ``'kernel_gradient'``.
+      a: its first array.
+      b: its second array.
+      spec: geometry and dtypes.
+      name: one of ``BY_NAME``, or None for the fastest on the default backend's platform.
+
+    Returns:
+      The map's result.
+    """
+    if name is not None:
+        return getattr(BY_NAME[name], map_name)(a, b, spec)
+    plain = getattr(slices.SLICES, map_name)
+    fastest, platform = FASTEST.get(jax.default_backend(), (None, ""))
+    if fastest is None or _is_partitioned():
+        return plain(a, b, spec)
+    if BY_NAME[fastest].obstacle(spec, *_sizes(map_name, a, b, spec)):
+        return plain(a, b, spec)
+    fast = getattr(BY_NAME[fastest], map_name)
+    # A program of this process may be compiled for another platform all the same.
+    return lax.platform_dependent(
+        a,
+        b,
+        **{platform: lambda a, b: fast(a, b, spec)},
+        default=lambda a, b: plain(a, b, spec),
+    )
+
+
+def _is_partitioned() -> bool:
+    """Whether XLA may split arrays over devices: it can split the slices, but no custom call."""
+    manual = AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types
+    return jax.device_count() > 1 and not manual
+
+
+def _sizes(
+    map_name: str, a: jax.Array, b: jax.Array, spec: Spec
+) -> tuple[tuple[int, ...], int, np.dtype]:
+    """The kernel's shape, the batch and the dtype."""
+    if map_name != "kernel_gradient":
+        return b.shape, a.shape[-1], b.dtype
+    window = spec.window
+    channels, features = a.shape[-2] // spec.groups, b.shape[-2]
+    shape = (*window.output_size, *window.kernel_size, channels, features)
+    return shape, a.shape[-1], a.dtype
