@@ -12,6 +12,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from jaxws.huge_pages import restart_with_huge_pages
+
+if __name__ == "__main__":
+    restart_with_huge_pages()  # before the imports that take seconds
+
 from absl import app, flags, logging
 from ml_collections import config_flags
 from rich.console import Console

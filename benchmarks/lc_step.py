@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import harness, machine
 from benchmarks.problem import Problem, floor_seconds, step_cost
+from jaxws.huge_pages import with_huge_pages
 
 Record = dict[str, Any]
 
@@ -79,6 +80,7 @@ def run_group(problem: Problem, rounds: int, names: Sequence[str], options: Any)
       One of the ``groups`` of the results.
     """
     environment = {
+        **with_huge_pages(os.environ),  # as train.py sets them, for every peer
         "OMP_NUM_THREADS": str(problem.threads),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several processes on one device
         **({"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}),

@@ -72,13 +72,9 @@ def lower_step(implementation: str, every: int = 1, packed: bool = False) -> Any
     create = partial(create_train_state, model=model, optimizer=optimizer, image_shape=IMAGE)
     state = jax.eval_shape(create, jax.random.key(0))
     state = place(jax.eval_shape(pack_kernels, state) if packed else state)
-    batch = place(
-        Batch(
-            image=jax.ShapeDtypeStruct((BATCH, *IMAGE), jnp.bfloat16),
-            label=jax.ShapeDtypeStruct((BATCH,), jnp.int32),
-            mask=None,
-        )
-    )
+    image: Any = jax.ShapeDtypeStruct((BATCH, *IMAGE), jnp.bfloat16)
+    label: Any = jax.ShapeDtypeStruct((BATCH,), jnp.int32)
+    batch = place(Batch(image, label, mask=None))
     sharing = Sharing(every=every, pools="grid", steps_per_epoch=10**6)
     step = partial(train_step, model=model, optimizer=optimizer, sharing=sharing)
     return jax.jit(step, donate_argnums=0).lower(state, batch)

@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxws import local_conv
 from jaxws.implementations.contract import NAMES
@@ -112,7 +115,7 @@ def test_values_and_gradients_equal_a_loop(implementation, problem, dtype):
         assert_close(actual, reference, dtype)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", [name for name in IMPLEMENTATIONS if name != "native"])
 def test_float64_to_the_last_digits(implementation):
     window = make_window((7, 6), (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
     x, kernel, dy = draw_arrays(window, 2, 4, 6, 2, seed=0)
@@ -257,6 +260,71 @@ def test_default_contains_no_convolution():
     assert "conv_general_dilated" not in str(program)
     program = jax.make_jaxpr(lambda x, k: local_conv(x, k, implementation="patches"))(x, kernel)
     assert "conv_general_dilated" in str(program)
+
+
+@pytest.mark.parametrize("implementation", [None, *IMPLEMENTATIONS])
+def test_batch_last(implementation):
+    window = make_window((6, 5), (3, 2), (2, 1), 1)
+    x, kernel, dy = (jnp.asarray(a, jnp.float32) for a in draw_arrays(window, 3, 2, 4, 1, seed=2))
+    layer = partial(local_conv, strides=(2, 1), padding=1, implementation=implementation)
+    y, vjp = jax.vjp(layer, x, kernel)
+    last, last_vjp = jax.vjp(partial(layer, batch_last=True), jnp.moveaxis(x, 0, -1), kernel)
+    np.testing.assert_array_equal(jnp.moveaxis(last, -1, 0), y)
+    (dx, dk), (dx_last, dk_last) = vjp(dy), last_vjp(jnp.moveaxis(dy, 0, -1))
+    np.testing.assert_array_equal(jnp.moveaxis(dx_last, -1, 0), dx)
+    np.testing.assert_array_equal(dk_last, dk)
+
+
+@pytest.mark.parametrize("implementation", [None, "native"])
+def test_second_derivatives_in_reverse_mode(implementation):
+    """Each of the three maps is differentiated, against plain JAX in forward over reverse mode."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 5, 4, 2)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 2, 3, 3, 2, 3)), jnp.float32)
+    along = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), jnp.float32), (x, kernel))
+
+    def loss(arrays, implementation):
+        y = local_conv(*arrays, strides=2, padding=1, implementation=implementation)
+        return jnp.sum(jnp.sin(y))
+
+    def slope(arrays):
+        gradient = jax.grad(loss)(arrays, implementation)
+        return sum(jnp.vdot(g, a) for g, a in zip(gradient, along, strict=True))
+
+    plain = partial(loss, implementation="slices")
+    _, expected = jax.jvp(jax.grad(plain), ((x, kernel),), (along,))
+    for actual, reference in zip(jax.grad(slope)((x, kernel)), expected, strict=True):
+        assert_close(actual, np.asarray(reference, np.float64), "float32")
+
+
+def test_split_over_devices():
+    """The batch split over devices: by XLA, which replicates no custom call, and by shard_map."""
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(16, 4, 4, 2)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(4, 4, 3, 3, 2, 3)), jnp.float32)
+
+    def loss(x, kernel):
+        return jnp.sum(jnp.square(local_conv(x, kernel)))
+
+    def formula(x, kernel):
+        return jnp.sum(jnp.square(local_conv(x, kernel, implementation="patches")))
+
+    expected = jax.grad(formula, (0, 1))(x, kernel)
+    by_xla = jax.jit(jax.grad(loss, (0, 1)))(
+        jax.device_put(x, NamedSharding(mesh, P("data"))), kernel
+    )
+    mapped = jax.jit(
+        jax.shard_map(
+            jax.grad(lambda x, k: lax.psum(loss(x, k), "data"), (0, 1)),
+            mesh=mesh,
+            in_specs=(P("data"), P()),
+            out_specs=(P("data"), P()),
+        )
+    )(x, kernel)
+    for result in (by_xla, mapped):
+        for actual, reference in zip(result, expected, strict=True):
+            assert_close(actual, np.asarray(reference, np.float64), "float32")
 
 
 def test_vmap_over_networks():

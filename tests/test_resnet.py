@@ -217,9 +217,13 @@ def test_batch_norm_of_the_first_layer(layer):
     run = jax.jit(run, static_argnames="train")
     for train in (True, False):
         _, state = run(variables, x, train=train)
-        before = np.asarray(state["intermediates"]["conv1"]["__call__"][0], np.float64)
+        before, after = (
+            np.asarray(state["intermediates"][name]["__call__"][0], np.float64)
+            for name in ("conv1", "bn1")
+        )
+        if layer is LocalConv:  # inside, its batch is last
+            before, after = np.moveaxis(before, -1, 0), np.moveaxis(after, -1, 0)
         batch = {"mean": before.mean((0, 1, 2)), "var": before.var((0, 1, 2))}
-        after = state["intermediates"]["bn1"]["__call__"][0]
         used = batch if train else old
         close(after, (before - used["mean"]) / np.sqrt(np.asarray(used["var"]) + 1e-5), rtol=1e-3)
         for name, statistic in state["batch_stats"]["bn1"].items():

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 import jax
-from jax import lax
 
 from jaxws.implementations import choice, patches, slices
+from jaxws.implementations.manual_axes import vary_alike
 from jaxws.implementations.spec import Spec
 
 PLAIN = {"slices": jax.checkpoint(slices.forward, static_argnums=2), "patches": patches.forward}
@@ -43,7 +43,7 @@ def contract(x: jax.Array, kernel: jax.Array, spec: Spec, implementation: str | 
         return PLAIN[implementation](x, kernel, spec)
     if implementation is not None:
         choice.check(implementation, spec, kernel.shape, x.shape[-1], x.dtype)
-    x, kernel = _vary_alike(x, kernel)
+    x, kernel = vary_alike(x, kernel)
     return _forward(x, kernel, spec, implementation)
 
 
@@ -85,22 +85,3 @@ _rule(
     lambda x, dy, t, *static: _input_gradient(dy, t, *static),
     lambda x, dy, t, *static: _forward(x, t, *static),
 )
-
-
-def _vary_alike(*arrays: jax.Array) -> list[jax.Array]:
-    """Under shard_map: marks arrays as varying over every mesh axis that any of them varies over.
-
-    JAX does so for its own operations; a custom rule must give cotangents of the arguments' types.
-    """
-    axes = [_varying_axes(array) for array in arrays]
-    union = frozenset().union(*axes)
-    return [
-        lax.pcast(array, tuple(sorted(union - own)), to="varying") if union - own else array
-        for array, own in zip(arrays, axes, strict=True)
-    ]
-
-
-def _varying_axes(array: jax.Array) -> frozenset[str]:
-    aval = jax.typeof(array)
-    manual = getattr(aval, "manual_axis_type", None)  # JAX 0.10; .vma before
-    return frozenset(aval.vma if manual is None else manual.varying)

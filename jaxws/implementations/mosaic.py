@@ -28,6 +28,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxws.implementations import mosaic_kernels
+from jaxws.implementations.manual_axes import shape_like
 from jaxws.implementations.mosaic_plan import VMEM_LIMIT, Plan, hbm_bytes, make_plan
 from jaxws.implementations.spec import Implementation, Spec
 from jaxws.packing import pack_kernel, unpack_kernel
@@ -79,7 +80,7 @@ def forward(x: jax.Array, kernel: jax.Array, spec: Spec, interpret: Any = False)
         mosaic_kernels.forward_body(plan, _precision(spec)),
         plan,
         image=_pad_batch(x, plan),
-        outputs=_shape(x, (*filters.shape[:3], plan.batch), spec.result),
+        outputs=shape_like(x, (*filters.shape[:3], plan.batch), spec.result),
         weights=filters,
         ring=x.dtype,
         interpret=interpret,
@@ -97,7 +98,7 @@ def input_gradient(
     dx = _call(
         mosaic_kernels.input_gradient_body(plan, _precision(spec)),
         plan,
-        image=_shape(dy, (*plan.window.input_size, channels, plan.batch), kernel.dtype),
+        image=shape_like(dy, (*plan.window.input_size, channels, plan.batch), kernel.dtype),
         outputs=_pad_batch(dy, plan),
         weights=filters,
         ring=jnp.dtype(jnp.float32),
@@ -119,7 +120,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec, interpret: Any = Fa
         plan,
         image=_pad_batch(x, plan),
         outputs=_pad_batch(dy, plan),
-        weights=_shape(x, shape, dtype if blocks == 1 else jnp.dtype(jnp.float32)),
+        weights=shape_like(x, shape, dtype if blocks == 1 else jnp.dtype(jnp.float32)),
         ring=dtype,
         interpret=interpret,
     )
@@ -256,12 +257,3 @@ def _precision(spec: Spec) -> lax.Precision:
     exact = {lax.Precision.HIGH, lax.Precision.HIGHEST}
     known = [lax.Precision(p or "default") for p in given]
     return lax.Precision.HIGHEST if exact & set(known) else lax.Precision.DEFAULT
-
-
-def _shape(like: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.ShapeDtypeStruct:
-    """The shape of a result that varies over the mesh axes that an array does, under shard_map."""
-    aval: Any = jax.typeof(like)
-    # JAX 0.10 and before.
-    field = "manual_axis_type" if hasattr(aval, "manual_axis_type") else "vma"
-    axes: dict[str, Any] = {field: getattr(aval, field)}
-    return jax.ShapeDtypeStruct(shape, dtype, **axes)

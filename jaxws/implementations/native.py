@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxws.implementations.manual_axes import vary_alike
 from jaxws.implementations.spec import Implementation, Spec
 from jaxws.native import load_library
 from jaxws.window import Window
@@ -73,10 +74,11 @@ def _call(name: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], spec: S
     if len(shape) > ndim + 2:  # a kernel: positions and offsets
         full = (1,) * (3 - ndim) + shape[:ndim] + (1,) * (3 - ndim) + shape[ndim:]
     if 0 in (*full, *a.shape, *b.shape):
-        return jnp.zeros(shape, jnp.float32)
+        return vary_alike(a, jnp.zeros(shape, jnp.float32))[1]
     result = jax.ShapeDtypeStruct(full, jnp.float32)
     call = jax.ffi.ffi_call(f"jaxws_{name}", result, vmap_method="sequential")
     y = call(a, b, geometry=_geometry(spec.window, spec.groups))
+    _, y = vary_alike(a, y)
     return y.reshape(shape)
 
 

@@ -15,11 +15,13 @@ cut them anew, so that no patches are kept between the forward and the backward 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxws.implementations.manual_axes import vary_alike
 from jaxws.implementations.spec import Implementation, Spec
 
 
@@ -64,18 +66,24 @@ def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
 def input_gradient(dy: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
     """dx (H, W, c, n) of dy (h, w, f, n): the transpose of ``forward`` in x."""
     channels = kernel.shape[-2] * spec.groups
-    x = jax.ShapeDtypeStruct((*spec.window.input_size, channels, dy.shape[-1]), kernel.dtype)
-    (dx,) = jax.linear_transpose(lambda x: forward(x, kernel, spec), x)(dy)
-    return dx
+    x = jnp.zeros((*spec.window.input_size, channels, dy.shape[-1]), kernel.dtype)
+    return _transpose(lambda x: forward(x, kernel, spec), x, dy)
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
     """The gradient (h, w, i, j, c / groups, f) of the kernel: the transpose in the kernel."""
     window, channels = spec.window, x.shape[-2] // spec.groups
     shape = (*window.output_size, *window.kernel_size, channels, dy.shape[-2])
-    kernel = jax.ShapeDtypeStruct(shape, x.dtype)
-    (dk,) = jax.linear_transpose(lambda k: forward(x, k, spec), kernel)(dy)
-    return dk
+    return _transpose(lambda k: forward(x, k, spec), jnp.zeros(shape, x.dtype), dy)
+
+
+def _transpose(function: Callable[[jax.Array], jax.Array], zeros: jax.Array, dy) -> jax.Array:
+    """The transpose of a linear function, which is its derivative's anywhere.
+
+    ``jax.linear_transpose`` does not know over which axes of a mesh an argument varies.
+    """
+    _, pull_back = jax.vjp(function, vary_alike(dy, zeros)[1])
+    return pull_back(dy)[0]
 
 
 SLICES = Implementation(

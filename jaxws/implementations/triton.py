@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxws.implementations.manual_axes import shape_like
 from jaxws.implementations.spec import Implementation, Spec
 from jaxws.implementations.triton_tiles import SMALLEST, STAGES, make_tile
 
@@ -149,7 +150,7 @@ def _call(kernel, layer, tile, grid, arrays, shape, dtype) -> jax.Array:
     if 0 in (math.prod(shape), *(array.size for array in arrays)):
         return jnp.zeros(shape, dtype)
     matrices = [a.reshape(-1, a.shape[-1]) for a in arrays]
-    matrix = _shape_like(arrays[0], (math.prod(shape[:-1]), shape[-1]), dtype)
+    matrix = shape_like(arrays[0], (math.prod(shape[:-1]), shape[-1]), dtype)
 
     def run(*matrices, interpret):
         return pl.pallas_call(
@@ -165,10 +166,3 @@ def _call(kernel, layer, tile, grid, arrays, shape, dtype) -> jax.Array:
         *matrices, cuda=partial(run, interpret=False), default=partial(run, interpret=True)
     )
     return y.reshape(shape)
-
-
-def _shape_like(array: jax.Array, shape, dtype) -> jax.ShapeDtypeStruct:
-    """Under shard_map, a result varies over the mesh axes that the arguments vary over."""
-    aval = jax.typeof(array)
-    name = "manual_axis_type" if hasattr(aval, "manual_axis_type") else "vma"  # before JAX 0.10
-    return jax.ShapeDtypeStruct(shape, dtype, **{name: getattr(aval, name)})

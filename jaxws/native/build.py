@@ -65,8 +65,8 @@ def _build() -> Path:
     with tempfile.TemporaryDirectory(dir=cache) as directory:
         output = Path(directory) / library.name
         include = ["-isystem", jax.ffi.include_dir()]
-        source = str(SOURCES / "local_conv.cc")
-        _run([compiler, *_FLAGS, *target, *include, source, "-o", str(output)])
+        main = str(SOURCES / "local_conv.cc")
+        _run([compiler, *_FLAGS, *target, *include, main, "-o", str(output)])
         os.replace(output, library)
     return library
 
