@@ -1,1 +1,25 @@
-"""Implementations of the locally connected layer, one file each."""
+"""Implementations of the locally connected layer, one file each; all give the same numbers.
+
+=========== ============================ ==========================================================
+name        platform                     how the patches reach the multiplications
+=========== ============================ ==========================================================
+"native"    CPU, default                 C++: copies of a few rows and columns, in a core's cache
+"mosaic"    TPU, default                 Pallas: a ring of image rows in VMEM
+"triton"    NVIDIA GPU, default          Pallas: read from the image, tile by tile
+"slices"    any, where no other will do  shifted slices of the image, written to memory
+"patches"   any, the reference           one-hot convolutions, as ``flax.linen.ConvLocal`` does
+=========== ============================ ==========================================================
+
+``implementation=None`` takes the default of JAX's default backend where it supports the layer
+(dtype, groups, number of axes), and ``"slices"`` elsewhere: also where several devices are visible
+and the call is not inside ``shard_map``, since XLA can split plain operations over devices but no
+custom kernels. For a program compiled ahead of time for another platform, name the implementation.
+
+``"native"`` is compiled by the machine's own C++ compiler the first time that it is needed, which
+takes a few seconds, and kept in ``~/.cache/jaxws``. Without a compiler, a line on stderr says so
+and ``"slices"`` takes its place. :mod:`jaxws.native.build` lists the variables that change this.
+
+:mod:`jaxws.implementations.spec` says what an implementation must offer,
+:mod:`jaxws.implementations.contract` differentiates them all alike, and
+:mod:`jaxws.implementations.choice` chooses.
+"""
