@@ -47,8 +47,8 @@ def local_conv(
         axis; PyTorch's padding of an odd kernel is the int ``(k - 1) // 2``.
       dilation: distance between kernel offsets in pixels, an int or one per spatial axis.
       feature_group_count: g; group q of c / g channels feeds the q-th f / g features only.
-      implementation: a name out of :mod:`jaxws.implementations`, or None for the fastest on the
-        platform that the program is compiled for. Forward-mode differentiation (``jax.jvp``,
+      implementation: a name out of :mod:`jaxws.implementations`, or None for the fastest on JAX's
+        default backend. Forward-mode differentiation (``jax.jvp``,
         ``jax.jacfwd``, ``jax.hessian``) needs ``'slices'``.
       precision: passed to the matrix product, as in :func:`jax.lax.dot_general`.
       preferred_element_type: dtype of the result; None means the promoted dtype of the arguments.

@@ -109,7 +109,7 @@ def test_slices_take_the_place_of_what_is_not_supported(monkeypatch):
 def test_the_default_on_one_cpu_is_a_custom_call(monkeypatch):
     monkeypatch.setattr(choice, "_is_partitioned", lambda: False)
     x, kernel = jnp.ones((2, 4, 4, 3)), jnp.ones((4, 4, 3, 3, 3, 5))
-    program = jax.jit(lambda x, k: local_conv(x, k)).lower(x, kernel).as_text()
+    program = jax.jit(local_conv).lower(x, kernel).as_text()
     assert ("jaxws_forward" in program) == (native.available() and jax.default_backend() == "cpu")
     with jax.enable_x64(True):
         wide = jax.jit(local_conv).lower(x.astype(float), kernel.astype(float)).as_text()
