@@ -17,8 +17,8 @@ from jaxws.window import make_window
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
-# Kernels for TPUs have their own tests, tests/test_mosaic.py.
-IMPLEMENTATIONS = [name for name in NAMES if name != "mosaic"]
+# Pallas kernels, interpreted here and slow, have their own: test_mosaic.py and test_triton.py.
+IMPLEMENTATIONS = [name for name in NAMES if name not in ("mosaic", "triton")]
 TOLERANCE = {"float64": 1e-12, "float32": 2e-6, "float16": 2e-3, "bfloat16": 2e-2}
 
 
