@@ -122,7 +122,7 @@ def pack_kernel(local_kernel: jax.Array) -> jax.Array:
       >>> pack_kernel(jnp.ones((8, 8, 3, 3, 16, 32))).shape
       (8, 8, 32, 144)
     """
-    ndim = local_kernel.ndim // 2 - 1
+    ndim = position_ndim(local_kernel)
     packed = jnp.moveaxis(local_kernel, -1, ndim)
     return packed.reshape(*packed.shape[: ndim + 1], math.prod(packed.shape[ndim + 1 :]))
 

@@ -8,7 +8,7 @@ from jax import lax
 from jax.sharding import AxisType
 
 from jaxws.implementations import mosaic, native, slices, triton
-from jaxws.implementations.spec import Implementation, Spec
+from jaxws.implementations.spec import Implementation, Spec, kernel_shape
 
 BY_NAME: dict[str, Implementation] = {
     "native": native.NATIVE,
@@ -20,20 +20,20 @@ BY_NAME: dict[str, Implementation] = {
 FASTEST = {"cpu": ("native", "cpu"), "tpu": ("mosaic", "tpu"), "gpu": ("triton", "cuda")}
 
 
-def check(name: str, spec: Spec, kernel_shape: tuple[int, ...], batch: int, dtype) -> None:
+def check(name: str, spec: Spec, shape: tuple[int, ...], batch: int, dtype) -> None:
     """Checks that an implementation that was asked for can compute a layer.
 
     Args:
       name: one of ``BY_NAME``.
       spec: geometry and dtypes.
-      kernel_shape: (h, w, i, j, c / groups, f).
+      shape: of the kernel, (h, w, i, j, c / groups, f).
       batch: number of images n.
       dtype: of the image and the kernel.
 
     Raises:
       ValueError: it cannot, and why.
     """
-    if obstacle := BY_NAME[name].obstacle(spec, kernel_shape, batch, np.dtype(dtype)):
+    if obstacle := BY_NAME[name].obstacle(spec, shape, batch, np.dtype(dtype)):
         raise ValueError(
             f"implementation={name!r} does not support {obstacle}; use implementation='slices', or"
             " None for the fastest that does."
@@ -83,7 +83,4 @@ def _sizes(
     """The kernel's shape, the batch and the dtype."""
     if map_name != "kernel_gradient":
         return b.shape, a.shape[-1], b.dtype
-    window = spec.window
-    channels, features = a.shape[-2] // spec.groups, b.shape[-2]
-    shape = (*window.output_size, *window.kernel_size, channels, features)
-    return shape, a.shape[-1], a.dtype
+    return kernel_shape(a, b, spec), a.shape[-1], a.dtype

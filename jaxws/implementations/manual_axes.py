@@ -41,7 +41,7 @@ def shape_like(
       dtype: of the result.
 
     Returns:
-      What custom calls and Pallas take as the type of a result.
+      What Pallas takes as the type of a result.
 
     Example:
       >>> shape_like(jax.numpy.ones(3), (2, 4), "float32").shape

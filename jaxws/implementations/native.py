@@ -24,7 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxws.implementations.manual_axes import vary_alike
-from jaxws.implementations.spec import Implementation, Spec
+from jaxws.implementations.spec import Implementation, Spec, kernel_shape
+from jaxws.local_kernels import position_ndim
 from jaxws.native import load_library
 from jaxws.window import Window
 
@@ -62,8 +63,7 @@ def input_gradient(dy: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
     """The kernel's gradient (h, w, i, j, c / groups, f) of x (H, W, c, n) and dy (h, w, f, n)."""
-    window = spec.window
-    shape = (*window.output_size, *window.kernel_size, x.shape[-2] // spec.groups, dy.shape[-2])
+    shape = kernel_shape(x, dy, spec)
     return _call("kernel_gradient", _image(x), _image(dy), shape, spec).astype(x.dtype)
 
 
@@ -87,7 +87,7 @@ def _image(x: jax.Array) -> jax.Array:
 
 
 def _filters(kernel: jax.Array) -> jax.Array:
-    ndim = kernel.ndim // 2 - 1
+    ndim = position_ndim(kernel)
     ones = (1,) * (3 - ndim)
     shape = ones + kernel.shape[:ndim] + ones + kernel.shape[ndim:]
     return kernel.astype(jnp.float32).reshape(shape)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxws.implementations.manual_axes import vary_alike
-from jaxws.implementations.spec import Implementation, Spec
+from jaxws.implementations.spec import Implementation, Spec, kernel_shape
 
 
 def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
@@ -72,9 +72,8 @@ def input_gradient(dy: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
     """The gradient (h, w, i, j, c / groups, f) of the kernel: the transpose in the kernel."""
-    window, channels = spec.window, x.shape[-2] // spec.groups
-    shape = (*window.output_size, *window.kernel_size, channels, dy.shape[-2])
-    return _transpose(lambda k: forward(x, k, spec), jnp.zeros(shape, x.dtype), dy)
+    kernel = jnp.zeros(kernel_shape(x, dy, spec), x.dtype)
+    return _transpose(lambda k: forward(x, k, spec), kernel, dy)
 
 
 def _transpose(function: Callable[[jax.Array], jax.Array], zeros: jax.Array, dy) -> jax.Array:

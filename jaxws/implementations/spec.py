@@ -32,6 +32,13 @@ class Spec(NamedTuple):
     precision: lax.PrecisionLike = None
 
 
+def kernel_shape(x: jax.Array, dy: jax.Array, spec: Spec) -> tuple[int, ...]:
+    """The kernel's shape (h, w, i, j, c / groups, f), from x (H, W, c, n) and dy (h, w, f, n)."""
+    window = spec.window
+    filters = (x.shape[-2] // spec.groups, dy.shape[-2])
+    return (*window.output_size, *window.kernel_size, *filters)
+
+
 class Implementation(NamedTuple):
     """The layer and its two gradients, all in the layout that keeps the batch last.
 
