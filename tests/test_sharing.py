@@ -1,5 +1,4 @@
 import itertools
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxws import local_conv, pool_mean, pool_sizes, pool_variance, share_weights
 from jaxws.local_kernels import map_local_kernels
-from jaxws.sharing import _make_grid
+from jaxws.pools import make_grid
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
@@ -236,17 +235,20 @@ def test_map_local_kernels_gives_paths():
 @settings(max_examples=10)
 @given(kernels(), st.sampled_from(["grid", "global"]))
 def test_what_tpus_compute_is_the_same(kernel, pools):
-    grid = _make_grid(kernel, pools, None)
-    kernel = jnp.asarray(kernel)
-    member = kernel[tuple(slice(p) for p in grid.periods)]
-    for origin in (None, member):
+    grid = make_grid(kernel, pools)
+    member = jnp.asarray(kernel)[tuple(slice(p) for p in grid.periods)]
+    np.testing.assert_array_equal(jax.jit(grid._select)(member), jax.jit(grid._tile)(member))
+
+
+@pytest.mark.parametrize("pools", ["grid", "global"])
+@pytest.mark.parametrize("positions", [64, 65, 199, 200])
+def test_long_axes(positions, pools):
+    """Layers of so many positions that their blocks are not added up one by one."""
+    kernel = np.random.default_rng(0).normal(1, 1, (positions, 3, 1, 2)).astype(np.float32)
+    shared = share(kernel, pools=pools)
+    for _, where, members in numpy_pools(kernel, pools):
+        expected = np.broadcast_to(members.mean(0, dtype=np.float64), members.shape)
         np.testing.assert_allclose(
-            jax.jit(grid._total_of_slices)(kernel, origin),
-            jax.jit(grid._total_of_blocks)(kernel, origin),
-            rtol=1e-5,
-            atol=1e-5,
+            shared[where].reshape(expected.shape), expected, rtol=1e-5, atol=1e-6
         )
-    np.testing.assert_array_equal(
-        jax.jit(partial(grid._select, axes=range(len(grid.local))))(member),
-        jax.jit(grid._tile)(member),
-    )
+    np.testing.assert_array_equal(share(shared, pools=pools), shared)
