@@ -42,6 +42,8 @@ class Grid(NamedTuple):
     periods: tuple[int, ...]
     names: tuple[str | None, ...]
 
+    # Jitted for callers that are not: each slice below would be compiled by itself.
+    @functools.partial(jax.jit, static_argnums=0, inline=True)
     def mean(self, weights: jax.Array) -> jax.Array:
         """The mean of each pool, in float32 at least: (h, w, ...) to (*periods, ...)."""
         weights = weights.astype(accumulation_dtype(weights.dtype))
@@ -50,6 +52,7 @@ class Grid(NamedTuple):
             weights = (self._mean_over_devices if split else self._mean)(weights, axis)
         return weights
 
+    @functools.partial(jax.jit, static_argnums=0, inline=True)
     def spread(self, values: jax.Array) -> jax.Array:
         """Gives every position the value of its pool: (*periods, ...) to (h, w, ...)."""
         for axis, name in enumerate(self.names):
