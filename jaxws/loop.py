@@ -160,7 +160,6 @@ def _compile_lazily(
             model=run.model,
             optimizer=optimizer,
             sharing=sharing,
-            measure_snr=(state.step + 1) % config.log_every == 0,
         )
 
     @jax.jit

@@ -9,7 +9,7 @@ reduction over every p-th position is not: XLA's took 3 times as long on a CPU.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -48,9 +48,25 @@ class Grid(NamedTuple):
         """The mean of each pool, in float32 at least: (h, w, ...) to (*periods, ...)."""
         weights = weights.astype(accumulation_dtype(weights.dtype))
         for axis in range(len(self.local)):
-            split = self.names[axis] is not None
-            weights = (self._mean_over_devices if split else self._mean)(weights, axis)
+            if self.names[axis] is None:
+                weights, _ = self._moments(weights, axis)
+            else:
+                weights = self._mean_over_devices(weights, axis)
         return weights
+
+    @functools.partial(jax.jit, static_argnums=0, inline=True)
+    def moments(self, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of each pool, in the same pass over the weights as ``mean``."""
+        weights = weights.astype(accumulation_dtype(weights.dtype))
+        if any(self.names):
+            mean = self.mean(weights)
+            return mean, self.mean(jnp.square(weights - self.spread(mean)))
+        variance = jnp.zeros(())
+        for axis in range(len(self.local)):
+            within = self._moments(variance, axis)[0] if axis else variance
+            weights, between = self._moments(weights, axis)
+            variance = within + between
+        return weights, variance
 
     @functools.partial(jax.jit, static_argnums=0, inline=True)
     def spread(self, values: jax.Array) -> jax.Array:
@@ -71,12 +87,15 @@ class Grid(NamedTuple):
         counts = -(-(size - np.arange(period)) // period).astype(np.float32)
         return counts.reshape([period if a == axis else 1 for a in range(ndim)])
 
-    def _mean(self, weights: jax.Array, axis: int) -> jax.Array:
-        # Averaging the deviations from one member returns equal weights to the last bit, which a
-        # plain mean does not; the gradient is that of the mean.
+    def _moments(self, weights: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance along one axis."""
+        # Of deviations from one member, so that equal weights come back to the last bit and have no
+        # variance at all, which plain sums do not give; gradients are those of mean and variance.
         member = lax.stop_gradient(lax.slice_in_dim(weights, 0, self.periods[axis], axis=axis))
-        total = _add_blocks(weights, axis, member)
-        return member + total / self._axis_counts(axis, weights.ndim)
+        counts = self._axis_counts(axis, weights.ndim)
+        offset = _add_blocks(weights, axis, member) / counts
+        square = _add_blocks(weights, axis, member, jnp.square) / counts
+        return member + offset, jnp.maximum(square - jnp.square(offset), 0)
 
     def _mean_over_devices(self, weights: jax.Array, axis: int) -> jax.Array:
         size, period = self.local[axis], self.periods[axis]
@@ -148,20 +167,22 @@ def make_grid(kernel: Any, pools: str, axis_name: AxisName = None) -> Grid:
     return Grid(local, sizes, periods, names)
 
 
-def _add_blocks(weights: jax.Array, axis: int, member: jax.Array) -> jax.Array:
+def _add_blocks(
+    weights: jax.Array, axis: int, member: jax.Array, power: Callable[..., jax.Array] = jnp.positive
+) -> jax.Array:
     """Sums what is at offsets 0, p, 2p, ... from each of the first p, less ``member`` each time."""
     size, period = weights.shape[axis], member.shape[axis]
     whole = size - size % period
     cut = functools.partial(lax.slice_in_dim, weights, axis=axis)
     if whole // period > _MOST_BLOCKS:
         shape = (*weights.shape[:axis], whole // period, period, *weights.shape[axis + 1 :])
-        total = (cut(0, whole).reshape(shape) - jnp.expand_dims(member, axis)).sum(axis)
+        total = power(cut(0, whole).reshape(shape) - jnp.expand_dims(member, axis)).sum(axis)
     else:
-        blocks = (cut(start, start + period) - member for start in range(0, whole, period))
+        blocks = (power(cut(start, start + period) - member) for start in range(0, whole, period))
         total = functools.reduce(jnp.add, blocks)
     rest = size - whole
     if not rest:
         return total
     head, tail = jnp.split(total, [rest], axis)
-    last = cut(whole, size) - lax.slice_in_dim(member, 0, rest, axis=axis)
+    last = power(cut(whole, size) - lax.slice_in_dim(member, 0, rest, axis=axis))
     return jnp.concatenate([head + last, tail], axis)

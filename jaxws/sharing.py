@@ -87,7 +87,7 @@ def pool_mean(
       >>> pool_mean(jnp.ones((32, 32, 3, 3, 16, 16))).shape
       (3, 3, 3, 3, 16, 16)
     """
-    return _per_pool(lambda k: make_grid(k, pools, axis_name).mean(k), local_kernel)
+    return _per_pool(make_grid(local_kernel, pools, axis_name).mean, local_kernel)
 
 
 def pool_variance(
@@ -111,12 +111,8 @@ def pool_variance(
       Array([1.], dtype=float32)
     """
 
-    def variance(kernel: jax.Array) -> jax.Array:
-        grid = make_grid(kernel, pools, axis_name)
-        mean = grid.mean(kernel)
-        return grid.mean(jnp.square(kernel.astype(mean.dtype) - grid.spread(mean)))
-
-    return _per_pool(variance, local_kernel)
+    grid = make_grid(local_kernel, pools, axis_name)
+    return _per_pool(lambda kernel: grid.moments(kernel)[1], local_kernel)
 
 
 def pool_sizes(
@@ -142,15 +138,19 @@ def pool_sizes(
     return make_grid(local_kernel, pools, axis_name).counts(local_kernel.ndim)
 
 
-def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: jax.Array) -> jax.Array:
+def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: Any) -> Any:
     """Applies a function from (h, w, ...) to (pools, pools, ...), whatever the sharding."""
-    kernel = jnp.asarray(kernel)
-    sharding = jax.typeof(kernel).sharding
-    if AxisType.Explicit not in sharding.mesh.axis_types:
-        return function(kernel)
     ndim = position_ndim(kernel)
-    spec = PartitionSpec(*(None,) * ndim, *sharding.spec[ndim:])
-    return auto_axes(function, out_sharding=NamedSharding(sharding.mesh, spec))(kernel)
+
+    def apply(array: jax.Array) -> jax.Array:
+        sharding = jax.typeof(array).sharding
+        if AxisType.Explicit not in sharding.mesh.axis_types:
+            return function(array)
+        spec = PartitionSpec(*(None,) * ndim, *sharding.spec[ndim:])
+        return auto_axes(function, out_sharding=NamedSharding(sharding.mesh, spec))(array)
+
+    # The array of packed kernels has the same position axes in front.
+    return jax.tree.map(lambda a: apply(jnp.asarray(a)), kernel)
 
 
 def _keep_sharding(function: Callable[[jax.Array], jax.Array], kernel: jax.Array) -> jax.Array:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxws.local_kernels import map_local_kernels
-from jaxws.sharing import AxisName, pool_mean, pool_sizes, pool_variance
+from jaxws.pools import AxisName, make_grid
+from jaxws.sharing import pool_mean, pool_variance
 
 
 def weight_snr(
@@ -40,19 +41,20 @@ def weight_snr(
     ratios: dict[str, jax.Array] = {}
 
     def measure(path: str, kernel: jax.Array) -> jax.Array:
-        ratios[path] = _layer_snr(jnp.asarray(kernel), pools, axis_name)
+        ratios[path] = _layer_snr(kernel, pools, axis_name)
         return kernel
 
     map_local_kernels(measure, params)
     return ratios
 
 
-def _layer_snr(kernel: jax.Array, pools: str, axis_name: AxisName) -> jax.Array:
-    variance = pool_variance(kernel, pools=pools, axis_name=axis_name)
+def _layer_snr(kernel: Any, pools: str, axis_name: AxisName) -> jax.Array:
+    # Of packed kernels, the arrays: a mean over all weights has no use for their order.
+    (variance,) = jax.tree.leaves(pool_variance(kernel, pools=pools, axis_name=axis_name))
+    (mean,) = jax.tree.leaves(pool_mean(kernel, pools=pools, axis_name=axis_name))
     exact = variance == 0
-    signal = jnp.square(pool_mean(kernel, pools=pools, axis_name=axis_name))
-    ratio = jnp.where(exact, jnp.inf, signal / jnp.where(exact, 1, variance))
-    counted = pool_sizes(kernel, pools=pools, axis_name=axis_name) > 1
+    ratio = jnp.where(exact, jnp.inf, jnp.square(mean) / jnp.where(exact, 1, variance))
+    counted = make_grid(kernel, pools, axis_name).counts(ratio.ndim) > 1
     if not counted.any():
         return jnp.asarray(jnp.inf, ratio.dtype)
     return jnp.mean(ratio, where=jnp.broadcast_to(counted, ratio.shape))

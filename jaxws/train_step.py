@@ -55,7 +55,6 @@ def train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     sharing: Sharing,
-    measure_snr: jax.Array | bool = False,
 ) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
     """Cross-entropy, gradients, one update, and instant weight sharing where ws(n) says so.
 
@@ -67,11 +66,10 @@ def train_step(
       model: called as ``model(x, train=True, mask=mask)``.
       optimizer: an optax transformation.
       sharing: when and how to share.
-      measure_snr: whether to compute the second result; may be traced.
 
     Returns:
       The state after the step, the batch's metrics, and -log SNR of every LC layer after the update
-      and before sharing, NaN where it was not asked for.
+      and before sharing.
 
     Example:
       >>> from functools import partial
@@ -104,7 +102,8 @@ def train_step(
     grads, (metrics, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    snr = _maybe_snr(measure_snr, params, sharing.pools)
+    # In every step: the pools' means, which sharing needs, and variances are one pass over weights.
+    snr = {name: -jnp.log(r) for name, r in weight_snr(params, pools=sharing.pools).items()}
     state = TrainState(
         step=state.step + 1,
         params=_maybe_share(state.step, params, sharing),
@@ -184,18 +183,3 @@ def _maybe_share(step: jax.Array, params: Any, sharing: Sharing) -> Any:
         lambda p: p,
         params,
     )
-
-
-def _maybe_snr(measure: jax.Array | bool, params: Any, pools: str) -> dict[str, jax.Array]:
-    def measured(params: Any) -> dict[str, jax.Array]:
-        return {
-            name: -jnp.log(snr)
-            for name, snr in weight_snr(unpack_kernels(params), pools=pools).items()
-        }
-
-    def skipped(params: Any) -> dict[str, jax.Array]:
-        return jax.tree.map(
-            lambda s: jnp.full(s.shape, jnp.nan, s.dtype), jax.eval_shape(measured, params)
-        )
-
-    return lax.cond(measure, measured, skipped, params)

@@ -63,9 +63,7 @@ def test_training_steps_equal_those_of_unpacked_weights():
 
     @jax.jit
     def step(state):
-        return train_step(
-            state, batch, model=model, optimizer=optimizer, sharing=sharing, measure_snr=True
-        )
+        return train_step(state, batch, model=model, optimizer=optimizer, sharing=sharing)
 
     packed = pack_kernels(state)
     for _ in range(2):  # one that shares and one that does not

@@ -43,6 +43,19 @@ def test_equals_eq_6():
     )
 
 
+@pytest.mark.parametrize("outlier", [0.0, 30.0])
+def test_variance_in_one_pass_is_accurate(outlier):
+    """Weights that nearly agree, and deviations from a member that is far from all others."""
+    noise = np.random.default_rng(0).normal(0, 1e-3, (20, 20, 3, 3, 1, 2))
+    kernel = np.float32(1 + noise)
+    kernel[:3, :3] += outlier
+    exact = np.stack(
+        [kernel[i::3, j::3].astype(np.float64).var((0, 1)) for i, j in np.ndindex(3, 3)]
+    )
+    variance = np.asarray(pool_variance(jnp.asarray(kernel))).reshape(exact.shape)
+    np.testing.assert_allclose(variance, exact, rtol=2e-4)
+
+
 def test_shared_weights_have_infinite_snr():
     kernel = jax.random.normal(jax.random.key(0), (6, 6, 3, 3, 1, 2))
     assert weight_snr(share_weights({"local_kernel": kernel}))[""] == np.inf

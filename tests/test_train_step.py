@@ -40,10 +40,8 @@ def compiled_step(sharing):
     return jax.jit(partial(train_step, model=MODEL, optimizer=OPTIMIZER, sharing=sharing))
 
 
-def step(state, batch, every=0, pools="grid", steps_per_epoch=3, measure_snr=False):
-    return compiled_step(Sharing(every, pools, steps_per_epoch))(
-        state, batch, measure_snr=measure_snr
-    )
+def step(state, batch, every=0, pools="grid", steps_per_epoch=3):
+    return compiled_step(Sharing(every, pools, steps_per_epoch))(state, batch)
 
 
 def numpy_adamw(param, grad, rate, decay):
@@ -110,11 +108,10 @@ def test_ws_n_shares_after_batches_0_and_n_of_each_epoch(state):
     assert tied == [True, False, True, False, True, True, False]
 
 
-def test_snr_is_measured_before_sharing_and_only_when_asked(state):
+def test_snr_is_measured_before_sharing(state):
     batch = make_batch()
-    plain, _, unasked = step(state, batch)
-    assert all(np.isnan(value) for value in unasked.values())
-    _, _, measured = step(state, batch, every=1, measure_snr=True)
+    plain, _, _ = step(state, batch)
+    _, _, measured = step(state, batch, every=1)
     expected = {layer: -np.log(snr) for layer, snr in weight_snr(plain.params).items()}
     assert measured.keys() == expected.keys()
     for layer, value in measured.items():
