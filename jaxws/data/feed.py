@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxws.data.augment import Batch, evaluation_batch, training_batch
@@ -85,7 +86,7 @@ class DeviceInputs(NamedTuple):
 
     split: Split
     order: jax.Array
-    key: jax.Array | None
+    key: Any
 
 
 class DeviceFeed:
@@ -115,6 +116,7 @@ class DeviceFeed:
         pad: int,
         flip: bool,
         dtype: Any,
+        n_reps: int = 1,
     ):
         """Note what to do; nothing is put on the device before inputs are asked for.
 
@@ -126,6 +128,7 @@ class DeviceFeed:
             pad: See `training_batch`.
             flip: See `training_batch`.
             dtype: Of the images in batches.
+            n_reps: Views of each image of a step, which sees `batch_size * n_reps` of them.
 
         Raises:
             ValueError: If the batch is larger than the data.
@@ -135,10 +138,10 @@ class DeviceFeed:
         self.image_shape = dataset.image_shape
         self.train_size, self.test_size = len(dataset.train.labels), len(dataset.test.labels)
         self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
-        self._seed, self._batch_size = seed, batch_size
+        self._seed, self._batch_size, self._n_reps = seed, batch_size, n_reps
         self._eval_batch_size = min(eval_batch_size, self.test_size)
-        self._augmentation = {"pad": pad, "flip": flip}
-        self._images = {
+        self._augmentation: dict[str, Any] = {"pad": pad, "flip": flip}
+        self._images: dict[str, Any] = {
             "image_shape": dataset.image_shape,
             "mean": tuple(dataset.mean.tolist()),
             "std": tuple(dataset.std.tolist()),
@@ -158,9 +161,10 @@ class DeviceFeed:
 
     def train_batch(self, inputs: DeviceInputs, step: jax.Array) -> Batch:
         """Gather, crop, flip and normalise the images of a step."""
+        indices = inputs.order[step % self.steps_per_epoch]
         return training_batch(
             inputs.split,
-            inputs.order[step % self.steps_per_epoch],
+            jnp.repeat(indices, self._n_reps) if self._n_reps > 1 else indices,
             jax.random.fold_in(inputs.key, step),
             ragged=self.train_size % self._batch_size != 0,
             **self._augmentation,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +13,16 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxws.data.augment import Batch, host_batch
-from jaxws.data.decoders import check_decoder, decode_record
-from jaxws.data.host import Cutter, HostBatch, evaluation_batches, iterate, training_batches
+from jaxws.data.decoders import check_decoder
+from jaxws.data.host import (
+    Cutter,
+    available_cores,
+    evaluation_batches,
+    iterate,
+    training_batches,
+)
 from jaxws.data.order import steps_per_epoch
+from jaxws.data.read import feature_keys
 from jaxws.data.records import Records
 from jaxws.data.source import channel_statistics, split_names
 
@@ -52,7 +60,7 @@ class HostInputs(NamedTuple):
 
     image: jax.Array
     label: jax.Array
-    key: jax.Array | None
+    key: Any
 
 
 class HostFeed:
@@ -100,8 +108,7 @@ class HostFeed:
         self.name, self._builder = name, builder
         self._splits = split_names(name, builder)
         self._train, self._test = (Records(builder, split) for split in self._splits)
-        label_names = builder.info.features[builder_label(builder)].names
-        self.class_names = tuple(label_names)
+        self.class_names = tuple(builder.info.features[feature_keys(builder)[1]].names)
         self.image_shape = (crop_size, crop_size, self._train.channels)
         self.train_size, self.test_size = len(self._train), len(self._test)
         self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
@@ -142,9 +149,7 @@ class HostFeed:
 
     def eval_batch(self, inputs: HostInputs) -> Batch:
         """Normalise the crops of a step."""
-        return host_batch(
-            inputs.image, inputs.label, None, flip=False, ragged=True, **self._images
-        )
+        return host_batch(inputs.image, inputs.label, None, flip=False, ragged=True, **self._images)
 
     def facts(self) -> dict[str, Any]:
         """Numbers of classes and images, and a checksum of what TFDS notes about its files."""
@@ -165,7 +170,8 @@ class HostFeed:
         host = iterate(batches, threads=options.threads, workers=options.workers)
         try:
             for batch in host:
-                yield HostInputs(*jax.device_put(HostBatch(*batch)), key)
+                image, label = jax.device_put((batch.image, batch.label))
+                yield HostInputs(image, label, key)
         finally:
             host.close()  # type: ignore[attr-defined]
 
@@ -173,10 +179,7 @@ class HostFeed:
         if self._builder.name == "imagenet2012":
             return IMAGENET_MEAN, IMAGENET_STD
         rows = np.linspace(0, self.train_size - 1, min(_SAMPLE, self.train_size)).astype(int)
-        channels = self._train.channels
-        pixels = [
-            np.asarray(decode_record(self._train[row], channels, "pil")).reshape(-1, 1, channels)
-            for row in rows
-        ]
-        mean, std = channel_statistics(np.concatenate(pixels)[:, None])
+        with futures.ThreadPoolExecutor(available_cores()) as pool:
+            views = pool.map(lambda row: self._cutter.centre(self._train[row]).image, rows)
+            mean, std = channel_statistics(np.concatenate(list(views)))
         return tuple(mean.tolist()), tuple(std.tolist())
