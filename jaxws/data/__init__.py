@@ -8,7 +8,7 @@ such as ImageNet's, are decoded and cut on the host. `build_feed` chooses; both 
 """
 
 from jaxws.data.augment import Batch, evaluation_batch, training_batch
-from jaxws.data.build_feed import build_feed
+from jaxws.data.choice import build_feed
 from jaxws.data.crop import crop_and_flip
 from jaxws.data.feed import DeviceFeed, Feed
 from jaxws.data.host_feed import HostFeed, HostOptions

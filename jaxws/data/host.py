@@ -174,7 +174,9 @@ def iterate(
         )
     iterator = iter(ahead)
     try:
-        yield from iterator
+        for batch in iterator:
+            # Workers' batches lie in shared memory, which goes back at once.
+            yield HostBatch(*map(np.array, batch)) if workers else batch
     except RuntimeError as error:
         raise ValueError(
             f"the input pipeline broke off ({error}): if memory ran out, set a smaller"
