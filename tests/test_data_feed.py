@@ -62,7 +62,7 @@ def dataset():
     return Dataset("noise", train, test, (4, 5, 3), tuple("abc"), mean, mean / 2)
 
 
-@pytest.mark.parametrize("first_step", [0, 2, 4, 6])
+@pytest.mark.parametrize("first_step", [0, 6])
 def test_device_feed_is_order_gather_and_augmentation(dataset, first_step):
     """The definition of a run's batches, which must not change."""
     arguments = {"pad": 1, "flip": True, "dtype": jnp.bfloat16}
@@ -186,7 +186,7 @@ class Linear(nn.Module):
     """As small as a network can be that a run trains."""
 
     @nn.compact
-    def __call__(self, x, train, mask=None):
+    def __call__(self, x, train=False, mask=None):
         x = nn.BatchNorm(use_running_average=not train)(x.mean(axis=(1, 2)), mask=_column(mask))
         return nn.Dense(4)(x)
 
