@@ -43,15 +43,15 @@ def describe(files: list[bytes]) -> dict[str, Any]:
     shapes = np.array([Image.open(io.BytesIO(data)).size for data in files])
     return {
         "number": len(files),
-        "mean_width": shapes[:, 0].mean(),
-        "mean_height": shapes[:, 1].mean(),
+        "mean_width": float(shapes[:, 0].mean()),
+        "mean_height": float(shapes[:, 1].mean()),
         "mean_bytes": float(np.mean([len(data) for data in files])),
         "source": "parts of sklearn.datasets.load_sample_images(); no image of ImageNet",
     }
 
 
 def _part(source: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    """A random part of the shape of `size`, at least 0.8 of the largest one, resized and mirrored."""
+    """A random part of a given shape, at least 0.8 of the largest one, resized and mirrored."""
     scale = rng.uniform(0.8, 1) * min(source.width / size[0], source.height / size[1])
     width, height = scale * size[0], scale * size[1]
     left, upper = rng.uniform(0, source.width - width), rng.uniform(0, source.height - height)

@@ -73,7 +73,8 @@ class Cutter:
         return HostBatch(np.zeros(shape, np.uint8), np.full(count, -1, np.int32))
 
     def _batch(self, crops: Sequence[object], label: int) -> HostBatch:
-        pixels = np.stack([np.asarray(crop) for crop in crops])
+        arrays = [np.asarray(crop) for crop in crops]
+        pixels = arrays[0] if len(arrays) == 1 else np.stack(arrays)
         shape = (len(crops), self.size, self.size, self.channels)
         return HostBatch(pixels.reshape(shape), np.full(len(crops), label, np.int32))
 
