@@ -66,7 +66,7 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
     return file.getvalue()
 
 
-class Photographs(LocalBuilder, skip_registration=True):
+class Photographs(LocalBuilder, skip_registration=True):  # type: ignore[call-arg]
     """The images as a data set under the name of ImageNet, `train` and `validation` alike."""
 
     VERSION = tfds.core.Version("5.1.0")

@@ -48,7 +48,7 @@ def has_tensorflow() -> bool:
 
 def tf_data(files: list[bytes], batch: int, threads: int, antialias: bool) -> Iterator[Any]:
     """The same by tf.data, decoding only the part that the crop needs."""
-    import tensorflow as tf  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415
+    import tensorflow as tf  # noqa: PLC0415 - not installed by default
 
     def view(data: Any) -> Any:
         begin, size, _ = tf.image.sample_distorted_bounding_box(
@@ -72,16 +72,17 @@ def tf_data(files: list[bytes], batch: int, threads: int, antialias: bool) -> It
     return dataset.with_options(options).as_numpy_iterator()
 
 
-def images_per_second(batches: Iterator[Any], batch: int, seconds: float) -> float:
-    """Rate of an iterator over batches, the first two not counted.
+def images_per_second(batches: Iterator[Any], batch: int, seconds: float, skip: int = 2) -> float:
+    """Rate of an iterator over batches.
 
     Args:
       batches: to be measured.
       batch: images of each.
       seconds: for how long, at least.
+      skip: batches that are not counted, as they may have been made before.
     """
-    next(batches)
-    next(batches)
+    for _ in range(skip):
+        next(batches)
     begin, count = time.perf_counter(), 0
     while time.perf_counter() - begin < seconds:
         next(batches)
