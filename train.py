@@ -69,12 +69,11 @@ def main(argv: list[str]) -> None:
 
 
 def _headline(run: Run) -> str:
-    train_size, test_size = len(run.dataset.train.labels), len(run.dataset.test.labels)
-    verb = "resuming" if run.workdir.resumed else "starting"
+    feed, verb = run.feed, "resuming" if run.workdir.resumed else "starting"
     return (
-        f"{verb} {run.workdir.path}\n{run.dataset.name}: {train_size} training and {test_size} test"
-        f" images of {'x'.join(map(str, run.dataset.image_shape))},"
-        f" {len(run.dataset.class_names)} classes; {run.last_step} steps"
+        f"{verb} {run.workdir.path}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
+        f" test images of {'x'.join(map(str, feed.image_shape))},"
+        f" {len(feed.class_names)} classes; {run.last_step} steps"
     )
 
 

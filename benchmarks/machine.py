@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "numpy", "torch"),
+    *("grain", "tensorflow-datasets", "pillow", "simplejpeg", "tensorflow-cpu"),
+)
 # What changes speed or memory from outside.
 VARIABLES = (
     "GLIBC_TUNABLES",

@@ -15,7 +15,10 @@ from ml_collections import ConfigDict, config_dict
 
 # Fields that change how far or where a run goes, but no number it computes: a run may be resumed
 # with other values of them.
-FREE_FIELDS = ("max_steps", "checkpoint.keep", "data.data_dir")
+FREE_FIELDS = (
+    *("max_steps", "checkpoint.keep"),
+    *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
+)
 
 _CHOICES = {
     "model.architecture": ("resnet_cifar", "resnet18"),
@@ -23,6 +26,7 @@ _CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
     "sharing.pools": ("grid", "global"),
     "data.on_corrupt": ("error", "skip"),
+    "data.decoder": ("pil", "simplejpeg"),
 }
 _MINIMA = {
     "epochs": 1,
@@ -36,6 +40,11 @@ _MINIMA = {
     "optimizer.drop_factor": 1,
     "data.pad": 0,
     "data.image_size": 1,
+    "data.crop_size": 1,
+    "data.n_reps": 1,
+    "data.prefetch": 1,
+    "data.threads": 1,
+    "data.workers": 0,
     "log_every": 1,
     "checkpoint.keep": 1,
 }
@@ -86,6 +95,13 @@ def base_config() -> ConfigDict:
     config.data.on_corrupt = "error"  # or skip: leave undecodable images out
     config.data.pad = 4  # pixels of mean colour around training images before the random crop
     config.data.flip = True  # random horizontal flip
+    config.data.crop_size = config_dict.placeholder(int)  # of ImageNet's crops; unset: 224
+    config.data.n_reps = 1  # views of each image in a batch
+    config.data.prefetch = 2  # batches kept ready on the device
+    # For images that are decoded as they are needed (ImageNet):
+    config.data.decoder = "pil"  # or simplejpeg (faster; pip install jaxws[fast])
+    config.data.threads = config_dict.placeholder(int)  # unset: one per core, or one per worker
+    config.data.workers = 0  # processes that decode; 0: threads alone
 
     config.checkpoint = ConfigDict()
     config.checkpoint.keep = 2  # the last checkpoints; one is written after each epoch

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
@@ -22,6 +19,7 @@ from jaxws.run import Run
 from jaxws.schedules import step_decay
 from jaxws.train_state import TrainState, create_train_state
 from jaxws.train_step import Metrics, Sharing, eval_step, train_step
+from jaxws.waits import Waits
 from jaxws.workdir import Workdir
 
 
@@ -60,35 +58,35 @@ def _train(run: Run) -> None:
     config, workdir = run.config, run.workdir
     optimizer, key = _make_optimizer(run), jax.random.key(config.seed)
     step_fn, eval_fn = _compile_lazily(run, optimizer)
-    train_split = jax.device_put(run.dataset.train)
-    test_split = jax.device_put(run.dataset.test)
-    size = len(run.dataset.train.labels)
 
     with closing(Checkpoints(workdir.checkpoints, config.checkpoint.keep)) as checkpoints:
         state = _first_state(run, optimizer, checkpoints, key)
         first_step = int(state.step)
-        if first_step < run.last_step:
-            workdir.resume_from(first_step)
-        with Progress(run.last_step, first_step) as progress:
-            for epoch, steps in _epochs(run, first_step):
-                order = data.epoch_order(config.seed, epoch, size, config.batch_size)
-                state, totals, seconds = _train_epoch(
-                    partial(step_fn, split=train_split, order=order, key=key),
-                    state,
-                    steps,
-                    workdir,
-                    progress,
-                    config.log_every,
+        if first_step >= run.last_step:
+            return
+        workdir.resume_from(first_step)
+        with (
+            Progress(run.last_step, first_step) as progress,
+            data.Prefetch(run.feed.train_inputs(first_step), config.data.prefetch) as inputs,
+        ):
+            for steps in _epochs(run, first_step):
+                waits = Waits(inputs)
+                state, totals = _train_epoch(
+                    step_fn, state, steps, waits, workdir, progress, config.log_every
                 )
-                test = _means("test", _evaluate(eval_fn, state, test_split, config))
+                rates = {
+                    "images_per_second": totals.images / waits.seconds,
+                    "data_wait": waits.share,
+                }
+                test = _means("test", _evaluate(run, eval_fn, state))
                 _check_finite("test loss", test["test_loss"], steps.stop)
                 record = {
                     "kind": "epoch",
                     "step": steps.stop,
-                    "epoch": steps.stop / run.steps_per_epoch,
+                    "epoch": steps.stop / run.feed.steps_per_epoch,
                     **_means("train", totals),
                     **test,
-                    "images_per_second": totals.images / seconds,
+                    **rates,
                 }
                 workdir.append(record)
                 checkpoints.save(state)
@@ -99,7 +97,10 @@ def _make_optimizer(run: Run) -> optax.GradientTransformation:
     """AdamW; its decay is scaled by the rate and falls on every parameter, as in the paper."""
     config = run.config.optimizer
     schedule = step_decay(
-        config.learning_rate, run.steps_per_epoch, tuple(config.drop_epochs), config.drop_factor
+        config.learning_rate,
+        run.feed.steps_per_epoch,
+        tuple(config.drop_epochs),
+        config.drop_factor,
     )
     return optax.adamw(schedule, weight_decay=config.weight_decay)
 
@@ -111,19 +112,19 @@ def _first_state(
         create_train_state,
         model=run.model,
         optimizer=optimizer,
-        image_shape=run.dataset.image_shape,
+        image_shape=run.feed.image_shape,
     )
     if checkpoints.latest_step() is None:
         return jax.jit(create)(key)
     return checkpoints.restore(jax.eval_shape(create, key))
 
 
-def _epochs(run: Run, step: int) -> Iterator[tuple[int, range]]:
-    """The epochs from a step on, each with the steps that are left of it."""
+def _epochs(run: Run, step: int) -> Iterator[range]:
+    """The steps that are left of each epoch, from a step on."""
     while step < run.last_step:
-        epoch = step // run.steps_per_epoch
-        end = min((epoch + 1) * run.steps_per_epoch, run.last_step)
-        yield epoch, range(step, end)
+        epoch = step // run.feed.steps_per_epoch
+        end = min((epoch + 1) * run.feed.steps_per_epoch, run.last_step)
+        yield range(step, end)
         step = end
 
 
@@ -131,41 +132,22 @@ def _compile_lazily(
     run: Run, optimizer: optax.GradientTransformation
 ) -> tuple[Callable[..., Any], Callable[..., Metrics]]:
     """The jitted steps, batches included: data go in as uint8 and never come back."""
-    config, dataset = run.config, run.dataset
-    images = {
-        "image_shape": dataset.image_shape,
-        "mean": tuple(dataset.mean.tolist()),
-        "std": tuple(dataset.std.tolist()),
-        "dtype": jnp.dtype(config.model.dtype),
-    }
-    sharing = Sharing(config.sharing.every, config.sharing.pools, run.steps_per_epoch)
-    size = len(dataset.train.labels)
+    config, feed = run.config, run.feed
+    sharing = Sharing(config.sharing.every, config.sharing.pools, feed.steps_per_epoch)
 
     @partial(jax.jit, donate_argnums=0)
-    def step_fn(
-        state: TrainState, split: data.Split, order: jax.Array, key: jax.Array
-    ) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
-        batch = data.training_batch(
-            split,
-            order[state.step % run.steps_per_epoch],
-            jax.random.fold_in(key, state.step),
-            pad=config.data.pad,
-            flip=config.data.flip,
-            ragged=size % config.batch_size != 0,
-            **images,
-        )
+    def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
         return train_step(
             state,
-            batch,
+            feed.train_batch(inputs, state.step),
             model=run.model,
             optimizer=optimizer,
             sharing=sharing,
         )
 
     @jax.jit
-    def eval_fn(params: Any, batch_stats: Any, split: data.Split, indices: jax.Array) -> Metrics:
-        batch = data.evaluation_batch(split, indices, ragged=True, **images)
-        return eval_step(params, batch_stats, batch, model=run.model)
+    def eval_fn(params: Any, batch_stats: Any, inputs: Any) -> Metrics:
+        return eval_step(params, batch_stats, feed.eval_batch(inputs), model=run.model)
 
     return step_fn, eval_fn
 
@@ -174,12 +156,12 @@ def _train_epoch(
     step_fn: Callable[..., Any],
     state: TrainState,
     steps: range,
+    waits: Waits,
     workdir: Workdir,
     progress: Progress,
     log_every: int,
-) -> tuple[TrainState, Metrics, float]:
+) -> tuple[TrainState, Metrics]:
     totals = Metrics(0.0, 0.0, 0.0, 0.0)
-    begin = time.perf_counter()
 
     def finish(step: int, metrics: Metrics, snr: dict[str, jax.Array]) -> None:
         nonlocal totals
@@ -188,31 +170,28 @@ def _train_epoch(
         means = _means("train", sums)
         if (step + 1) % log_every == 0:
             neg_log_snr = {layer: float(value) for layer, value in snr.items()}
-            workdir.append({"kind": "train", "step": step + 1, **means, "neg_log_snr": neg_log_snr})
-        progress.step(step + 1, means)
+            record = {"kind": "train", "step": step + 1, **means, "data_wait": waits.lap()}
+            workdir.append(record | {"neg_log_snr": neg_log_snr})
+        progress.step(step + 1, means | {"data_wait": waits.share})
         _check_finite("loss", means["train_loss"], step + 1)
 
     # Results of a step are fetched once the next one has been dispatched: the device never waits.
     pending: tuple[Any, ...] | None = None
     for step in steps:
-        state, metrics, snr = step_fn(state)
+        inputs = waits.next(pending)
+        state, metrics, snr = step_fn(state, inputs)
         if pending is not None:
             finish(*pending)
         pending = (step, metrics, snr)
     if pending is not None:
         finish(*pending)
-    return state, totals, time.perf_counter() - begin
+    return state, totals
 
 
-def _evaluate(
-    eval_fn: Callable[..., Metrics], state: TrainState, split: data.Split, config: ConfigDict
-) -> Metrics:
+def _evaluate(run: Run, eval_fn: Callable[..., Metrics], state: TrainState) -> Metrics:
     """Adds up exact counts over the whole split, a ragged last batch included."""
-    size = len(split.labels)
-    batches = [
-        eval_fn(state.params, state.batch_stats, split, indices)
-        for indices in data.evaluation_order(size, min(config.eval_batch_size, size))
-    ]
+    with data.Prefetch(run.feed.eval_inputs(), run.config.data.prefetch) as inputs:
+        batches = [eval_fn(state.params, state.batch_stats, each) for each in inputs]
     return Metrics(*(sum(map(float, column)) for column in zip(*batches, strict=True)))
 
 

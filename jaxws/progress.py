@@ -25,7 +25,7 @@ class Progress:
 
     Example:
       >>> with Progress(last_step=2, first_step=0) as progress:
-      ...     progress.step(1, {"train_loss": 2.3})
+      ...     progress.step(1, {"train_loss": 2.3, "data_wait": 0.0})
     """
 
     def __init__(self, last_step: int, first_step: int):
@@ -42,13 +42,16 @@ class Progress:
             MofNCompleteColumn(),
             BarColumn(),
             TextColumn("loss {task.fields[loss]}"),
+            TextColumn("data wait {task.fields[wait]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=last_step, completed=first_step, loss="...")
+        self._task = self._bar.add_task(
+            "", total=last_step, completed=first_step, loss="...", wait="..."
+        )
 
     def __enter__(self) -> Progress:
         """Starts the bar."""
@@ -69,9 +72,11 @@ class Progress:
 
         Args:
           step: number of steps done.
-          means: of the last step's metrics.
+          means: of the last step's metrics, and the share of the epoch's time so far that steps
+            waited for input.
         """
-        self._bar.update(self._task, completed=step, loss=f"{means['train_loss']:.3f}")
+        loss, wait = f"{means['train_loss']:.3f}", f"{100 * means['data_wait']:.0f} %"
+        self._bar.update(self._task, completed=step, loss=loss, wait=wait)
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         """Prints an epoch's line.
@@ -87,7 +92,8 @@ class Progress:
             f"  loss {record['train_loss']:.4f}"
             f"  train {100 * record['train_top1']:5.2f} %"
             f"  test {100 * record['test_top1']:5.2f} %"
-            f"  {record['images_per_second']:.0f} images/s  left {timedelta(seconds=seconds)}",
+            f"  {record['images_per_second']:.0f} images/s"
+            f"  data wait {100 * record['data_wait']:.0f} %  left {timedelta(seconds=seconds)}",
             highlight=False,
             soft_wrap=True,
         )

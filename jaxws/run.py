@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxws import data
@@ -24,21 +22,19 @@ class Run(NamedTuple):
     Attributes:
       config: the configuration.
       workdir: the run's directory.
-      dataset: images on the host, and what is known of them.
+      feed: where batches come from, and what is known of the data.
       model: the network.
-      steps_per_epoch: batches in an epoch, a ragged last one included.
     """
 
     config: ConfigDict
     workdir: Workdir
-    dataset: data.Dataset
+    feed: data.Feed
     model: ResNet
-    steps_per_epoch: int
 
     @property
     def last_step(self) -> int:
         """The step at which the run ends."""
-        steps = self.config.epochs * self.steps_per_epoch
+        steps = self.config.epochs * self.feed.steps_per_epoch
         return min(steps, self.config.max_steps or steps)
 
 
@@ -56,20 +52,9 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
       ValueError: what is wrong with the configuration, the data or the directory.
     """
     check_config(config)
-    dataset = data.load_dataset(config.data)
-    steps = data.steps_per_epoch(len(dataset.train.labels), config.batch_size)
-    model = build_model(config.model, len(dataset.class_names))
-    return Run(config, Workdir(workdir, config, _facts(dataset)), dataset, model, steps)
-
-
-def _facts(dataset: data.Dataset) -> dict[str, Any]:
-    """What tells a data set from another one, so that no run goes on with other images."""
-    facts: dict[str, Any] = {"classes": len(dataset.class_names)}
-    for name, split in (("train", dataset.train), ("test", dataset.test)):
-        facts[f"{name}_images"] = len(split.labels)
-        images, labels = np.asarray(split.images), np.asarray(split.labels)
-        facts[f"{name}_crc32"] = zlib.crc32(labels.data, zlib.crc32(images.data))
-    return facts
+    feed = data.build_feed(config)
+    model = build_model(config.model, len(feed.class_names))
+    return Run(config, Workdir(workdir, config, feed.facts()), feed, model)
 
 
 def build_model(config: ConfigDict, num_classes: int) -> ResNet:

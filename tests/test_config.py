@@ -113,7 +113,11 @@ def test_differences_leave_out_free_fields():
     config, saved = base_config(), to_json(base_config(), {"classes": 10})
     assert against(config, classes=10) == []
     config.max_steps, config.checkpoint.keep, config.data.data_dir = 3, 7, "/elsewhere"
-    assert set(FREE_FIELDS) == {"max_steps", "checkpoint.keep", "data.data_dir"}
+    config.data.prefetch, config.data.threads, config.data.workers = 5, 6, 7
+    assert set(FREE_FIELDS) == {
+        *("max_steps", "checkpoint.keep"),
+        *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
+    }
     assert against(config, classes=10) == []
     config.model.width = 32
     assert against(config, classes=7) == [

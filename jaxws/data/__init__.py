@@ -1,20 +1,31 @@
-"""Data sets in memory, and batches of them cut on the device.
+"""Data sets, and batches of them.
 
 `load_dataset` reads a small image data set (the digits that come with the package, a folder of
 images, or anything TFDS has prepared) into flat uint8 arrays, without TensorFlow. The rest runs
 inside a jit: `epoch_order` says which images a step sees and `training_batch` crops, flips and
-normalises them, all of it a function of (seed, step).
+normalises them, all of it a function of (seed, step). Images that differ in size or are too many,
+such as ImageNet's, are decoded and cut on the host. `build_feed` chooses; both ways are a `Feed`.
 """
 
 from jaxws.data.augment import Batch, evaluation_batch, training_batch
+from jaxws.data.choice import build_feed
 from jaxws.data.crop import crop_and_flip
+from jaxws.data.feed import DeviceFeed, Feed
+from jaxws.data.host_feed import HostFeed, HostOptions
 from jaxws.data.order import epoch_order, evaluation_order, steps_per_epoch
+from jaxws.data.prefetch import Prefetch
 from jaxws.data.source import Dataset, Split, load_dataset
 
 __all__ = [
     "Batch",
     "Dataset",
+    "DeviceFeed",
+    "Feed",
+    "HostFeed",
+    "HostOptions",
+    "Prefetch",
     "Split",
+    "build_feed",
     "crop_and_flip",
     "epoch_order",
     "evaluation_batch",

@@ -146,6 +146,47 @@ def evaluation_batch(
     return Batch(_normalise(pixels, None, mask, mean, std, dtype), label, mask)
 
 
+def host_batch(
+    image: jax.Array,
+    label: jax.Array,
+    key: jax.Array | None,
+    *,
+    flip: bool,
+    mean: Any,
+    std: Any,
+    dtype: Any,
+    ragged: bool,
+) -> Batch:
+    """Flip and normalise crops that have been cut on the host.
+
+    Args:
+        image: uint8 `(n, H, W, c)`.
+        label: int32 `(n,)`; -1 fills up a ragged batch.
+        key: The key of this step, or None to flip nothing.
+        flip: Mirror left and right with probability one half.
+        mean: `(c,)` mean of the channels, in [0, 1] pixel units.
+        std: `(c,)` standard deviation of the channels, in the same units.
+        dtype: The dtype of the images.
+        ragged: Whether `label` may hold -1. Static; False gives `mask=None`.
+
+    Returns:
+        A `Batch` of n images.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> batch = host_batch(jnp.full((2, 4, 4, 1), 255, jnp.uint8), jnp.array([3, -1]), None,
+        ...                    flip=False, mean=(0.5,), std=(0.5,), dtype=jnp.float32, ragged=True)
+        >>> batch.image[:, 0, 0, 0].tolist(), batch.label.tolist(), batch.mask.tolist()
+        ([1.0, 0.0], [3, 0], [True, False])
+    """
+    mask = label >= 0 if ragged else None
+    if flip and key is not None:
+        mirrored = jax.random.bernoulli(key, 0.5, label.shape)
+        image = jnp.where(mirrored[:, None, None, None], image[:, :, ::-1], image)
+    label = jnp.maximum(label, 0).astype(jnp.int32)
+    return Batch(_normalise(image, None, mask, mean, std, dtype), label, mask)
+
+
 def _take(
     split: "Split", indices: jax.Array, image_shape: tuple[int, int, int], ragged: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:

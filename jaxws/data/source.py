@@ -83,20 +83,33 @@ def load_dataset(data: ml_collections.ConfigDict) -> Dataset:
         >>> digits.image_shape, digits.train.images.shape, digits.test.labels.shape
         ((24, 24, 1), (1437, 576), (1440,))
     """
+    return load_builder(data.name, open_dataset(data), data.image_size)
+
+
+def open_dataset(data: ml_collections.ConfigDict) -> tfds.core.DatasetBuilder:
+    """Open a data set, preparing it on disk first where that needs no download.
+
+    Args:
+        data: As of `load_dataset`.
+
+    Returns:
+        A builder of prepared data.
+
+    Raises:
+        ValueError: If a field is wrong or the data set is missing.
+    """
     _check_fields(data)
     root = data_root(data.data_dir)
     if data.path is not None:
-        builder = prepare_folder(
+        return prepare_folder(
             data.path,
             data_dir=data.data_dir,
             image_size=data.image_size,
             on_corrupt=data.on_corrupt,
         )
-    elif data.name == "digits":
-        builder = prepare(DigitsBuilder(data_dir=str(root)))
-    else:
-        builder = open_prepared(data.name, root)
-    return _load(data.name, builder, data.image_size)
+    if data.name == "digits":
+        return prepare(DigitsBuilder(data_dir=str(root)))
+    return open_prepared(data.name, root)
 
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,11 +170,25 @@ def _check_fields(data: ml_collections.ConfigDict) -> None:
         raise ValueError(f"data.on_corrupt is {data.on_corrupt!r}, expected 'error' or 'skip'")
 
 
-def _load(name: str, builder: tfds.core.DatasetBuilder, image_size: int | None) -> Dataset:
+def load_builder(name: str, builder: tfds.core.DatasetBuilder, image_size: int | None) -> Dataset:
+    """Load a data set that is open.
+
+    Args:
+        name: The name that it was asked for by.
+        builder: From `open_dataset`.
+        image_size: Resize the shorter side to this many pixels and crop the centre, or None.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ValueError: If it is damaged, too large for memory or not one of labelled images of one
+            shape.
+    """
     _, label_key = feature_keys(builder)
     classes = tuple(builder.info.features[label_key].names)
-    test_split = _test_split(name, builder)
-    train = read_split(builder, "train", image_size)
+    train_split, test_split = split_names(name, builder)
+    train = read_split(builder, train_split, image_size)
     test = read_split(builder, test_split, image_size)
     if train[0].shape[1:] != test[0].shape[1:]:
         raise ValueError(
@@ -192,7 +219,19 @@ def _flat(images: np.ndarray, labels: np.ndarray) -> Split:
     return Split(images.reshape(len(images), -1), labels.astype(np.int32))
 
 
-def _test_split(name: str, builder: tfds.core.DatasetBuilder) -> str:
+def split_names(name: str, builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
+    """The splits to train and to test on.
+
+    Args:
+        name: The name that the data set was asked for by.
+        builder: A prepared data set.
+
+    Returns:
+        'train', and 'test' or else 'validation'.
+
+    Raises:
+        ValueError: If it lacks one of them.
+    """
     have = list(builder.info.splits)
     test = next((split for split in _TEST_SPLITS if split in have), None)
     if test is None or "train" not in have:
@@ -200,4 +239,4 @@ def _test_split(name: str, builder: tfds.core.DatasetBuilder) -> str:
             f"data set {name!r} has the splits {have}, expected 'train' and one of "
             f"{list(_TEST_SPLITS)}: choose another data set"
         )
-    return test
+    return "train", test

@@ -1,0 +1,268 @@
+"""Speed of the input pipelines: images/s of ImageNet's, crops/s of a data set on the device.
+
+   $ python -m benchmarks.input --out benchmarks/results/input_cpu.json
+
+docs/data_host.md says what is measured. There are no images of ImageNet here: photographs of their
+sizes stand in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from benchmarks import machine
+from benchmarks.input_images import describe, photographs, prepare_photographs
+from benchmarks.input_peers import has_tensorflow, images_per_second, plain_loop, tf_data
+from jaxws.data import Dataset, DeviceFeed, Split
+from jaxws.data.decoders import cut, decode_record
+from jaxws.data.host import Cutter, iterate, training_batches
+from jaxws.data.records import Record, Records
+
+BATCH = 64
+DECODERS = ("pil", "simplejpeg")
+N_REPS = (1, 4, 16)
+REFERENCE = "plain loop, Pillow"  # on one core
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--images", type=int, default=512, help="in the data set")
+    parser.add_argument("--seconds", type=float, default=0.7, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=6, help="measurements of each, in turns")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="at most")
+    parser.add_argument("--out", type=Path, help="where to write the results, JSON")
+    parser.add_argument("--only-device", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def host_variants(records: Records, files: list[bytes], cores: int) -> dict[str, Any]:
+    """Iterators to measure, by name: (cores, function that starts one)."""
+
+    def ours(decoder: str, n_reps: int = 1, **options: int) -> Callable[[], Iterator[Any]]:
+        cutter = Cutter(224, 3, decoder)
+        batches = training_batches(records, cutter, seed=0, batch_size=BATCH, n_reps=n_reps)
+        return lambda: iterate(batches, **options)
+
+    variants: dict[str, Any] = {REFERENCE: (1, lambda: plain_loop(files, BATCH))}
+    counts = sorted({1, cores})
+    for decoder in DECODERS:
+        for count in counts:
+            variants[f"{decoder}, {count} threads"] = (count, ours(decoder, threads=count))
+            variants[f"{decoder}, {count} workers"] = (count, ours(decoder, workers=count))
+        name = f"{decoder}, 1 threads, 4 crops of each"
+        variants[name] = (1, ours(decoder, n_reps=4, threads=1))
+    if has_tensorflow():
+        for count in counts:
+            for antialias in (True, False):
+                name = f"tf.data, {count} threads" + ("" if antialias else ", not antialiased")
+                start = lambda n=count, a=antialias: tf_data(files, BATCH, n, a)  # noqa: E731
+                variants[name] = (count, start)
+    return variants
+
+
+def measure_host(variants: dict[str, Any], seconds: float, rounds: int) -> dict[str, Any]:
+    """Starts all variants, each on as many cores as it is given, and lets them take turns.
+
+    What is not asked for batches soon stops making them, so only one works at a time.
+    """
+    all_cores = sorted(os.sched_getaffinity(0))
+    rates: dict[str, list[float]] = {name: [] for name in variants}
+    running: dict[str, Iterator[Any]] = {}
+    try:
+        for _ in range(rounds):
+            for name, (cores, start) in variants.items():
+                # Threads and processes keep the cores that they were started on.
+                os.sched_setaffinity(0, all_cores[:cores])
+                if name not in running:
+                    running[name] = start()
+                rates[name].append(images_per_second(running[name], BATCH, seconds, 2 + 2 * cores))
+                say(f"{name}: {rates[name][-1]:.0f} images/s")
+    finally:
+        os.sched_setaffinity(0, all_cores)
+        for batches in running.values():
+            getattr(batches, "close", lambda: None)()
+    plain = rates[REFERENCE]
+    return {
+        name: {
+            "cores": variants[name][0],
+            "images_per_second": samples,
+            "median": statistics.median(samples),
+            "per_core": statistics.median(samples) / variants[name][0],
+            "best": max(samples),
+            "median_of_round_ratios": statistics.median(
+                rate / other for rate, other in zip(samples, plain, strict=True)
+            ),
+        }
+        for name, samples in rates.items()
+    }
+
+
+def measure_device(seconds: float) -> list[dict[str, Any]]:
+    """The jitted augmentation of a data set of CIFAR's size, on one core; batches of 512 images."""
+    rng, size, batch = np.random.default_rng(0), 50_000, 512
+    images = rng.integers(0, 256, (size, 32 * 32 * 3), np.uint8)
+    split = Split(images, (np.arange(size) % 10).astype(np.int32))
+    moments = np.full(3, 0.5, np.float32)
+    dataset = Dataset("noise", split, split, (32, 32, 3), tuple("0123456789"), moments, moments)
+    results = []
+    for dtype in ("float32", "bfloat16"):
+        for n_reps in N_REPS:
+            feed = DeviceFeed(
+                dataset,
+                seed=0,
+                batch_size=batch,
+                eval_batch_size=batch,
+                pad=4,
+                flip=True,
+                dtype=jnp.dtype(dtype),
+                n_reps=n_reps,
+            )
+            train_batch, inputs = jax.jit(feed.train_batch), next(feed.train_inputs(0))
+            steps = iter(range(10**9))
+
+            def run(call: Any = train_batch, inputs: Any = inputs, steps: Any = steps) -> None:
+                jax.block_until_ready(call(inputs, jnp.array(next(steps) % 97)))
+
+            run()
+            times: list[float] = []
+            begin = time.perf_counter()
+            while time.perf_counter() - begin < seconds or len(times) < 5:
+                start = time.perf_counter()
+                run()
+                times.append(time.perf_counter() - start)
+            median = statistics.median(times)
+            results.append(
+                {
+                    "dtype": dtype,
+                    "n_reps": n_reps,
+                    "seconds_per_batch": median,
+                    "crops_per_second": batch * n_reps / median,
+                    "images": batch,
+                }
+            )
+    return results
+
+
+def measure_pixels(files: list[bytes], size: int) -> dict[str, dict[str, float | None]]:
+    """How far pixels are from Pillow's antialiased bilinear ones, for the largest square."""
+
+    def scaled(box: np.ndarray, antialias: bool) -> np.ndarray:
+        resized = jax.image.resize(
+            box.astype(np.float32), (size, size, 3), "linear", antialias=antialias
+        )
+        return np.clip(np.rint(np.asarray(resized)), 0, 255)
+
+    errors: dict[str, list[np.ndarray]] = {}
+    for data in files:
+        record = Record(data, 0, "")
+        image = decode_record(record, 3, "pil")
+        assert isinstance(image, Image.Image)
+        side = min(image.size)
+        # Not at the corner: `resize(box=...)` then sees pixels beyond the box.
+        left, upper = (image.width - side) // 2, (image.height - side) // 2
+        inner = (left + side // 8, upper + side // 8, left + 7 * side // 8, upper + 7 * side // 8)
+        expected = np.asarray(cut(image, inner, (size, size))).astype(float)
+        box = np.asarray(image.crop(inner))
+        draft = Image.open(io.BytesIO(data))
+        wanted = size / (inner[2] - inner[0])
+        draft.draft("RGB", (round(wanted * image.width), round(wanted * image.height)))
+        ratio = draft.width / image.width
+        small = (inner[0] * ratio, inner[1] * ratio, inner[2] * ratio, inner[3] * ratio)
+        bilinear = Image.Resampling.BILINEAR
+        others = {
+            "simplejpeg, cut and resized by Pillow": cut(
+                decode_record(record, 3, "simplejpeg"), inner, (size, size)
+            ),
+            "Pillow, resize(box=...)": image.resize((size, size), bilinear, box=inner),
+            "Pillow, draft mode": draft.resize((size, size), bilinear, box=small),
+            "jax.image.resize, antialiased": scaled(box, True),
+            "jax.image.resize, not antialiased": scaled(box, False),
+        }
+        for name, pixels in others.items():
+            errors.setdefault(name, []).append(np.asarray(pixels) - expected)
+    return {
+        name: {
+            "mean_abs": float(np.mean([np.abs(e).mean() for e in each])),
+            "max_abs": float(max(np.abs(e).max() for e in each)),
+            "psnr_db": psnr(float(np.mean([(e**2).mean() for e in each]))),
+        }
+        for name, each in errors.items()
+    }
+
+
+def psnr(mean_square: float) -> float | None:
+    """In decibels, of 8-bit pixels; None where nothing differs."""
+    return 10 * float(np.log10(255**2 / mean_square)) if mean_square else None
+
+
+def device_in_one_core(seconds: float) -> list[dict[str, Any]]:
+    """Measures in a process of its own, as XLA counts its cores once."""
+    command = [sys.executable, "-m", "benchmarks.input", "--only-device", f"--seconds={seconds}"]
+    done = subprocess.run(command, cwd=machine.ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout)
+
+
+def say(text: str) -> None:
+    """Tells on standard error what goes on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark."""
+    options = parse(arguments)
+    if options.only_device:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+        print(json.dumps(measure_device(options.seconds)))
+        return 0
+    files = photographs(options.images)
+    results: dict[str, Any] = {"images": describe(files), "batch": BATCH}
+    if not has_tensorflow():
+        say("tf.data: skipped, as tensorflow is not installed")
+    with tempfile.TemporaryDirectory() as directory:
+        # As many records as ImageNet has: Grain's shuffle is slow for few.
+        rows = np.resize(np.arange(len(files)), 1_281_167)
+        records = Records(prepare_photographs(files, directory), "train", rows)
+        variants = host_variants(records, files, options.cores)
+        results["host"] = measure_host(variants, options.seconds, options.rounds)
+    results["device"] = device_in_one_core(options.seconds)
+    results["pixels"] = {size: measure_pixels(files[:64], size) for size in (224, 64)}
+    for name, rate in results["host"].items():
+        print(
+            f"{name:42} {rate['median']:6.0f} images/s (best {rate['best']:.0f}),"
+            f" {rate['median_of_round_ratios']:.2f} of the plain loop"
+        )
+    for row in results["device"]:
+        milliseconds = 1e3 * row["seconds_per_batch"]
+        print(
+            f"device, {row['dtype']}, n_reps {row['n_reps']}:"
+            f" {row['crops_per_second']:.0f} crops/s, {milliseconds:.1f} ms a batch of {row['images']} images"
+        )
+    for size, rows in results["pixels"].items():
+        for name, row in rows.items():
+            print(f"{size}: {name}: {json.dumps(row)}")
+    if options.out:
+        report = {"benchmark": "input", **machine.metadata(), **results}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""Where a run's batches come from: one interface, two ways to keep it.
+
+A feed has two halves. `train_inputs` runs on the host and yields what goes into each jitted step;
+`train_batch` is called inside that step and makes a batch of it. A data set that fits in memory
+lies on the device as a whole (`DeviceFeed`); images are decoded and cut on the host where it does
+not (`jaxws.data.host_feed.HostFeed`). The training loop has one of them and does not know which.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxws.data.augment import Batch, evaluation_batch, training_batch
+from jaxws.data.order import epoch_order, evaluation_order, steps_per_epoch
+from jaxws.data.source import Dataset, Split
+
+
+class Feed(Protocol):
+    """What a training loop asks of its data.
+
+    Every random choice is a function of (seed, step): a feed has no state, and a run that resumes
+    at a step gets the batches that it would have got.
+
+    Attributes:
+        name: Name of the data set.
+        class_names: One name for each label.
+        image_shape: `(H, W, c)`, what the network sees.
+        train_size: Number of training images.
+        test_size: Number of test images.
+        steps_per_epoch: Batches that show every training image once; the last may be ragged.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train_size: int
+    test_size: int
+    steps_per_epoch: int
+
+    def train_inputs(self, first_step: int) -> Iterator[Any]:
+        """What goes into each step from a step on, without end.
+
+        Args:
+            first_step: The first step, counted from the beginning of the run.
+
+        Yields:
+            Pytrees of arrays that are on the device or on their way to it.
+        """
+
+    def train_batch(self, inputs: Any, step: jax.Array) -> Batch:
+        """The batch of a step; pure, to be called inside a jit.
+
+        Args:
+            inputs: What `train_inputs` yielded for the step.
+            step: Number of the step.
+
+        Returns:
+            The batch, augmented and normalised.
+        """
+
+    def eval_inputs(self) -> Iterator[Any]:
+        """What goes into each step of an evaluation; together they show every test image once."""
+
+    def eval_batch(self, inputs: Any) -> Batch:
+        """The batch that `eval_inputs` stands for; pure, to be called inside a jit."""
+
+    def facts(self) -> dict[str, Any]:
+        """What tells the data from others, so that no run goes on with other images."""
+
+
+class DeviceInputs(NamedTuple):
+    """What a step needs of data that lie on the device.
+
+    Attributes:
+        split: All images and labels.
+        order: int32 `(steps, n)`, which images each step of the epoch sees, or `(n,)` in an
+            evaluation.
+        key: From which all steps draw crops and flips; None in an evaluation.
+    """
+
+    split: Split
+    order: jax.Array
+    key: Any
+
+
+class DeviceFeed:
+    """A data set that lies on the device as a whole; batches are cut inside the step.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpy as np
+        >>> split = Split(np.zeros((10, 12), np.uint8), np.arange(10, dtype=np.int32))
+        >>> dataset = Dataset("ten", split, split, (2, 2, 3), tuple("abcdefghij"), np.zeros(3),
+        ...                   np.ones(3))
+        >>> feed = DeviceFeed(dataset, seed=0, batch_size=4, eval_batch_size=4, pad=0, flip=True,
+        ...                   dtype=jnp.float32)
+        >>> feed.steps_per_epoch
+        3
+        >>> inputs = next(feed.train_inputs(first_step=2))
+        >>> int(feed.train_batch(inputs, jnp.array(2)).mask.sum())
+        2
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        seed: int,
+        batch_size: int,
+        eval_batch_size: int,
+        pad: int,
+        flip: bool,
+        dtype: Any,
+        n_reps: int = 1,
+    ):
+        """Note what to do; nothing is put on the device before inputs are asked for.
+
+        Args:
+            dataset: Images in memory.
+            seed: Of order, crops and flips.
+            batch_size: Images of a training step.
+            eval_batch_size: Images of an evaluation step.
+            pad: See `training_batch`.
+            flip: See `training_batch`.
+            dtype: Of the images in batches.
+            n_reps: Views of each image of a step, which sees `batch_size * n_reps` of them.
+
+        Raises:
+            ValueError: If the batch is larger than the data.
+        """
+        self.dataset = dataset
+        self.name, self.class_names = dataset.name, dataset.class_names
+        self.image_shape = dataset.image_shape
+        self.train_size, self.test_size = len(dataset.train.labels), len(dataset.test.labels)
+        self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
+        self._seed, self._batch_size, self._n_reps = seed, batch_size, n_reps
+        self._eval_batch_size = min(eval_batch_size, self.test_size)
+        self._augmentation: dict[str, Any] = {"pad": pad, "flip": flip}
+        self._images: dict[str, Any] = {
+            "image_shape": dataset.image_shape,
+            "mean": tuple(dataset.mean.tolist()),
+            "std": tuple(dataset.std.tolist()),
+            "dtype": dtype,
+        }
+        self._on_device: dict[str, Split] = {}
+
+    def train_inputs(self, first_step: int) -> Iterator[DeviceInputs]:
+        """The whole split, and the order of the step's epoch."""
+        split, key = self._put("train"), jax.random.key(self._seed)
+        epoch, begin = divmod(first_step, self.steps_per_epoch)
+        while True:
+            order = epoch_order(self._seed, epoch, self.train_size, self._batch_size)
+            for _ in range(begin, self.steps_per_epoch):
+                yield DeviceInputs(split, order, key)
+            epoch, begin = epoch + 1, 0
+
+    def train_batch(self, inputs: DeviceInputs, step: jax.Array) -> Batch:
+        """Gather, crop, flip and normalise the images of a step."""
+        indices = inputs.order[step % self.steps_per_epoch]
+        return training_batch(
+            inputs.split,
+            jnp.repeat(indices, self._n_reps) if self._n_reps > 1 else indices,
+            jax.random.fold_in(inputs.key, step),
+            ragged=self.train_size % self._batch_size != 0,
+            **self._augmentation,
+            **self._images,
+        )
+
+    def eval_inputs(self) -> Iterator[DeviceInputs]:
+        """The whole split, and the images of each step in their own order."""
+        split = self._put("test")
+        for indices in evaluation_order(self.test_size, self._eval_batch_size):
+            yield DeviceInputs(split, indices, None)
+
+    def eval_batch(self, inputs: DeviceInputs) -> Batch:
+        """Gather and normalise the images of a step."""
+        return evaluation_batch(inputs.split, inputs.order, ragged=True, **self._images)
+
+    def facts(self) -> dict[str, Any]:
+        """Numbers of classes and images, and checksums of all pixels and labels."""
+        facts: dict[str, Any] = {"classes": len(self.class_names)}
+        for name in ("train", "test"):
+            split = getattr(self.dataset, name)
+            images, labels = np.asarray(split.images), np.asarray(split.labels)
+            facts[f"{name}_images"] = len(labels)
+            facts[f"{name}_crc32"] = zlib.crc32(labels.data, zlib.crc32(images.data))
+        return facts
+
+    def _put(self, name: str) -> Split:
+        """The split on the device, where it stays."""
+        if name not in self._on_device:
+            self._on_device[name] = jax.device_put(getattr(self.dataset, name))
+        return self._on_device[name]

@@ -1,0 +1,185 @@
+"""Batches of images that are decoded and cut on the host, for data sets such as ImageNet."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxws.data.augment import Batch, host_batch
+from jaxws.data.decoders import check_decoder
+from jaxws.data.host import (
+    Cutter,
+    available_cores,
+    evaluation_batches,
+    iterate,
+    training_batches,
+)
+from jaxws.data.order import steps_per_epoch
+from jaxws.data.read import feature_keys
+from jaxws.data.records import Records
+from jaxws.data.source import channel_statistics, split_names
+
+# What everybody subtracts from ImageNet's pixels and divides them by.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Of other data sets, mean and standard deviation are taken from so many training images.
+_SAMPLE = 1000
+# Keeps the keys of flips apart from others that are folded from the same seed.
+_FLIP_STREAM = 0x666C6970
+
+
+class HostOptions(NamedTuple):
+    """How the host makes batches; only `decoder` changes a pixel.
+
+    Attributes:
+        decoder: 'pil' or 'simplejpeg'.
+        threads: That decode, in this process or in each worker; None for one per core, or one per
+            worker.
+        workers: Processes that decode; 0 for threads of this process.
+    """
+
+    decoder: str = "pil"
+    threads: int | None = None
+    workers: int = 0
+
+
+class HostInputs(NamedTuple):
+    """What a step needs of data that lie on the host.
+
+    Attributes:
+        image: uint8 `(n, H, W, c)` crops, on the device.
+        label: int32 `(n,)`, -1 for filling.
+        key: From which all steps draw flips; None in an evaluation.
+    """
+
+    image: jax.Array
+    label: jax.Array
+    key: Any
+
+
+class HostFeed:
+    """A prepared data set whose images are decoded as they are needed.
+
+    Training images are random-resized-crops; test images are resized to 8/7 of the crop (256 for
+    224) on their shorter side and cropped in the centre. Both are cut on the host as uint8; flips,
+    normalisation and the cast happen in the step.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        builder: tfds.core.DatasetBuilder,
+        *,
+        seed: int,
+        batch_size: int,
+        eval_batch_size: int,
+        flip: bool,
+        dtype: Any,
+        crop_size: int = 224,
+        n_reps: int = 1,
+        options: HostOptions = HostOptions(),  # noqa: B008 - a constant
+    ):
+        """Open the data set; mean and standard deviation are taken from a sample of it.
+
+        Args:
+            name: Name of the data set. 'imagenet2012' is normalised by the numbers that everybody
+                uses for it.
+            builder: A prepared data set.
+            seed: Of order, crops and flips.
+            batch_size: Images of a training step.
+            eval_batch_size: Images of an evaluation step.
+            flip: Mirror training images left and right with probability one half.
+            dtype: Of the images in batches.
+            crop_size: Side of the crops in pixels.
+            n_reps: Crops of each image of a step, which sees `batch_size * n_reps` of them.
+            options: How the host makes batches.
+
+        Raises:
+            ValueError: If the batch is larger than the data, the decoder is not installed, or the
+                data set lacks a split, an image or a label.
+        """
+        check_decoder(options.decoder)
+        self.name, self._builder = name, builder
+        self._splits = split_names(name, builder)
+        self._train, self._test = (Records(builder, split) for split in self._splits)
+        self.class_names = tuple(builder.info.features[feature_keys(builder)[1]].names)
+        self.image_shape = (crop_size, crop_size, self._train.channels)
+        self.train_size, self.test_size = len(self._train), len(self._test)
+        self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
+        self._cutter = Cutter(crop_size, self._train.channels, options.decoder)
+        self._seed, self._batch_size, self._n_reps = seed, batch_size, n_reps
+        self._eval_batch_size = min(eval_batch_size, self.test_size)
+        self._options, self._flip = options, flip
+        mean, std = self._moments()
+        self._images = {"mean": mean, "std": std, "dtype": dtype}
+
+    def train_inputs(self, first_step: int) -> Iterator[HostInputs]:
+        """Crops of each step, on their way to the device."""
+        key = jax.random.fold_in(jax.random.key(self._seed), _FLIP_STREAM)
+        batches = training_batches(
+            self._train,
+            self._cutter,
+            seed=self._seed,
+            batch_size=self._batch_size,
+            n_reps=self._n_reps,
+        )
+        yield from self._put(batches[first_step:], key)
+
+    def train_batch(self, inputs: HostInputs, step: jax.Array) -> Batch:
+        """Flip and normalise the crops of a step."""
+        return host_batch(
+            inputs.image,
+            inputs.label,
+            jax.random.fold_in(inputs.key, step),
+            flip=self._flip,
+            ragged=self.train_size % self._batch_size != 0,
+            **self._images,
+        )
+
+    def eval_inputs(self) -> Iterator[HostInputs]:
+        """Centre crops of the test images, in their own order."""
+        batches = evaluation_batches(self._test, self._cutter, batch_size=self._eval_batch_size)
+        yield from self._put(batches, None)
+
+    def eval_batch(self, inputs: HostInputs) -> Batch:
+        """Normalise the crops of a step."""
+        return host_batch(inputs.image, inputs.label, None, flip=False, ragged=True, **self._images)
+
+    def facts(self) -> dict[str, Any]:
+        """Numbers of classes and images, and a checksum of what TFDS notes about its files."""
+        info = self._builder.info
+        notes = [info.full_name, self.class_names] + [
+            [name, info.splits[name].shard_lengths, info.splits[name].num_bytes]
+            for name in self._splits
+        ]
+        return {
+            "classes": len(self.class_names),
+            "train_images": self.train_size,
+            "test_images": self.test_size,
+            "records_crc32": zlib.crc32(json.dumps(notes).encode()),
+        }
+
+    def _put(self, batches: Any, key: jax.Array | None) -> Iterator[HostInputs]:
+        options = self._options
+        host = iterate(batches, threads=options.threads, workers=options.workers)
+        try:
+            for batch in host:
+                image, label = jax.device_put((batch.image, batch.label))
+                yield HostInputs(image, label, key)
+        finally:
+            host.close()  # type: ignore[attr-defined]
+
+    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        if self._builder.name == "imagenet2012":
+            return IMAGENET_MEAN, IMAGENET_STD
+        rows = np.linspace(0, self.train_size - 1, min(_SAMPLE, self.train_size)).astype(int)
+        with futures.ThreadPoolExecutor(available_cores()) as pool:
+            views = pool.map(lambda row: self._cutter.centre(self._train[row]).image, rows)
+            mean, std = channel_statistics(np.concatenate(list(views)))
+        return tuple(mean.tolist()), tuple(std.tolist())
