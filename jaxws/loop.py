@@ -111,7 +111,7 @@ def _first_state(
         create_train_state,
         model=run.model,
         optimizer=optimizer,
-        image_shape=run.dataset.image_shape,
+        image_shape=data.view_shape(run.dataset.image_shape, run.config.data.crop_size),
     )
     if checkpoints.latest_step() is None:
         return jax.jit(create)(key)
@@ -134,6 +134,7 @@ def _compile_lazily(
     config, dataset = run.config, run.dataset
     images = {
         "image_shape": dataset.image_shape,
+        "crop_size": config.data.crop_size,
         "mean": tuple(dataset.mean.tolist()),
         "std": tuple(dataset.std.tolist()),
         "dtype": jnp.dtype(config.model.dtype),
@@ -151,6 +152,7 @@ def _compile_lazily(
             jax.random.fold_in(key, state.step),
             pad=config.data.pad,
             flip=config.data.flip,
+            n_reps=config.data.n_reps,
             ragged=size % config.batch_size != 0,
             **images,
         )

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxws import data
 from jaxws.config import check_config
+from jaxws.data.splits import rows_checksum
 from jaxws.layers import LocalConv
 from jaxws.models import ResNet, resnet18, resnet_cifar
 from jaxws.workdir import Workdir
@@ -57,6 +58,7 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     """
     check_config(config)
     dataset = data.load_dataset(config.data)
+    data.view_shape(dataset.image_shape, config.data.crop_size)
     steps = data.steps_per_epoch(len(dataset.train.labels), config.batch_size)
     model = build_model(config.model, len(dataset.class_names))
     return Run(config, Workdir(workdir, config, _facts(dataset)), dataset, model, steps)
@@ -69,6 +71,8 @@ def _facts(dataset: data.Dataset) -> dict[str, Any]:
         facts[f"{name}_images"] = len(split.labels)
         images, labels = np.asarray(split.images), np.asarray(split.labels)
         facts[f"{name}_crc32"] = zlib.crc32(labels.data, zlib.crc32(images.data))
+    for name, rows in dataset.chosen._asdict().items():
+        facts[f"{name}_rows_crc32"] = None if rows is None else rows_checksum(rows)
     return facts
 
 

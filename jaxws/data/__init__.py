@@ -7,14 +7,16 @@ normalises them, all of it a function of (seed, step).
 """
 
 from jaxws.data.augment import Batch, evaluation_batch, training_batch
-from jaxws.data.crop import crop_and_flip
+from jaxws.data.crop import crop_and_flip, view_shape
 from jaxws.data.order import epoch_order, evaluation_order, steps_per_epoch
 from jaxws.data.source import Dataset, Split, load_dataset
+from jaxws.data.splits import choose_rows
 
 __all__ = [
     "Batch",
     "Dataset",
     "Split",
+    "choose_rows",
     "crop_and_flip",
     "epoch_order",
     "evaluation_batch",
@@ -22,4 +24,5 @@ __all__ = [
     "load_dataset",
     "steps_per_epoch",
     "training_batch",
+    "view_shape",
 ]
