@@ -169,9 +169,7 @@ def _load(data: ml_collections.ConfigDict, builder: tfds.core.DatasetBuilder) ->
     )
 
 
-def _rows(
-    arrays: tuple[np.ndarray, np.ndarray], rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _rows(arrays: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Some images and their labels; all of them are not copied."""
     images, labels = arrays
     return (images, labels) if len(rows) == len(images) else (images[rows], labels[rows])
