@@ -39,10 +39,10 @@ def parse_config(
         the traceback.
 
     Example:
-      >>> config, file, rest = parse_config(
-      ...     ["--config.epochs=3", "--config", "configs/cifar10_lc.py", "--config.data.flip=false"])
-      >>> config.epochs, config.data.flip, file, rest
-      (3, False, 'configs/cifar10_lc.py', [])
+      >>> argv = ["--config.epochs=3", "--config", "configs/cifar10_lc.py"]
+      >>> config, file, rest = parse_config(argv)
+      >>> config.epochs, file, rest
+      (3, 'configs/cifar10_lc.py', [])
     """
     known = flags.FlagValues() if flag_values is None else flag_values
     ordered = [sys.argv[0], *_config_first(argv, default)]
