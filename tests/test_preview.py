@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxws import loop
+from jaxws.__main__ import main
 from jaxws.commands import preview
 from jaxws.commands.flags import add_config_arguments, config_of, parse_config
 from jaxws.config import base_config
@@ -173,3 +174,30 @@ def test_denormalised_values_stay_in_range():
     images = jnp.array([-100.0, 0.0, 100.0]).reshape(1, 1, 3, 1)
     pixels = preview.denormalise(np.asarray(images), np.array([0.5]), np.array([0.25]))
     assert pixels.ravel().tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["prevew"], "invalid choice: 'prevew'"),
+        (["preview", "--out=a.png"], "required: --config"),
+        (["preview", "--config=a.py", "--out=a.png", "--rws=2"], "unknown argument '--rws=2'"),
+        (["preview", "--config=a.py", "--out=a.png", "--config.lr=2"], "unknown field config.lr"),
+        (["preview", "--config=a.py", "--out=a.png"], "--config=a.py: no such file"),
+        (["preview", "--config=a.py", "--out=a.gif"], "ends in .png"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line
+
+
+def test_the_traceback_is_shown_if_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"ends in \.png"):
+        main(["preview", "--config=a.py", "--out=a.gif", "--debug"])

@@ -101,6 +101,22 @@ def config_of(args: argparse.Namespace) -> tuple[ConfigDict, str]:
     return config, Path(file).stem
 
 
+def explain_unknown(arguments: Sequence[str]) -> str:
+    """What is wrong with arguments that a parser of :func:`add_config_arguments` does not know.
+
+    Args:
+      arguments: that were left over.
+
+    Returns:
+      One sentence.
+
+    Example:
+      >>> explain_unknown(["--config.optimizer.lr=1"])
+      "unknown field config.optimizer.lr: did you mean 'config.optimizer.learning_rate'?"
+    """
+    return _unknown_override(arguments) or f"unknown argument {arguments[0]!r}; see --help."
+
+
 class _Keep(argparse.Action):
     """Collects options as they were given."""
 
@@ -158,7 +174,7 @@ def _unknown_override(argv: Sequence[str]) -> str | None:
     """Finds which --config.field=value names a field that does not exist."""
     prefix = "--config."
     known = [name for name, _ in flat_fields(base_config())]
-    for argument in argv[1:]:
+    for argument in argv:
         key = argument.removeprefix(prefix).split("=", 1)[0]
         if argument.startswith(prefix) and key not in known:
             return unknown_field(key, known)
