@@ -17,7 +17,6 @@ from jaxws.data import (
     training_batch,
     view_shape,
 )
-from jaxws.loop import train
 from jaxws.run import prepare
 
 OPTIONS = dict(mean=(0.3, 0.5, 0.6), std=(0.2, 0.3, 0.25), dtype=jnp.float32)
@@ -71,8 +70,9 @@ def test_views_are_those_of_an_image_given_several_times(changed, crop):
     split, key = random_split(20, (7, 6, 3)), jax.random.key(3)
     indices = jnp.array([5, 0, -1, 19])
     options = dict(image_shape=(7, 6, 3), ragged=True, crop=crop) | OPTIONS | changed
-    views = training_batch(split, indices, key, n_reps=3, **options)
-    again = training_batch(split, jnp.repeat(indices, 3), key, **options)
+    run = jax.jit(functools.partial(training_batch, **options), static_argnames="n_reps")
+    views = run(split, indices, key, n_reps=3)
+    again = run(split, jnp.repeat(indices, 3), key)
     assert views.image.shape[0] == 12 and views.mask.tolist()[5:9] == [True, False, False, False]
     for first, second in zip(views, again, strict=True):
         np.testing.assert_array_equal(first, second)
@@ -162,25 +162,6 @@ def test_an_epoch_shows_n_views_of_every_image(size, batch_size, reps):
         batch = run(split, indices, jax.random.key(step))
         np.add.at(seen, np.asarray(batch.label)[np.asarray(batch.mask)], 1)
     assert (seen == reps).all()
-
-
-def test_a_run_with_views_and_crops(tmp_path):
-    """Steps are those of batch_size; metrics of training are means over all views."""
-    config = base_config()
-    config.epochs, config.batch_size, config.eval_batch_size = 1, 10, 24
-    config.model.depth, config.model.width, config.model.connectivity = 8, 1, "conv"
-    config.optimizer.drop_epochs = ()
-    config.data.name, config.data.data_dir = "digits", str(tmp_path / "tfds")
-    config.data.split, config.data.train_fraction = "tuning", 0.02
-    config.data.crop_size, config.data.pad, config.data.n_reps = 12, 2, 3
-    run = prepare(config, tmp_path / "run")
-    assert run.steps_per_epoch == 3
-    assert len(run.dataset.train.labels) == 26
-    record = train(run)
-    assert record["step"] == 3
-    for name, images in (("train", 26 * 3), ("test", 143)):
-        correct = record[f"{name}_top1"] * images
-        assert correct == pytest.approx(round(correct), abs=1e-4)
 
 
 @pytest.mark.parametrize("crop_size", [0, 8, 4.5])

@@ -65,6 +65,8 @@ def test_the_sheet_shows_what_a_run_sees(config, tmp_path, monkeypatch):
     loop.train(run)
     jax.effects_barrier()
     assert [len(seen["train"]), len(seen["test"])] == [6, 2]
+    for epoch in (seen["train"][:3], seen["train"][3:]):  # Each shows all images, in two views.
+        assert sum(mask.sum() for _, _, mask in epoch) == 2 * 1294
     for split, step in (("train", 2), ("train", 4), ("test", 0)):
         image, label, mask = seen[split][step]
         view = preview.preview(config, split, step, number=10**6)
