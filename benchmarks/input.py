@@ -33,6 +33,7 @@ from jaxws.data import Dataset, DeviceFeed, Split
 from jaxws.data.decoders import cut, decode_record
 from jaxws.data.host import Cutter, iterate, training_batches
 from jaxws.data.records import Record, Records
+from jaxws.data.splits import Chosen
 
 BATCH = 64
 DECODERS = ("pil", "simplejpeg")
@@ -120,7 +121,8 @@ def measure_device(seconds: float) -> list[dict[str, Any]]:
     images = rng.integers(0, 256, (size, 32 * 32 * 3), np.uint8)
     split = Split(images, (np.arange(size) % 10).astype(np.int32))
     moments = np.full(3, 0.5, np.float32)
-    dataset = Dataset("noise", split, split, (32, 32, 3), tuple("0123456789"), moments, moments)
+    chosen, classes = Chosen(np.arange(size), None), tuple("0123456789")
+    dataset = Dataset("noise", split, split, (32, 32, 3), classes, moments, moments, chosen)
     results = []
     for dtype in ("float32", "bfloat16"):
         for n_reps in N_REPS:
@@ -252,7 +254,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         milliseconds = 1e3 * row["seconds_per_batch"]
         print(
             f"device, {row['dtype']}, n_reps {row['n_reps']}:"
-            f" {row['crops_per_second']:.0f} crops/s, {milliseconds:.1f} ms a batch of {row['images']} images"
+            f" {row['crops_per_second']:.0f} crops/s, {milliseconds:.1f} ms a batch of"
+            f" {row['images']} images"
         )
     for size, rows in results["pixels"].items():
         for name, row in rows.items():

@@ -27,6 +27,8 @@ _CHOICES = {
     "sharing.pools": ("grid", "global"),
     "data.on_corrupt": ("error", "skip"),
     "data.decoder": ("pil", "simplejpeg"),
+    "data.split": ("final", "tuning"),
+    "data.mean_std": ("train", "imagenet"),
 }
 _MINIMA = {
     "epochs": 1,
@@ -45,6 +47,7 @@ _MINIMA = {
     "data.prefetch": 1,
     "data.threads": 1,
     "data.workers": 0,
+    "data.split_seed": 0,
     "log_every": 1,
     "checkpoint.keep": 1,
 }
@@ -93,10 +96,14 @@ def base_config() -> ConfigDict:
     config.data.data_dir = config_dict.placeholder(str)  # TFDS's; unset: ~/tensorflow_datasets
     config.data.image_size = config_dict.placeholder(int)  # resize a folder's images to it
     config.data.on_corrupt = "error"  # or skip: leave undecodable images out
-    config.data.pad = 4  # pixels of mean colour around training images before the random crop
+    config.data.split = "final"  # or tuning: test on training images that are held out
+    config.data.split_seed = 0  # of the choice of images; the same for runs that are compared
+    config.data.train_fraction = 1.0  # train on this part of the training images
+    config.data.mean_std = "train"  # normalise by the training images' colours, or imagenet's
+    config.data.crop_size = config_dict.placeholder(int)  # the network sees; unset: whole images
+    config.data.pad = 4  # pixels that training crops may lie off the centre; mean colour outside
     config.data.flip = True  # random horizontal flip
-    config.data.crop_size = config_dict.placeholder(int)  # of ImageNet's crops; unset: 224
-    config.data.n_reps = 1  # views of each image in a batch
+    config.data.n_reps = 1  # views of each image in a batch, which has batch_size * n_reps
     config.data.prefetch = 2  # batches kept ready on the device
     # For images that are decoded as they are needed (ImageNet):
     config.data.decoder = "pil"  # or simplejpeg (faster; pip install jaxws[fast])
@@ -138,6 +145,11 @@ def check_config(config: ConfigDict) -> None:
     for key, minimum in _MINIMA.items():
         if given[key] is not None and not given[key] >= minimum:
             raise ValueError(f"config.{key}={given[key]!r}: expected at least {minimum}.")
+    if not 0 < given["data.train_fraction"] <= 1:
+        raise ValueError(
+            f"config.data.train_fraction={given['data.train_fraction']!r}: expected a part of the"
+            " training images, above 0 and at most 1."
+        )
     drops = tuple(given["optimizer.drop_epochs"])
     whole = all(isinstance(epoch, int) and epoch >= 1 for epoch in drops)
     if not whole or sorted(set(drops)) != list(drops):

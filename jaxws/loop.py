@@ -17,6 +17,7 @@ from jaxws.plots import plot_accuracy, plot_snr
 from jaxws.progress import Progress
 from jaxws.run import Run
 from jaxws.schedules import step_decay
+from jaxws.state_layout import as_resident, checkpoint_shapes, from_checkpoint, to_checkpoint
 from jaxws.train_state import TrainState, create_train_state
 from jaxws.train_step import Metrics, Sharing, eval_step, train_step
 from jaxws.waits import Waits
@@ -89,7 +90,7 @@ def _train(run: Run) -> None:
                     **rates,
                 }
                 workdir.append(record)
-                checkpoints.save(state)
+                checkpoints.save(to_checkpoint(state))
                 progress.epoch(record, config.epochs)
 
 
@@ -115,8 +116,9 @@ def _first_state(
         image_shape=run.feed.image_shape,
     )
     if checkpoints.latest_step() is None:
-        return jax.jit(create)(key)
-    return checkpoints.restore(jax.eval_shape(create, key))
+        return jax.jit(lambda key: as_resident(create(key)))(key)
+    shapes = checkpoint_shapes(jax.eval_shape(create, key))
+    return from_checkpoint(checkpoints.restore(shapes))
 
 
 def _epochs(run: Run, step: int) -> Iterator[range]:

@@ -117,7 +117,7 @@ def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) 
     """Metrics of a batch with running statistics; masked rows count for nothing.
 
     Args:
-      params: parameters of the model.
+      params: parameters of the model, packed or not.
       batch_stats: running statistics.
       batch: images, labels and a mask or None.
       model: called as ``model(x, train=False)``.
@@ -133,7 +133,7 @@ def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) 
       >>> float(eval_step(**variables, batch=batch, model=model).images)
       1.0
     """
-    variables = {"params": params, "batch_stats": batch_stats}
+    variables = {"params": unpack_kernels(params), "batch_stats": batch_stats}
     logits: Any = model.apply(variables, batch.image, train=False)
     return batch_metrics(logits, batch)
 

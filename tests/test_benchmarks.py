@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import check, harness, jax_peers, lc_layer, lc_step, machine, plot, problem
+from benchmarks import augment, check, harness, jax_peers, lc_layer, lc_step, machine, plot, problem
 from jaxws import LocalConv, share_weights
 from jaxws.models import from_torch_state_dict, resnet18, resnet_cifar
 
@@ -372,3 +372,11 @@ def test_what_cannot_be_compared(tmp_path, capsys, new, message):
 def test_missing_results(tmp_path, capsys):
     assert check.main([str(tmp_path / "none.json")]) == 2
     assert "none.json" in capsys.readouterr().err
+
+
+def test_augmentation_is_measured_for_each_number_of_views(capsys):
+    sizes = "--images 9 --side 6 --crop_size 4 --batch 5 --pad 1 --rounds 2 --dtype float32"
+    augment.main([*sizes.split(), "--n_reps", "1", "3"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[3:]]
+    assert [row[1] for row in rows] == ["1", "3"]
+    assert all(float(row[3].strip(" |").replace(",", "")) > 0 for row in rows)

@@ -1,22 +1,102 @@
+import ast
+import collections
 import importlib.util
 import json
+import re
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
+from jaxws.commands.flags import parse_config
 from jaxws.config import FREE_FIELDS, base_config, check_config, differences, flat_fields, to_json
+from jaxws.run import build_model
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
-# Table 11 (padding of 4), CIFAR-10: connectivity, n of ws(n), learning rate, weight decay.
-TABLE_11 = {
-    "cifar10_conv": ("conv", 0, 0.01, 0.0001),
-    "cifar10_lc": ("local", 0, 0.001, 0.0001),
-    "cifar10_lc_ws1": ("local", 1, 0.001, 0.01),
-    "cifar10_lc_ws10": ("local", 10, 0.0005, 0.01),
-    "cifar10_lc_ws100": ("local", 100, 0.0005, 0.01),
+# Accuracies of Tables 4, 5, 6 (paddings of 0, 4, 8), rates and decays of Tables 10, 11, 12, in
+# rows of connectivity, n of ws(n), n reps: those that the files in configs/ name.
+PAPER = {
+    "cifar10": {
+        4: {
+            ("conv", 0, 1): ("88.3", 0.01, 0.0001),
+            ("local", 0, 1): ("80.9", 0.001, 0.0001),
+            ("local", 0, 4): ("82.9", 0.001, 0.01),
+            ("local", 0, 8): ("83.8", 0.0005, 0.01),
+            ("local", 0, 16): ("85.0", 0.0005, 0.01),
+            ("local", 1, 1): ("87.4", 0.001, 0.01),
+            ("local", 10, 1): ("85.1", 0.0005, 0.01),
+            ("local", 100, 1): ("82.0", 0.0005, 0.01),
+        },
+    },
+    "cifar100": {
+        0: {
+            ("conv", 0, 1): ("49.5", 0.01, 0.01),
+            ("local", 0, 1): ("34.9", 0.001, 0.01),
+            ("local", 1, 1): ("41.8", 0.001, 0.01),
+        },
+        4: {
+            ("conv", 0, 1): ("59.2", 0.01, 0.01),
+            ("local", 0, 1): ("49.8", 0.0005, 0.01),
+            ("local", 0, 4): ("52.1", 0.001, 0.01),
+            ("local", 0, 8): ("54.3", 0.0005, 0.0001),
+            ("local", 0, 16): ("55.9", 0.0005, 0.01),
+            ("local", 1, 1): ("58.7", 0.001, 0.0001),
+            ("local", 10, 1): ("55.7", 0.0005, 0.01),
+            ("local", 100, 1): ("52.8", 0.0005, 0.01),
+        },
+        8: {
+            ("conv", 0, 1): ("59.6", 0.01, 0.01),
+            ("local", 0, 1): ("47.7", 0.0005, 0.0001),
+            ("local", 1, 1): ("59.2", 0.001, 0.01),
+        },
+    },
+    "tiny_imagenet": {
+        0: {
+            ("conv", 0, 1): ("26.0", 0.005, 0.01),
+            ("local", 0, 1): ("12.0", 0.001, 0.0001),
+            ("local", 1, 1): ("24.9", 0.001, 0.0001),
+        },
+        4: {
+            ("conv", 0, 1): ("38.6", 0.005, 0.0001),
+            ("local", 0, 1): ("29.6", 0.0005, 0.0001),
+            ("local", 0, 4): ("31.9", 0.0005, 0.01),
+            ("local", 0, 8): ("33.0", 0.0005, 0.01),
+            ("local", 0, 16): ("34.0", 0.0005, 0.01),
+            ("local", 1, 1): ("41.6", 0.001, 0.01),
+            ("local", 10, 1): ("37.4", 0.001, 0.0001),
+            ("local", 100, 1): ("37.1", 0.001, 0.01),
+        },
+        8: {
+            ("conv", 0, 1): ("42.6", 0.005, 0.01),
+            ("local", 0, 1): ("31.9", 0.001, 0.01),
+            ("local", 1, 1): ("43.6", 0.001, 0.01),
+        },
+    },
 }
+# Table 13 and appendix B.2: connectivity, n of ws(n), 1st layer conv.
+IMAGENET = {
+    ("conv", 0, False): ("63.5", 0.001, 0.01),
+    ("local", 0, False): ("46.7", 0.0005, 0.01),
+    ("local", 1, False): ("61.7", 0.001, 0.01),
+    ("local", 10, False): ("59.3", 0.0005, 0.01),
+    ("local", 100, False): ("54.5", 0.0005, 0.01),
+    ("local", 0, True): ("52.2", 0.0005, 0.01),
+    ("local", 1, True): ("63.6", 0.0005, 0.01),
+    ("local", 10, True): ("61.6", 0.0005, 0.01),
+    ("local", 100, True): ("59.1", 0.0005, 0.01),
+}
+# Classes and the side of what the network sees.
+TASKS = {
+    "digits": (10, 24),
+    "cifar10": (10, 32),
+    "cifar100": (100, 32),
+    "tiny_imagenet": (200, 48),
+    "imagenet2012": (1000, 224),
+}
+PAPERS = [path for path in CONFIGS if not path.stem.startswith("digits")]
 
 
 def load(path):
@@ -31,23 +111,59 @@ def test_every_config_file_is_valid(path):
     check_config(load(path))
 
 
-@pytest.mark.parametrize("name", TABLE_11)
-def test_cifar_configs_hold_the_papers_hyperparameters(name):
-    config = load(CONFIGS[0].with_name(f"{name}.py"))
-    assert TABLE_11[name] == (
-        config.model.connectivity,
-        config.sharing.every,
-        config.optimizer.learning_rate,
-        config.optimizer.weight_decay,
-    )
-    assert (config.batch_size, config.epochs) == (512, 200)
-    assert (config.optimizer.drop_epochs, config.optimizer.drop_factor) == ((100, 150), 4)
-    assert (config.data.name, config.data.pad, config.data.flip) == ("cifar10", 4, True)
-    assert (config.model.architecture, config.model.depth, config.model.width) == (
-        "resnet_cifar",
-        20,
-        16,
-    )
+def rows_of(path):
+    """The accuracy that each row of a config's header promises, and the row's configuration."""
+    header = ast.get_docstring(ast.parse(path.read_text()))
+    first, *others = re.split(r"\n    (?=\S)", header)
+    commands = [(re.search(r"([\d.]+) %", first)[1], [])]
+    for row in others:
+        commands.append((re.search(r"\((\d+\.\d)[,)]", row)[1], re.findall(r"--\S+", row)))
+    for accuracy, arguments in commands:
+        yield accuracy, parse_config([f"--config={path}", *arguments])[0]
+
+
+def test_every_row_named_in_a_header_is_the_papers():
+    seen = collections.Counter()
+    for path in PAPERS:
+        for accuracy, config in rows_of(path):
+            check_config(config)
+            data, model, every = config.data, config.model, config.sharing.every
+            if data.name == "imagenet2012":
+                assert (config.batch_size, model.architecture, model.width) == (256, "resnet18", 32)
+                expected = IMAGENET[model.connectivity, every, model.first_layer_conv]
+            else:
+                assert (config.batch_size, model.architecture) == (512, "resnet_cifar")
+                assert (model.depth, model.width, model.first_layer_conv) == (20, 16, False)
+                expected = PAPER[data.name][data.pad][model.connectivity, every, data.n_reps]
+            rates = config.optimizer.learning_rate, config.optimizer.weight_decay
+            assert (accuracy, *rates) == expected, path
+            assert config.epochs == 200 and data.split == "final" and data.train_fraction == 1
+            assert (config.optimizer.drop_epochs, config.optimizer.drop_factor) == ((100, 150), 4)
+            of_imagenet = data.name in ("tiny_imagenet", "imagenet2012")
+            assert data.mean_std == ("imagenet" if of_imagenet else "train")
+            assert data.flip == (data.name != "tiny_imagenet")
+            seen[data.name] += 1
+    rows = {name: sum(map(len, tables.values())) for name, tables in PAPER.items()}
+    assert seen == rows | {"imagenet2012": len(IMAGENET)}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds_its_network(path):
+    config = load(path)
+    classes, side = TASKS[config.data.name]
+    assert config.data.crop_size in (None, side)
+    model = build_model(config.model, classes)
+    images = jnp.zeros((1, side, side, 1 if config.data.name == "digits" else 3))
+    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert params["fc"]["kernel"].shape[1] == classes
+    kind = config.model.connectivity, config.data.name
+    if kind == ("local", "imagenet2012"):
+        assert 483e6 < weights < 485e6
+    elif kind == ("local", "cifar10"):
+        assert 40.7e6 < weights < 40.9e6
+    elif config.model.connectivity == "conv":
+        assert weights < 4e6
 
 
 def test_digits_configs_differ_in_connectivity_sharing_and_rate_only():
@@ -72,6 +188,13 @@ def test_digits_configs_differ_in_connectivity_sharing_and_rate_only():
         ("optimizer.drop_epochs", (0,), "increasing epoch numbers"),
         ("data.on_corrupt", "ignore", "one of 'error', 'skip'"),
         ("data.pad", -4, "config.data.pad=-4"),
+        ("data.n_reps", 0, "config.data.n_reps=0: expected at least 1"),
+        ("data.crop_size", 0, "config.data.crop_size=0"),
+        ("data.split", "valid", "one of 'final', 'tuning'"),
+        ("data.split_seed", -1, "config.data.split_seed=-1"),
+        ("data.mean_std", "cifar", "one of 'train', 'imagenet'"),
+        ("data.train_fraction", 0.0, "config.data.train_fraction=0.0: expected a part"),
+        ("data.train_fraction", float("nan"), "config.data.train_fraction=nan"),
     ],
 )
 def test_impossible_values_are_named(key, value, match):

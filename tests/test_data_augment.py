@@ -18,6 +18,7 @@ from jaxws.data import (
     steps_per_epoch,
     training_batch,
 )
+from jaxws.data.crop import centre_corner
 
 MEAN = np.array([0.3, 0.5, 0.6], np.float32)
 STD = np.array([0.2, 0.3, 0.25], np.float32)
@@ -35,33 +36,44 @@ def batch_of(split, indices, key, **changed):
     return training_batch(split, jnp.asarray(indices), key, **options)
 
 
-def numpy_crops(pixels, offsets, mirrored, pad):
-    """Pad, cut and mirror one image after the other."""
-    n, height, width, _ = pixels.shape
-    around = ((0, 0), (pad, pad), (pad, pad), (0, 0))
-    padded, known = np.pad(pixels, around), np.pad(np.ones_like(pixels[..., :1]), around)
-    crops, inside = [], []
-    for i in range(n):
-        top, left = offsets[i]
-        window = (slice(top, top + height), slice(left, left + width))
-        step = -1 if mirrored[i] else 1
-        crops.append(padded[i][window][:, ::step])
-        inside.append(known[i][window][:, ::step])
-    return np.stack(crops), np.stack(inside).astype(bool)
+def numpy_crops(pixels, corners, mirrored, size):
+    """Pad, cut and mirror one view after the other."""
+    reps = corners.shape[1]
+    crops = np.zeros((len(pixels), reps, *size, pixels.shape[-1]), np.uint8)
+    inside = np.zeros((len(pixels), reps, *size, 1), bool)
+    far = int(np.abs(corners).max()) + max(size)  # More padding than any crop can reach.
+    around = ((far, far), (far, far), (0, 0))
+    for i, r in np.ndindex(len(pixels), reps):
+        padded, known = np.pad(pixels[i], around), np.pad(np.ones_like(pixels[i, ..., :1]), around)
+        top, left = corners[i, r] + far
+        window = (slice(top, top + size[0]), slice(left, left + size[1]))
+        step = -1 if mirrored[i, r] else 1
+        crops[i, r], inside[i, r] = padded[window][:, ::step], known[window][:, ::step]
+    return crops, inside
 
 
 @pytest.mark.parametrize("crop", ["gather", "onehot", None])
-@pytest.mark.parametrize("shape", [(7, 6, 3), (5, 9, 1), (1, 1, 3)])
-@pytest.mark.parametrize("pad", [1, 3, 12])
-def test_crops_equal_those_of_numpy(crop, shape, pad):
+@pytest.mark.parametrize(
+    ("shape", "size", "pad", "reps"),
+    [
+        ((7, 6, 3), (7, 6), 1, 1),  # CIFAR's kind: the image padded,
+        ((7, 6, 3), (7, 6), 12, 2),  # beyond its own size,
+        ((5, 9, 1), (5, 9), 3, 3),
+        ((1, 1, 3), (1, 1), 1, 1),
+        ((12, 12, 3), (6, 6), 3, 2),  # TinyImageNet's kind: all of the image,
+        ((12, 12, 3), (6, 6), 1, 4),  # its middle,
+        ((13, 10, 1), (7, 7), 3, 2),  # or more than there is.
+    ],
+)
+def test_crops_equal_those_of_numpy(crop, shape, size, pad, reps):
     rng = np.random.default_rng(pad)
-    pixels = rng.integers(0, 256, (64, *shape), dtype=np.uint8)
-    offsets = rng.integers(0, 2 * pad + 1, (64, 2))
-    mirrored = rng.random(64) < 0.5
-    crops, inside = jax.jit(crop_and_flip, static_argnames=("pad", "crop"))(
-        pixels, offsets, mirrored, pad=pad, crop=crop
+    pixels = rng.integers(0, 256, (40, *shape), dtype=np.uint8)
+    corners = rng.integers(0, 2 * pad + 1, (40, reps, 2)) - pad + centre_corner(shape, size)
+    mirrored = rng.random((40, reps)) < 0.5
+    crops, inside = jax.jit(crop_and_flip, static_argnames=("size", "crop"))(
+        pixels, corners, mirrored, size=size, crop=crop
     )
-    expected, expected_inside = numpy_crops(pixels, offsets, mirrored, pad)
+    expected, expected_inside = numpy_crops(pixels, corners, mirrored, size)
     assert crops.dtype == jnp.uint8
     np.testing.assert_array_equal(crops, expected)
     np.testing.assert_array_equal(inside, expected_inside)
@@ -69,10 +81,10 @@ def test_crops_equal_those_of_numpy(crop, shape, pad):
 
 def test_every_byte_survives_both_kernels():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    middle, straight = jnp.array([[4, 4]]), jnp.array([False])
+    corner, straight = jnp.zeros((1, 1, 2), jnp.int32), jnp.zeros((1, 1), bool)
     for crop in ("gather", "onehot"):
-        crops, _ = crop_and_flip(pixels, middle, straight, pad=4, crop=crop)
-        np.testing.assert_array_equal(crops, pixels)
+        crops, _ = crop_and_flip(pixels, corner, straight, size=(16, 16), crop=crop)
+        np.testing.assert_array_equal(crops[0], pixels)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
@@ -94,8 +106,9 @@ def test_batch_is_the_normalised_crop_with_the_mean_colour_around():
     found = []
     for image, source in zip(np.asarray(batch.image), pixels, strict=True):
         for top, left, mirrored in np.ndindex(5, 5, 2):
-            crop, inside = numpy_crops(source[None], [(top, left)], [mirrored], 2)
-            expected = np.where(inside, (crop / 255 - MEAN) / STD, 0)[0]
+            corner, mirror = np.array([[(top - 2, left - 2)]]), [[mirrored]]
+            crop, inside = numpy_crops(source[None], corner, np.array(mirror), (7, 6))
+            expected = np.where(inside, (crop / 255 - MEAN) / STD, 0)[0, 0]
             if np.allclose(image, expected, atol=1e-5):
                 found.append((top, left, mirrored))
     assert len(found) == 4  # Each image is exactly one of the 50 possible views of its source.

@@ -7,11 +7,11 @@ import subprocess
 import sys
 import textwrap
 
-import ml_collections
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from jaxws.config import base_config
 from jaxws.data import load_dataset
 from jaxws.data.digits import Builder, DigitsConfig
 from jaxws.data.digits import digits_dataset_builder as digits
@@ -19,10 +19,9 @@ from jaxws.data.prepare import prepare
 
 
 def digits_config(data_dir):
-    fields = dict(
-        name="digits", path=None, data_dir=str(data_dir), image_size=None, on_corrupt="error"
-    )
-    return ml_collections.ConfigDict(fields)
+    data = base_config().data
+    data.name, data.data_dir = "digits", str(data_dir)
+    return data
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +173,7 @@ def test_a_part_of_a_copy_is_not_taken_for_whole(tmp_path, dataset):
 
 
 LOAD = """
-    import importlib.machinery, sys, time, ml_collections
+    import importlib.machinery, sys, time
     attempts = []
     class Installed:  # A TensorFlow that is there to be found, and notes who imports it.
         def find_spec(name, path=None, target=None):
@@ -185,9 +184,10 @@ LOAD = """
         def exec_module(module):
             raise ImportError("tensorflow")
     sys.meta_path.insert(0, Installed)
+    from jaxws.config import base_config
     from jaxws.data import load_dataset
-    data = ml_collections.ConfigDict(dict(
-        name="digits", path=None, data_dir=sys.argv[1], image_size=None, on_corrupt="error"))
+    data = base_config().data
+    data.name, data.data_dir = "digits", sys.argv[1]
 """
 
 

@@ -23,8 +23,9 @@ from jaxws.data import (
     training_batch,
 )
 from jaxws.data.host import Cutter, training_batches
-from jaxws.data.host_feed import IMAGENET_MEAN, IMAGENET_STD
 from jaxws.data.records import Records
+from jaxws.data.splits import Chosen, choose_rows
+from jaxws.data.statistics import IMAGENET_MEAN, IMAGENET_STD
 from jaxws.loop import train
 from jaxws.run import prepare
 from tests.jpeg_set import encode, make_set, picture
@@ -47,7 +48,7 @@ def config(tfds_dir):
     config.model.depth, config.model.width, config.model.connectivity = 8, 2, "conv"
     config.optimizer.drop_epochs = (1,)
     config.data.name, config.data.data_dir = "imagenet2012", str(tfds_dir)
-    config.data.crop_size = 8
+    config.data.crop_size, config.data.mean_std = 8, "imagenet"
     return config
 
 
@@ -59,7 +60,8 @@ def dataset():
         for n in (SIZE, 5)
     )
     mean = np.array([0.4, 0.5, 0.6], np.float32)
-    return Dataset("noise", train, test, (4, 5, 3), tuple("abc"), mean, mean / 2)
+    chosen = Chosen(np.arange(SIZE), None)
+    return Dataset("noise", train, test, (4, 5, 3), tuple("abc"), mean, mean / 2, chosen)
 
 
 @pytest.mark.parametrize("first_step", [0, 6])
@@ -138,7 +140,7 @@ def test_which_feed_a_data_set_gets(config, tfds_dir, monkeypatch):
     feed = build_feed(config)
     assert isinstance(feed, DeviceFeed)
     assert feed.image_shape == (8, 8, 3)
-    config.data.image_size, config.data.name = None, "digits"
+    config.data.image_size, config.data.name, config.data.mean_std = None, "digits", "train"
     assert isinstance(build_feed(config), DeviceFeed)
     monkeypatch.setattr("jaxws.data.choice.MAX_BYTES", 1000)
     assert isinstance(build_feed(config), HostFeed)
@@ -147,7 +149,7 @@ def test_which_feed_a_data_set_gets(config, tfds_dir, monkeypatch):
 def test_pictures_of_one_size_go_to_the_device(config, tmp_path):
     files = [encode(picture(i).resize((9, 8))) for i in range(6)]
     make_set(tmp_path, train=files, validation=files[:4])
-    config.data.data_dir = str(tmp_path)
+    config.data.data_dir, config.data.crop_size = str(tmp_path), None
     feed = build_feed(config)
     assert isinstance(feed, DeviceFeed)
     assert feed.image_shape == (8, 9, 3)
@@ -166,7 +168,7 @@ def test_other_data_sets_are_normalised_by_a_sample_of_their_own(tfds_dir):
 
 def test_host_options_do_not_change_a_run_but_the_decoder_is_checked(config, monkeypatch):
     feed = build_feed(config)
-    assert set(feed.facts()) == {"classes", "train_images", "test_images", "records_crc32"}
+    assert {"train_images", "records_crc32", "train_rows_crc32"} <= feed.facts().keys()
     config.data.threads, config.data.prefetch = 3, 7
     assert build_feed(config).facts() == feed.facts()
     config.data.decoder = "simplejpeg"
@@ -174,6 +176,20 @@ def test_host_options_do_not_change_a_run_but_the_decoder_is_checked(config, mon
     with pytest.raises(ValueError, match="not installed"):
         build_feed(config)
     assert HostOptions() == ("pil", None, 0)
+
+
+def test_images_held_out_for_tuning_are_tested_on(config):
+    config.data.split = "tuning"
+    feed = build_feed(config)
+    assert (feed.train_size, feed.test_size, feed.test_kind) == (12, 1, "validation")
+    (held_out,) = choose_rows(np.zeros(SIZE), split="tuning").validation
+    records = Records(feed._builder, "train")
+    (inputs,) = feed.eval_inputs()
+    np.testing.assert_array_equal(
+        inputs.image[0], Cutter(8, 3, "pil").centre(records[held_out]).image[0]
+    )
+    config.data.split = "final"
+    assert build_feed(config).facts() != feed.facts()
 
 
 def test_batches_larger_than_the_data_are_refused(config):

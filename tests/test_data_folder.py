@@ -12,6 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxws.config import base_config
 from jaxws.data import load_dataset, read
 from jaxws.data.folder import prepare_folder
 from jaxws.data.images import decode_image, fit_image
@@ -41,8 +42,8 @@ def folder(tmp_path):
 
 
 def load(path, tmp_path, **changed):
-    fields = dict(name="folder", path=str(path), data_dir=str(tmp_path / "tfds"))
-    fields |= dict(image_size=None, on_corrupt="error") | changed
+    fields = base_config().data.to_dict()
+    fields |= dict(name="folder", path=str(path), data_dir=str(tmp_path / "tfds")) | changed
     return load_dataset(ml_collections.ConfigDict(fields))
 
 

@@ -10,14 +10,14 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxws.config import base_config
 from jaxws.data import load_dataset, read
 from jaxws.data.prepare import LocalBuilder, data_root, is_whole, prepare
-from jaxws.data.source import channel_statistics
+from jaxws.data.statistics import channel_statistics
 
 
 def load(data_dir, **changed):
-    fields = dict(name="tiny", path=None, data_dir=str(data_dir))
-    fields |= dict(image_size=None, on_corrupt="error") | changed
+    fields = base_config().data.to_dict() | dict(name="tiny", data_dir=str(data_dir)) | changed
     return load_dataset(ml_collections.ConfigDict(fields))
 
 
@@ -203,13 +203,11 @@ def test_wrong_fields(tmp_path, changed, message):
         load(tmp_path, **changed)
 
 
-def test_a_missing_field_is_an_error(tmp_path):
+def test_a_missing_field_is_an_error():
+    fields = base_config().data.to_dict() | dict(name="digits")
+    del fields["data_dir"]
     with pytest.raises(AttributeError, match="data_dir"):
-        load_dataset(
-            ml_collections.ConfigDict(
-                dict(name="digits", path=None, image_size=None, on_corrupt="error")
-            )
-        )
+        load_dataset(ml_collections.ConfigDict(fields))
 
 
 def test_digits_can_be_resized(tmp_path):

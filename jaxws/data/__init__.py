@@ -9,12 +9,13 @@ such as ImageNet's, are decoded and cut on the host. `build_feed` chooses; both 
 
 from jaxws.data.augment import Batch, evaluation_batch, training_batch
 from jaxws.data.choice import build_feed
-from jaxws.data.crop import crop_and_flip
+from jaxws.data.crop import crop_and_flip, view_shape
 from jaxws.data.feed import DeviceFeed, Feed
 from jaxws.data.host_feed import HostFeed, HostOptions
 from jaxws.data.order import epoch_order, evaluation_order, steps_per_epoch
 from jaxws.data.prefetch import Prefetch
 from jaxws.data.source import Dataset, Split, load_dataset
+from jaxws.data.splits import choose_rows
 
 __all__ = [
     "Batch",
@@ -26,6 +27,7 @@ __all__ = [
     "Prefetch",
     "Split",
     "build_feed",
+    "choose_rows",
     "crop_and_flip",
     "epoch_order",
     "evaluation_batch",
@@ -33,4 +35,5 @@ __all__ = [
     "load_dataset",
     "steps_per_epoch",
     "training_batch",
+    "view_shape",
 ]

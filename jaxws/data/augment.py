@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxws.data.crop import Crop, crop_and_flip
+from jaxws.data.crop import Crop, centre_corner, crop_and_flip, view_shape
 
 if TYPE_CHECKING:
     from jaxws.data.source import Split
@@ -46,30 +46,37 @@ def training_batch(
     std: Any,
     dtype: Any,
     ragged: bool,
+    crop_size: int | None = None,
+    n_reps: int = 1,
     crop: Crop | None = None,
 ) -> Batch:
     """Gather images, crop and flip each of them at random, and normalise.
 
-    Every row of `indices` draws its own crop and flip, so an index that is given twice yields two
-    independent views of its image.
+    Every row of `indices` draws `n_reps` crops and flips of its own. Views of an image follow one
+    another in the batch: row i holds view i % n_reps of image indices[i // n_reps]. An image is
+    gathered once, however many views of it there are.
 
     Args:
         split: `images` uint8 `(N, H*W*c)` and `labels` int32 `(N,)`.
         indices: int32 `(n,)` rows of `split`; -1 fills up a ragged batch.
         key: The key of this step (fold the step in before the call).
         image_shape: `(H, W, c)`.
-        pad: Pixels of the mean colour (zero after normalisation) put on each side of the image,
-            out of which an H x W crop is taken. 0 crops nothing.
+        pad: How far a crop may lie from the centre, in pixels, each way. Where it reaches beyond
+            the image it shows the mean colour (zero after normalisation). So crops are taken from
+            the image padded by `pad` if they have its size, and from its centre, `crop_size +
+            2 * pad` pixels wide, if there is as much. 0 takes the centre crop.
         flip: Mirror left and right with probability one half.
         mean: `(c,)` mean of the channels, in [0, 1] pixel units.
         std: `(c,)` standard deviation of the channels, in the same units.
         dtype: The dtype of the images.
         ragged: Whether `indices` may hold -1. Static; False gives `mask=None`.
+        crop_size: Side of the crops in pixels, at most that of the image; None for its own.
+        n_reps: Views of each image.
         crop: The kernel, 'gather' or 'onehot'. Both give the same bits. None takes the gather on
             a CPU and the one-hot matrix product, which suits matrix units, everywhere else.
 
     Returns:
-        A `Batch` of n images.
+        A `Batch` of n * n_reps images.
 
     Raises:
         ValueError: If an argument does not fit the others.
@@ -90,18 +97,29 @@ def training_batch(
     _check(split, indices, image_shape, mean, std)
     if pad < 0 or pad != int(pad):
         raise ValueError(f"pad is {pad!r}, expected a whole number of pixels, 0 or more")
+    if n_reps < 1 or n_reps != int(n_reps):
+        raise ValueError(f"n_reps is {n_reps!r}, expected a whole number, 1 or more")
     if crop not in (None, "gather", "onehot"):
         raise ValueError(f"crop is {crop!r}, expected 'gather', 'onehot' or None (the fastest)")
+    shape = view_shape(image_shape, crop_size)
     pixels, label, mask = _take(split, indices, image_shape, ragged)
     key_offset, key_flip = jax.random.split(key)
-    mirrored = jax.random.bernoulli(key_flip, 0.5, indices.shape) & flip
+    views = (*indices.shape, n_reps)
+    mirrored = jax.random.bernoulli(key_flip, 0.5, views) & flip
     if pad:
-        offsets = jax.random.randint(key_offset, (*indices.shape, 2), 0, 2 * pad + 1)
-        pixels, inside = crop_and_flip(pixels, offsets, mirrored, pad=pad, crop=crop)
+        offsets = jax.random.randint(key_offset, (*views, 2), 0, 2 * pad + 1)
+        corners = offsets - pad + jnp.array(centre_corner(image_shape, shape[:2]))
+        pixels, inside = crop_and_flip(pixels, corners, mirrored, size=shape[:2], crop=crop)
+        inside = inside.reshape(-1, *inside.shape[2:])
     else:
         inside = None
+        pixels = jnp.broadcast_to(_centre(pixels, shape)[:, None], (*views, *shape))
         if flip:
-            pixels = jnp.where(mirrored[:, None, None, None], pixels[:, :, ::-1], pixels)
+            pixels = jnp.where(mirrored[..., None, None, None], pixels[..., ::-1, :], pixels)
+    pixels = pixels.reshape(-1, *shape)
+    if n_reps > 1:
+        label = jnp.repeat(label, n_reps)
+        mask = None if mask is None else jnp.repeat(mask, n_reps)
     return Batch(_normalise(pixels, inside, mask, mean, std, dtype), label, mask)
 
 
@@ -114,8 +132,9 @@ def evaluation_batch(
     std: Any,
     dtype: Any,
     ragged: bool,
+    crop_size: int | None = None,
 ) -> Batch:
-    """Gather images and normalise them, with nothing random.
+    """Gather images, crop their centre and normalise them, with nothing random.
 
     Args:
         split: `images` uint8 `(N, H*W*c)` and `labels` int32 `(N,)`.
@@ -125,6 +144,7 @@ def evaluation_batch(
         std: `(c,)` standard deviation of the channels, in the same units.
         dtype: The dtype of the images.
         ragged: Whether `indices` may hold -1. Static; False gives `mask=None`.
+        crop_size: Side of the crop in pixels, at most that of the image; None for all of it.
 
     Returns:
         A `Batch` of n images.
@@ -142,7 +162,9 @@ def evaluation_batch(
         (-1.0, [9, 0], None)
     """
     _check(split, indices, image_shape, mean, std)
+    shape = view_shape(image_shape, crop_size)
     pixels, label, mask = _take(split, indices, image_shape, ragged)
+    pixels = _centre(pixels, shape)
     return Batch(_normalise(pixels, None, mask, mean, std, dtype), label, mask)
 
 
@@ -197,6 +219,11 @@ def _take(
     if mask is not None:
         label = jnp.where(mask, label, 0)
     return pixels.reshape(*indices.shape, *image_shape), label, mask
+
+
+def _centre(pixels: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    top, left = centre_corner(pixels.shape[1:], shape[:2])
+    return pixels[:, top : top + shape[0], left : left + shape[1]]
 
 
 def _normalise(

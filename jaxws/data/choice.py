@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import jax.numpy as jnp
+import numpy as np
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 from PIL import Image
@@ -14,6 +15,7 @@ from jaxws.data.host_feed import HostFeed, HostOptions
 from jaxws.data.read import MAX_BYTES, feature_keys
 from jaxws.data.records import Records
 from jaxws.data.source import load_builder, open_dataset, split_names
+from jaxws.data.splits import Chosen, choose_rows
 
 # Crops of ImageNet where the configuration sets no size.
 CROP_SIZE = 224
@@ -45,14 +47,33 @@ def build_feed(config: ConfigDict) -> Feed:
         "eval_batch_size": config.eval_batch_size,
         "flip": data.flip,
         "dtype": jnp.dtype(config.model.dtype),
+        "n_reps": data.n_reps,
     }
     options = HostOptions(data.decoder, data.threads, data.workers)
-    views = {"crop_size": data.crop_size or CROP_SIZE, "n_reps": data.n_reps}
     builder = open_dataset(data)
     if data.image_size is None and needs_host(data.name, builder):
-        return HostFeed(data.name, builder, options=options, **views, **arguments)
-    dataset = load_builder(data.name, builder, data.image_size)
-    return DeviceFeed(dataset, pad=data.pad, n_reps=data.n_reps, **arguments)
+        return HostFeed(
+            data.name,
+            builder,
+            chosen=_choose(data, builder),
+            mean_std=data.mean_std,
+            crop_size=data.crop_size or CROP_SIZE,
+            options=options,
+            **arguments,
+        )
+    dataset = load_builder(data, builder)
+    return DeviceFeed(dataset, pad=data.pad, crop_size=data.crop_size, **arguments)
+
+
+def _choose(data: ConfigDict, builder: tfds.core.DatasetBuilder) -> Chosen:
+    """Rows by chance alone: labels would take a pass over all records."""
+    size = builder.info.splits[split_names(data.name, builder)[0]].num_examples
+    return choose_rows(
+        np.zeros(size, np.int8),
+        split=data.split,
+        train_fraction=data.train_fraction,
+        seed=data.split_seed,
+    )
 
 
 def needs_host(name: str, builder: tfds.core.DatasetBuilder) -> bool:

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxws.data.augment import Batch, evaluation_batch, training_batch
+from jaxws.data.crop import view_shape
 from jaxws.data.order import epoch_order, evaluation_order, steps_per_epoch
 from jaxws.data.source import Dataset, Split
+from jaxws.data.splits import rows_facts, test_kind
 
 
 class Feed(Protocol):
@@ -33,7 +34,10 @@ class Feed(Protocol):
         image_shape: `(H, W, c)`, what the network sees.
         train_size: Number of training images.
         test_size: Number of test images.
+        test_kind: 'test', or 'validation' where these are training images held out.
         steps_per_epoch: Batches that show every training image once; the last may be ragged.
+        mean: float32 `(c,)`, what was subtracted from pixels in [0, 1] units.
+        std: float32 `(c,)`, what they were divided by.
     """
 
     name: str
@@ -41,7 +45,10 @@ class Feed(Protocol):
     image_shape: tuple[int, int, int]
     train_size: int
     test_size: int
+    test_kind: str
     steps_per_epoch: int
+    mean: np.ndarray
+    std: np.ndarray
 
     def train_inputs(self, first_step: int) -> Iterator[Any]:
         """What goes into each step from a step on, without end.
@@ -94,9 +101,10 @@ class DeviceFeed:
 
     Example:
         >>> import jax, jax.numpy as jnp, numpy as np
+        >>> from jaxws.data.splits import Chosen
         >>> split = Split(np.zeros((10, 12), np.uint8), np.arange(10, dtype=np.int32))
         >>> dataset = Dataset("ten", split, split, (2, 2, 3), tuple("abcdefghij"), np.zeros(3),
-        ...                   np.ones(3))
+        ...                   np.ones(3), Chosen(np.arange(10), None))
         >>> feed = DeviceFeed(dataset, seed=0, batch_size=4, eval_batch_size=4, pad=0, flip=True,
         ...                   dtype=jnp.float32)
         >>> feed.steps_per_epoch
@@ -116,6 +124,7 @@ class DeviceFeed:
         pad: int,
         flip: bool,
         dtype: Any,
+        crop_size: int | None = None,
         n_reps: int = 1,
     ):
         """Note what to do; nothing is put on the device before inputs are asked for.
@@ -128,21 +137,25 @@ class DeviceFeed:
             pad: See `training_batch`.
             flip: See `training_batch`.
             dtype: Of the images in batches.
+            crop_size: See `training_batch`.
             n_reps: Views of each image of a step, which sees `batch_size * n_reps` of them.
 
         Raises:
-            ValueError: If the batch is larger than the data.
+            ValueError: If the batch is larger than the data, or the crop than the images.
         """
         self.dataset = dataset
         self.name, self.class_names = dataset.name, dataset.class_names
-        self.image_shape = dataset.image_shape
+        self.mean, self.std = dataset.mean, dataset.std
+        self.image_shape = view_shape(dataset.image_shape, crop_size)
         self.train_size, self.test_size = len(dataset.train.labels), len(dataset.test.labels)
+        self.test_kind = test_kind(dataset.chosen)
         self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
-        self._seed, self._batch_size, self._n_reps = seed, batch_size, n_reps
+        self._seed, self._batch_size = seed, batch_size
         self._eval_batch_size = min(eval_batch_size, self.test_size)
-        self._augmentation: dict[str, Any] = {"pad": pad, "flip": flip}
+        self._augmentation: dict[str, Any] = {"pad": pad, "flip": flip, "n_reps": n_reps}
         self._images: dict[str, Any] = {
             "image_shape": dataset.image_shape,
+            "crop_size": crop_size,
             "mean": tuple(dataset.mean.tolist()),
             "std": tuple(dataset.std.tolist()),
             "dtype": dtype,
@@ -161,10 +174,9 @@ class DeviceFeed:
 
     def train_batch(self, inputs: DeviceInputs, step: jax.Array) -> Batch:
         """Gather, crop, flip and normalise the images of a step."""
-        indices = inputs.order[step % self.steps_per_epoch]
         return training_batch(
             inputs.split,
-            jnp.repeat(indices, self._n_reps) if self._n_reps > 1 else indices,
+            inputs.order[step % self.steps_per_epoch],
             jax.random.fold_in(inputs.key, step),
             ragged=self.train_size % self._batch_size != 0,
             **self._augmentation,
@@ -182,14 +194,14 @@ class DeviceFeed:
         return evaluation_batch(inputs.split, inputs.order, ragged=True, **self._images)
 
     def facts(self) -> dict[str, Any]:
-        """Numbers of classes and images, and checksums of all pixels and labels."""
+        """Numbers of classes and images, checksums of all pixels and labels, and which rows."""
         facts: dict[str, Any] = {"classes": len(self.class_names)}
         for name in ("train", "test"):
             split = getattr(self.dataset, name)
             images, labels = np.asarray(split.images), np.asarray(split.labels)
             facts[f"{name}_images"] = len(labels)
             facts[f"{name}_crc32"] = zlib.crc32(labels.data, zlib.crc32(images.data))
-        return facts
+        return facts | rows_facts(self.dataset.chosen)
 
     def _put(self, name: str) -> Split:
         """The split on the device, where it stays."""

@@ -24,11 +24,11 @@ from jaxws.data.host import (
 from jaxws.data.order import steps_per_epoch
 from jaxws.data.read import feature_keys
 from jaxws.data.records import Records
-from jaxws.data.source import channel_statistics, split_names
+from jaxws.data.source import split_names
+from jaxws.data.splits import Chosen, rows_facts, test_kind
+from jaxws.data.statistics import mean_and_std
 
-# What everybody subtracts from ImageNet's pixels and divides them by.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# Of other data sets, mean and standard deviation are taken from so many training images.
+# Mean and standard deviation are taken from so many training images.
 _SAMPLE = 1000
 # Keeps the keys of flips apart from others that are folded from the same seed.
 _FLIP_STREAM = 0x666C6970
@@ -81,6 +81,8 @@ class HostFeed:
         eval_batch_size: int,
         flip: bool,
         dtype: Any,
+        chosen: Chosen | None = None,
+        mean_std: str = "train",
         crop_size: int = 224,
         n_reps: int = 1,
         options: HostOptions = HostOptions(),  # noqa: B008 - a constant
@@ -88,14 +90,15 @@ class HostFeed:
         """Open the data set; mean and standard deviation are taken from a sample of it.
 
         Args:
-            name: Name of the data set. 'imagenet2012' is normalised by the numbers that everybody
-                uses for it.
+            name: Name of the data set.
             builder: A prepared data set.
             seed: Of order, crops and flips.
             batch_size: Images of a training step.
             eval_batch_size: Images of an evaluation step.
             flip: Mirror training images left and right with probability one half.
             dtype: Of the images in batches.
+            chosen: Records to train on, and to test on if any are held out; None for all.
+            mean_std: 'train' or 'imagenet', whose mean and standard deviation to normalise by.
             crop_size: Side of the crops in pixels.
             n_reps: Crops of each image of a step, which sees `batch_size * n_reps` of them.
             options: How the host makes batches.
@@ -107,7 +110,11 @@ class HostFeed:
         check_decoder(options.decoder)
         self.name, self._builder = name, builder
         self._splits = split_names(name, builder)
-        self._train, self._test = (Records(builder, split) for split in self._splits)
+        chosen = chosen or Chosen(np.arange(builder.info.splits["train"].num_examples), None)
+        held_out = chosen.validation is not None
+        self._train = Records(builder, self._splits[0], chosen.train)
+        self._test = Records(builder, self._splits[0 if held_out else 1], chosen.validation)
+        self._chosen, self.test_kind = chosen, test_kind(chosen)
         self.class_names = tuple(builder.info.features[feature_keys(builder)[1]].names)
         self.image_shape = (crop_size, crop_size, self._train.channels)
         self.train_size, self.test_size = len(self._train), len(self._test)
@@ -116,8 +123,8 @@ class HostFeed:
         self._seed, self._batch_size, self._n_reps = seed, batch_size, n_reps
         self._eval_batch_size = min(eval_batch_size, self.test_size)
         self._options, self._flip = options, flip
-        mean, std = self._moments()
-        self._images = {"mean": mean, "std": std, "dtype": dtype}
+        self.mean, self.std = self._moments(mean_std)
+        self._images = {"mean": self.mean, "std": self.std, "dtype": dtype}
 
     def train_inputs(self, first_step: int) -> Iterator[HostInputs]:
         """Crops of each step, on their way to the device."""
@@ -163,6 +170,7 @@ class HostFeed:
             "train_images": self.train_size,
             "test_images": self.test_size,
             "records_crc32": zlib.crc32(json.dumps(notes).encode()),
+            **rows_facts(self._chosen),
         }
 
     def _put(self, batches: Any, key: jax.Array | None) -> Iterator[HostInputs]:
@@ -175,11 +183,9 @@ class HostFeed:
         finally:
             host.close()  # type: ignore[attr-defined]
 
-    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        if self._builder.name == "imagenet2012":
-            return IMAGENET_MEAN, IMAGENET_STD
-        rows = np.linspace(0, self.train_size - 1, min(_SAMPLE, self.train_size)).astype(int)
+    def _moments(self, mean_std: str) -> tuple[np.ndarray, np.ndarray]:
+        count = min(_SAMPLE, self.train_size) if mean_std == "train" else 1
+        rows = np.linspace(0, self.train_size - 1, count).astype(int)
         with futures.ThreadPoolExecutor(available_cores()) as pool:
             views = pool.map(lambda row: self._cutter.centre(self._train[row]).image, rows)
-            mean, std = channel_statistics(np.concatenate(list(views)))
-        return tuple(mean.tolist()), tuple(std.tolist())
+            return mean_and_std(np.concatenate(list(views)), mean_std)

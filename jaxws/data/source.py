@@ -1,7 +1,6 @@
 """One call from the configuration to a whole data set in memory."""
 
 import dataclasses
-import math
 from typing import NamedTuple
 
 import jax
@@ -14,6 +13,8 @@ from jaxws.data.folder import prepare_folder
 from jaxws.data.named import open_prepared
 from jaxws.data.prepare import data_root, prepare
 from jaxws.data.read import feature_keys, read_split
+from jaxws.data.splits import Chosen, check_choice, choose_rows
+from jaxws.data.statistics import mean_and_std
 
 _TEST_SPLITS = ("test", "validation")
 
@@ -36,13 +37,16 @@ class Dataset:
 
     Attributes:
         name: The name it was asked for by.
-        train: The training split.
-        test: The test split (the validation split of a data set without a labelled test split).
+        train: The images to train on.
+        test: The images to test on: those of the test split (the validation split of a data set
+            without a labelled test split), or training images held out for tuning.
         image_shape: `(H, W, c)`.
         class_names: One name for each label.
-        mean: float32 `(c,)` mean of the training pixels, in [0, 1] units.
-        std: float32 `(c,)` standard deviation of the training pixels, in the same units; 1 for a
-            channel that is constant, so that dividing by it is always sound.
+        mean: float32 `(c,)` mean to normalise by, in [0, 1] units; of the pixels of `train` unless
+            ImageNet's was asked for.
+        std: float32 `(c,)` standard deviation, in the same units; 1 for a channel that is
+            constant, so that dividing by it is always sound.
+        chosen: Which images of the stored training split are in `train`, and in `test` if held out.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Dataset:
     class_names: tuple[str, ...]
     mean: np.ndarray
     std: np.ndarray
+    chosen: Chosen
 
 
 def load_dataset(data: ml_collections.ConfigDict) -> Dataset:
@@ -66,6 +71,9 @@ def load_dataset(data: ml_collections.ConfigDict) -> Dataset:
             `data_dir`: Where TFDS data lies, or None for `~/tensorflow_datasets`.
             `image_size`: Resize the shorter side to this many pixels and crop the centre, or None.
             `on_corrupt`: 'error' or 'skip', for the images of a folder that cannot be decoded.
+            `split`, `train_fraction`, `split_seed`: Which images to train and to test on, see
+            `jaxws.data.splits.choose_rows`.
+            `mean_std`: 'train' or 'imagenet', whose mean and standard deviation to normalise by.
 
     Returns:
         The data set.
@@ -75,15 +83,15 @@ def load_dataset(data: ml_collections.ConfigDict) -> Dataset:
             or not one of labelled images of one shape.
 
     Example:
-        >>> import ml_collections, tempfile
-        >>> data = ml_collections.ConfigDict(dict(
-        ...     name="digits", path=None, data_dir=tempfile.mkdtemp(), image_size=None,
-        ...     on_corrupt="error"))
+        >>> import tempfile
+        >>> from jaxws.config import base_config
+        >>> data = base_config().data
+        >>> data.name, data.data_dir = "digits", tempfile.mkdtemp()
         >>> digits = load_dataset(data)
         >>> digits.image_shape, digits.train.images.shape, digits.test.labels.shape
         ((24, 24, 1), (1437, 576), (1440,))
     """
-    return load_builder(data.name, open_dataset(data), data.image_size)
+    return load_builder(data, open_dataset(data))
 
 
 def open_dataset(data: ml_collections.ConfigDict) -> tfds.core.DatasetBuilder:
@@ -112,42 +120,6 @@ def open_dataset(data: ml_collections.ConfigDict) -> tfds.core.DatasetBuilder:
     return open_prepared(data.name, root)
 
 
-def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel.
-
-    Args:
-        images: uint8 `(N, H, W, c)`.
-
-    Returns:
-        float32 `(c,)` mean and standard deviation in [0, 1] units, the latter 1 where it would
-        be 0.
-
-    Example:
-        >>> import numpy as np
-        >>> images = np.array([[0, 255], [255, 255]], np.uint8).reshape(2, 1, 1, 2)
-        >>> mean, std = channel_statistics(images)
-        >>> mean.tolist(), std.tolist()
-        ([0.5, 1.0], [0.5, 1.0])
-    """
-    channels = images.shape[-1]
-    rows = images.reshape(len(images), -1)
-    total = np.zeros(channels, np.uint64)
-    squares = np.zeros(channels, np.uint64)
-    # Sums of integers are exact; up to 66,051 squares of a byte fit 32 bits.
-    step = min(max(1, 2**22 // rows.shape[1]), 2**16)
-    for start in range(0, len(rows), step):
-        chunk = rows[start : start + step].astype(np.uint32)
-        total += chunk.sum(axis=0, dtype=np.uint64).reshape(-1, channels).sum(axis=0)
-        column_squares = np.einsum("np,np->p", chunk, chunk)
-        squares += column_squares.astype(np.uint64).reshape(-1, channels).sum(axis=0)
-    count = images.size // channels
-    mean = total / count / 255
-    # In Python's integers, so that the variance of a constant channel is 0 and no rounding error.
-    spread = [int(s) * count - int(t) ** 2 for s, t in zip(squares, total, strict=True)]
-    std = np.array([math.sqrt(value) / count / 255 if value else 1 for value in spread])
-    return mean.astype(np.float32), std.astype(np.float32)
-
-
 def _check_fields(data: ml_collections.ConfigDict) -> None:
     if not isinstance(data.name, str) or not data.name:
         raise ValueError(
@@ -168,23 +140,24 @@ def _check_fields(data: ml_collections.ConfigDict) -> None:
         )
     if data.on_corrupt not in ("error", "skip"):
         raise ValueError(f"data.on_corrupt is {data.on_corrupt!r}, expected 'error' or 'skip'")
+    check_choice(data.split, data.train_fraction, data.split_seed)
 
 
-def load_builder(name: str, builder: tfds.core.DatasetBuilder, image_size: int | None) -> Dataset:
+def load_builder(data: ml_collections.ConfigDict, builder: tfds.core.DatasetBuilder) -> Dataset:
     """Load a data set that is open.
 
     Args:
-        name: The name that it was asked for by.
+        data: As for `load_dataset`.
         builder: From `open_dataset`.
-        image_size: Resize the shorter side to this many pixels and crop the centre, or None.
 
     Returns:
         The data set.
 
     Raises:
         ValueError: If it is damaged, too large for memory or not one of labelled images of one
-            shape.
+            shape, or too small to be divided as asked for.
     """
+    name, image_size = data.name, data.image_size
     _, label_key = feature_keys(builder)
     classes = tuple(builder.info.features[label_key].names)
     train_split, test_split = split_names(name, builder)
@@ -203,7 +176,13 @@ def load_builder(name: str, builder: tfds.core.DatasetBuilder, image_size: int |
                 f"{labels.max()}, expected 0 to {len(classes) - 1} for its {len(classes)} classes "
                 "(-1 stands for images without a label): choose a data set with labels"
             )
-    mean, std = channel_statistics(train[0])
+    chosen = choose_rows(
+        train[1], split=data.split, train_fraction=data.train_fraction, seed=data.split_seed
+    )
+    if chosen.validation is not None:
+        test = _rows(train, chosen.validation)
+    train = _rows(train, chosen.train)
+    mean, std = mean_and_std(train[0], data.mean_std)
     return Dataset(
         name=name,
         train=_flat(*train),
@@ -212,7 +191,14 @@ def load_builder(name: str, builder: tfds.core.DatasetBuilder, image_size: int |
         class_names=classes,
         mean=mean,
         std=std,
+        chosen=chosen,
     )
+
+
+def _rows(arrays: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some images and their labels; all of them are not copied."""
+    images, labels = arrays
+    return (images, labels) if len(rows) == len(images) else (images[rows], labels[rows])
 
 
 def _flat(images: np.ndarray, labels: np.ndarray) -> Split:

@@ -1,0 +1,58 @@
+"""``python -m jaxws NAME ...`` runs the command in jaxws/commands/NAME.py."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from jaxws.commands.flags import explain_unknown
+
+COMMANDS = {"preview": "a sheet of images as the network sees them, augmented, with labels"}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      argv: arguments; those of the process if None.
+
+    Returns:
+      The exit status: 0, or 2 for a mistake, which is told in one line.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    listing = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
+    names = _Parser(
+        prog="python -m jaxws",
+        epilog=f"commands:\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    name = names.parse_args(argv[:1]).command
+    parser = _Parser(prog=f"python -m jaxws {name}", description=COMMANDS[name], allow_abbrev=False)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of errors")
+    command = importlib.import_module(f"jaxws.commands.{name}")  # the one that is used, no other
+    command.add_arguments(parser)
+    args, unknown = parser.parse_known_args(argv[1:])
+    if unknown:
+        parser.error(explain_unknown(unknown))
+    try:
+        return command.run(args)
+    except (ValueError, OSError) as error:
+        if args.debug:
+            raise
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

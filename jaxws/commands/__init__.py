@@ -1,0 +1,1 @@
+"""What ``python -m jaxws NAME`` runs, one file for each name."""

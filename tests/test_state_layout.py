@@ -1,0 +1,69 @@
+"""States that are packed between steps, as on a TPU, and their checkpoints."""
+
+from contextlib import closing
+
+import jax
+import numpy as np
+import pytest
+
+from jaxws import loop, state_layout
+from jaxws.checkpoint import Checkpoints
+from jaxws.config import base_config
+from jaxws.packing import PackedKernel
+from jaxws.run import prepare
+
+
+@pytest.fixture
+def config(tmp_path):
+    config = base_config()
+    config.epochs, config.batch_size, config.eval_batch_size = 2, 720, 1440  # 2 steps per epoch
+    config.model.depth, config.model.width = 8, 1
+    config.sharing.every = 1
+    config.optimizer.drop_epochs = (1,)
+    config.data.name, config.data.data_dir = "digits", str(tmp_path / "tfds")
+    return config
+
+
+def train(config, workdir):
+    run = prepare(config, workdir)
+    record = loop.train(run)
+    with closing(Checkpoints(run.workdir.checkpoints, keep=2)) as checkpoints:
+        return record, checkpoints._manager.restore(checkpoints.latest_step())
+
+
+def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monkeypatch):
+    """Packed for the first epoch, plain for the second, against plain throughout."""
+    expected, expected_state = train(config, tmp_path / "plain")
+    config.max_steps = 2
+    packed = []
+    steps = loop.train_step
+
+    def spy(state, *args, **kwargs):
+        packed.append(isinstance(state.params["conv1"]["local_kernel"], PackedKernel))
+        return steps(state, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state_layout, "packs", lambda: True)
+        patch.setattr(loop, "train_step", spy)
+        train(config, tmp_path / "mixed")
+    assert packed == [True]  # traced once
+    config.max_steps = None
+    actual, state = train(config, tmp_path / "mixed")
+    assert actual["step"] == expected["step"] == 4
+    assert actual["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-3)
+    assert jax.tree.structure(state) == jax.tree.structure(expected_state)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3)
+
+
+def test_a_packed_run_resumes(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(state_layout, "packs", lambda: True)
+    shapes = jax.eval_shape(lambda: {"local_kernel": np.zeros((2, 1, 1, 1), np.float32)})
+    sharding = state_layout.checkpoint_shapes(shapes)["local_kernel"].sharding
+    assert {device.platform for device in sharding.device_set} == {"cpu"}
+    state = {"local_kernel": np.arange(2, dtype=np.float32).reshape(2, 1, 1, 1)}
+    resident = state_layout.from_checkpoint(state)
+    assert isinstance(resident["local_kernel"], PackedKernel)
+    np.testing.assert_array_equal(
+        state_layout.to_checkpoint(resident)["local_kernel"], state["local_kernel"]
+    )
