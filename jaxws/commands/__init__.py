@@ -1,0 +1,1 @@
+"""One module for each command of `python -m jaxws`: `add_arguments(parser)` and `run(args)`."""
