@@ -1,4 +1,4 @@
-"""Prepare a data set for training, without TensorFlow: cifar10, cifar100, tiny_imagenet, imagenet2012.
+"""Prepare cifar10, cifar100, tiny_imagenet or imagenet2012 for training, without TensorFlow.
 
 What can be downloaded is, unless --manual_dir says where the official archive lies.
 """

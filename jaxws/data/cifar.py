@@ -31,7 +31,7 @@ _PYTHON_NAMES = {
 }
 
 
-class Cifar10(ShuffledBuilder, cifar.Cifar10, skip_registration=True):  # type: ignore[call-arg,misc]
+class Cifar10(ShuffledBuilder, cifar.Cifar10, skip_registration=True):  # type: ignore[call-arg]
     """TFDS's 'cifar10' from an archive at hand.
 
     Args:
@@ -67,7 +67,7 @@ class Cifar10(ShuffledBuilder, cifar.Cifar10, skip_registration=True):  # type: 
         return result
 
 
-class Cifar100(Cifar10, cifar.Cifar100, skip_registration=True):  # type: ignore[call-arg,misc]
+class Cifar100(Cifar10, cifar.Cifar100, skip_registration=True):  # type: ignore[call-arg]
     """TFDS's 'cifar100' from an archive at hand.
 
     Args:

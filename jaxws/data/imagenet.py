@@ -31,7 +31,7 @@ VALIDATION_TAR = "ILSVRC2012_img_val.tar"
 _VALIDATION_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 
-class Builder(ShuffledBuilder, official.Builder, skip_registration=True):  # type: ignore[call-arg,misc]
+class Builder(ShuffledBuilder, official.Builder, skip_registration=True):  # type: ignore[call-arg]
     """TFDS's 'imagenet2012' from tars at hand, whole or with part of the images.
 
     Args:
@@ -112,7 +112,7 @@ def _members(
                 last = archive.offset
                 if last > end:
                     raise tarfile.ReadError(f"{member.name} goes on beyond the end")
-                archive.members = []  # Kept by tarfile, a gigabyte for all of ImageNet.
+                archive.members = []  # type: ignore[attr-defined]  # Kept by tarfile, a gigabyte for all of ImageNet.
                 if member.isfile():
                     yield member, member.offset_data
             file.seek(last)

@@ -145,7 +145,7 @@ another file; download it again
     kind, _, expected = archive.digest.partition(":")
     if not kind:
         return
-    digest: "hashlib._Hash" = hashlib.new(kind, usedforsecurity=False)
+    digest: hashlib._Hash = hashlib.new(kind, usedforsecurity=False)
     with path.open("rb") as file:
         for block in track(_blocks(file.read), f"Checking {path.name}", size, weight=_BLOCK):
             digest.update(block)

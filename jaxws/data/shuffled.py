@@ -108,9 +108,7 @@ def _shards(split: str, records: Records) -> list[Any]:
     spans = itertools.pairwise([0, *ends])
     # One bar for the whole split: the shards are written one after the other.
     ticks = track(range(len(order)), f"Writing {split}", len(order))
-    return [
-        functools.partial(_shard, records, order[start:end], ticks) for start, end in spans
-    ]
+    return [functools.partial(_shard, records, order[start:end], ticks) for start, end in spans]
 
 
 def _shard(

@@ -14,7 +14,7 @@ from jaxws.data.shuffled import Records, ShuffledBuilder
 _ROOT = "tiny-imagenet-200/"
 
 
-class Builder(ShuffledBuilder, tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg,misc]
+class Builder(ShuffledBuilder, tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """TFDS builder of 'tiny_imagenet'; labels are the WordNet ids in sorted order.
 
     The records hold the bytes of the JPEG files; some are grayscale, and are decoded to RGB.
