@@ -84,7 +84,7 @@ def _train_images(path: pathlib.Path, classes: set[str]) -> Iterator[_Place]:
 
 
 def _validation_images(path: pathlib.Path) -> Iterator[_Place]:
-    labels = official.Builder.pkg_dir_path / "validation_labels.txt"
+    labels = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt")
     by_number = labels.read_text().split()
     with path.open("rb") as file:
         for member, offset in _members(path, path.name, file, 0):
