@@ -9,7 +9,18 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+CIFAR10_NAMES = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+]
 COARSE_NAMES = [f"coarse_{i:02d}" for i in range(20)]
 FINE_NAMES = [f"fine_{i:02d}" for i in range(100)]
 WNIDS = ["n02124075", "n01443537", "n01629819"]

@@ -89,7 +89,7 @@ def hashed_order(keys: Sequence[str | int], split: str) -> list[int]:
 
     Example:
         >>> hashed_order(["a", "b", "c", "d"], "train")
-        [3, 2, 1, 0]
+        [1, 2, 0, 3]
     """
     hasher = hashing.Hasher(split)
     hashes = [hasher.hash_key(key) for key in keys]
