@@ -10,7 +10,10 @@ from typing import NoReturn
 
 from jaxws.commands.flags import explain_unknown
 
-COMMANDS = {"preview": "a sheet of images as the network sees them, augmented, with labels"}
+COMMANDS = {
+    "prepare": "CIFAR-10, CIFAR-100, TinyImageNet or ImageNet for training",
+    "preview": "a sheet of images as the network sees them, augmented, with labels",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: arguments; those of the process if None.
 
     Returns:
-      The exit status: 0, or 2 for a mistake, which is told in one line.
+      The exit status: 0, 2 for a mistake, which is told in one line, or 130 after an interrupt.
     """
     argv = sys.argv[1:] if argv is None else argv
     listing = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
@@ -52,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         parser.error(str(error))
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command can be run again.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ def pack_kernels(tree: PyTree) -> PyTree:
     """Packs the leaves named ``local_kernel``: of parameters, gradients or a whole train state.
 
     :func:`jaxws.share_weights`, :func:`jaxws.train_step.train_step` and optax work on packed trees
-    as they are, and :mod:`jaxws.state_layout` says when a run has them. Checkpoints and everything else expect :func:`unpack_kernels` of them.
+    as they are, and :mod:`jaxws.state_layout` says when a run has them. Everything else expects
+    :func:`unpack_kernels` of them.
 
     Args:
       tree: any pytree.

@@ -167,7 +167,8 @@ def test_data_that_is_not_prepared(tmp_path):
     message = str(caught.value)
     assert str(tmp_path / "cifar10") in message
     assert "--config.data.path=FOLDER" in message
-    assert "tfds build cifar10 --file_format=array_record" in message
+    assert f"python -m jaxws prepare cifar10 --data_dir={tmp_path}" in message
+    assert "170 MB to download; 160 MB on disk" in message
 
 
 def test_half_prepared_data_is_not_read(tmp_path):

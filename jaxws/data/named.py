@@ -3,9 +3,11 @@
 import difflib
 import pathlib
 import re
+import shlex
 
 import tensorflow_datasets as tfds
 
+from jaxws.data.official import OFFICIAL, size_text
 from jaxws.data.prepare import is_whole
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -39,25 +41,45 @@ def open_prepared(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
         version for version in _versions(folder) if parts["version"] in (None, version.name)
     ]
     if not versions:
-        raise ValueError(
-            f"data set {name!r} has not been prepared in {folder}; nothing is downloaded here. "
-            "Either set --config.data.path=FOLDER to a folder of images (train/CLASS/IMAGE.jpg, "
-            f"test/CLASS/IMAGE.jpg), or run `tfds build {parts['name']} --file_format=array_record "
-            f"--data_dir={root}` where TensorFlow is installed, or point --config.data.data_dir to "
-            "where it has been prepared"
-        )
+        raise ValueError(_missing(name, parts["name"], folder, root))
     builder = tfds.builder_from_directory(str(versions[-1]))
     _check_format(name, builder)
     return builder
+
+
+def _missing(name: str, base: str, folder: pathlib.Path, root: pathlib.Path) -> str:
+    """What to do about a data set that is not there."""
+    start = f"data set {name!r} has not been prepared in {folder}; nothing is downloaded here. "
+    if base not in OFFICIAL:
+        return start + (
+            "Either set --config.data.path=FOLDER to a folder of images (train/CLASS/IMAGE.jpg, "
+            f"test/CLASS/IMAGE.jpg), or run `tfds build {base} --file_format=array_record "
+            f"--data_dir={root}` where TensorFlow is installed, or point --config.data.data_dir "
+            "to where it has been prepared"
+        )
+    facts = OFFICIAL[base]
+    command = f"python -m jaxws prepare {base} --data_dir={shlex.quote(str(root))}"
+    if facts.manual:
+        command += " --manual_dir=DIR"
+        source = f"first {facts.manual}"
+    else:
+        source = f"{size_text(facts.archives[0].size)} to download"
+    return start + (
+        f"Run `{command}` ({source}; {size_text(facts.disk_bytes)} on disk), or point "
+        "--config.data.data_dir to where it has been prepared, or set --config.data.path=FOLDER "
+        "to a folder of images"
+    )
 
 
 def _check_known(name: str, root: pathlib.Path) -> None:
     """Tell a misspelt name from a data set that is only not there."""
     prepared = {path.name for path in root.iterdir() if path.is_dir()} if root.is_dir() else set()
     # Names only: this imports no data set's code, and no TensorFlow.
-    known = {*tfds.list_builders(with_community_datasets=False), "digits", "folder"}
+    ours = {*OFFICIAL, "digits", "folder"}
+    known = {*tfds.list_builders(with_community_datasets=False)} | ours
     if name not in known | prepared:
-        close = difflib.get_close_matches(name, known | (prepared - {"downloads"}), n=1)
+        close = difflib.get_close_matches(name, ours | (prepared - {"downloads"}), n=1)
+        close = close or difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "check the spelling"
         raise ValueError(
             f"no data set is called {name!r}: {hint} (expected 'digits', 'folder', or a name of "

@@ -69,7 +69,9 @@ def is_whole(directory: pathlib.Path) -> bool:
     return all((directory / name).is_file() for name in names)
 
 
-def prepare(builder: LocalBuilder) -> tfds.core.DatasetBuilder:
+def prepare(
+    builder: tfds.core.DatasetBuilder, remedy: str = "--config.data.data_dir=DIR"
+) -> tfds.core.DatasetBuilder:
     """Prepare a data set unless it is there, and open it.
 
     Safe to call from several processes at once: each writes its own copy, the first one done
@@ -77,6 +79,7 @@ def prepare(builder: LocalBuilder) -> tfds.core.DatasetBuilder:
 
     Args:
         builder: The builder, with the data directory it was given.
+        remedy: How to give another directory, for the message.
 
     Returns:
         A builder that reads the prepared data set.
@@ -97,7 +100,7 @@ def prepare(builder: LocalBuilder) -> tfds.core.DatasetBuilder:
                 raise ValueError(
                     f"cannot prepare the data set {builder.name!r} in {directory} "
                     f"({type(error).__name__}: {error}); give a directory with room that can be "
-                    "written: --config.data.data_dir=DIR"
+                    f"written: {remedy}"
                 ) from error
     return tfds.builder_from_directory(str(directory))
 

@@ -1,0 +1,131 @@
+"""Prepare cifar10, cifar100, tiny_imagenet or imagenet2012 for training, without TensorFlow.
+
+What can be downloaded is, unless --manual_dir says where the official archive lies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import pathlib
+import shlex
+import shutil
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from jaxws.data import cifar, imagenet, tiny_imagenet
+from jaxws.data.digits import Builder as DigitsBuilder
+from jaxws.data.download import download
+from jaxws.data.official import OFFICIAL, Official, size_text, verify
+from jaxws.data.prepare import data_root, is_whole, prepare
+
+_BUILDERS: dict[str, Any] = {
+    "cifar10": cifar.Cifar10,
+    "cifar100": cifar.Cifar100,
+    "tiny_imagenet": tiny_imagenet.Builder,
+    "imagenet2012": imagenet.Builder,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments.
+
+    Args:
+      parser: of this command.
+    """
+    parser.add_argument("name", metavar="NAME", help=", ".join(_BUILDERS))
+    parser.add_argument("--data_dir", help="of all TFDS data; by default ~/tensorflow_datasets")
+    parser.add_argument("--manual_dir", help="where official archives lie; nothing is downloaded")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepares a data set, or says that it is there.
+
+    Args:
+      args: ``name``, ``data_dir``, ``manual_dir``.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ValueError: what is wrong, in one line.
+    """
+    root = data_root(args.data_dir)
+    if args.name == "digits":
+        print("digits comes with the package and is prepared by the first run; nothing to do.")
+        prepare(DigitsBuilder(data_dir=str(root)))
+        return 0
+    if args.name not in OFFICIAL:
+        close = difflib.get_close_matches(args.name, OFFICIAL, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}?" if close else "a folder of images needs no preparing"
+        raise ValueError(f"{args.name!r} is not one of {', '.join(OFFICIAL)}: {hint}")
+    facts = OFFICIAL[args.name]
+    directory = root / args.name / facts.version
+    if is_whole(directory):
+        print(f"{args.name} has been prepared before.")
+    else:
+        _check_room(args.name, facts, root, args.manual_dir)
+        archive = _find_archive(args.name, facts, root, args.manual_dir)
+        print(f"preparing {args.name} from {archive} in {directory}", flush=True)
+        tfds.disable_progress_bar()
+        prepare(_BUILDERS[args.name](archive, data_dir=str(root)), remedy="--data_dir=DIR")
+    _report(args, facts, directory)
+    return 0
+
+
+def _find_archive(
+    name: str, facts: Official, root: pathlib.Path, manual_dir: str | None
+) -> pathlib.Path:
+    """The verified archive; the directory of several ones for ImageNet."""
+    if facts.manual and manual_dir is None:
+        raise ValueError(f"{name} cannot be downloaded without an account: {facts.manual}=DIR")
+    if manual_dir is None:
+        archive = facts.archives[0]
+        if not (root / "downloads" / name / archive.file_name).exists():
+            print(f"downloading {archive.url}, {size_text(archive.size)}", flush=True)
+        return download(archive, root / "downloads" / name)
+    folder = pathlib.Path(manual_dir).expanduser()
+    found = [archive for archive in facts.archives if (folder / archive.file_name).is_file()]
+    if facts.manual:
+        if facts.archives[0] not in found:
+            raise ValueError(f"{folder} has no {facts.archives[0].file_name}: {facts.manual}=DIR")
+        return folder
+    if not found:
+        names = " or ".join(archive.file_name for archive in facts.archives)
+        raise ValueError(
+            f"{folder} has no {names}: download {facts.archives[0].url} into it, or leave out "
+            "--manual_dir"
+        )
+    verify(found[0], folder / found[0].file_name)
+    return folder / found[0].file_name
+
+
+def _check_room(name: str, facts: Official, root: pathlib.Path, manual_dir: str | None) -> None:
+    if facts.manual:  # The archives may hold part of the images.
+        files = [pathlib.Path(manual_dir or ".") / a.file_name for a in facts.archives]
+        need = sum(file.stat().st_size for file in files if file.is_file())
+    else:
+        need = facts.disk_bytes + (0 if manual_dir else facts.archives[0].size)
+    place = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < need:
+        raise ValueError(
+            f"{name} needs about {size_text(need)} in {root}, where {size_text(free)} are free: "
+            "make room or give another --data_dir"
+        )
+
+
+def _report(args: argparse.Namespace, facts: Official, directory: pathlib.Path) -> None:
+    builder = tfds.builder_from_directory(str(directory))
+    print(f"{args.name} is in {directory}")
+    for split, expected in facts.images.items():
+        count = builder.info.splits[split].num_examples if split in builder.info.splits else 0
+        print(f"  {split}: {count} images")
+        if count != expected:
+            print(
+                f"warning: {count} of {expected} images of split {split!r} were found; for all of "
+                f"them, remove {directory} and prepare again with the whole archives"
+            )
+    flag = f" --config.data.data_dir={shlex.quote(args.data_dir)}" if args.data_dir else ""
+    print(f"train with: python train.py --config {facts.config}{flag}")
