@@ -254,8 +254,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         milliseconds = 1e3 * row["seconds_per_batch"]
         print(
             f"device, {row['dtype']}, n_reps {row['n_reps']}:"
-            f" {row['crops_per_second']:.0f} crops/s, {milliseconds:.1f} ms a batch of"
-            f" {row['images']} images"
+            f" {row['crops_per_second']:.0f} crops/s,"
+            f" {milliseconds:.1f} ms a batch of {row['images']} images"
         )
     for size, rows in results["pixels"].items():
         for name, row in rows.items():

@@ -54,11 +54,11 @@ def decode_record(record: Record, channels: int, decoder: str) -> Image.Image | 
         ValueError: If the image is truncated, broken or none; the message names the record.
 
     Example:
-        >>> import io
-        >>> png = io.BytesIO()
-        >>> Image.new("L", (5, 4)).save(png, "png")
-        >>> decode_record(Record(png.getvalue(), 0, "record 7"), 3, "pil").size
-        (5, 4)
+        >>> try:
+        ...     decode_record(Record(b"GIF", 0, "record 7"), 3, "pil")
+        ... except ValueError as error:
+        ...     print(str(error)[:48])
+        record 7 cannot be decoded (UnidentifiedImageErr
     """
     if decoder == "simplejpeg" and channels == 3 and record.data[:2] == b"\xff\xd8":
         import simplejpeg  # noqa: PLC0415 - an optional dependency

@@ -37,8 +37,8 @@ class Records:
         >>> from jaxws.data.digits import Builder
         >>> from jaxws.data.prepare import prepare
         >>> records = Records(prepare(Builder(data_dir=tempfile.mkdtemp())), "train")
-        >>> len(records), records[3].label, records.channels
-        (1437, 2, 1)
+        >>> len(records), records[3].label, records.channels, records.num_classes
+        (1437, 2, 1, 10)
     """
 
     def __init__(
