@@ -12,6 +12,7 @@ from jaxws.config import base_config, flat_fields
 from jaxws.data import build_feed
 from jaxws.loop import train
 from jaxws.run import build_model, prepare
+from tests.small_run import prepare_small
 
 STEPS_PER_EPOCH = 4  # of 20 images in batches of 6: the last one is ragged
 
@@ -90,7 +91,7 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_three_steps_reproduce_themselves_bit_for_bit(config, tmp_path, dtype):
     config.max_steps, config.model.dtype = 3, dtype
-    runs = [prepare(config, tmp_path / name) for name in ("first", "second")]
+    runs = [prepare_small(config, tmp_path / name) for name in ("first", "second")]
     for run in runs:
         train(run)
     (step, first), (_, second) = map(checkpoint_of, runs)
@@ -98,7 +99,7 @@ def test_three_steps_reproduce_themselves_bit_for_bit(config, tmp_path, dtype):
     assert_same_bits(first, second)
     assert timeless(runs[0]) == timeless(runs[1])
     config.seed = 1
-    other = prepare(config, tmp_path / "other")
+    other = prepare_small(config, tmp_path / "other")
     train(other)
     assert timeless(other) != timeless(runs[0])
 
@@ -106,12 +107,12 @@ def test_three_steps_reproduce_themselves_bit_for_bit(config, tmp_path, dtype):
 @pytest.mark.parametrize("stop", [4, 6])
 def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, stop):
     """Stopped at an epoch's end or within one, and between two batches that share."""
-    whole = prepare(config, tmp_path / "whole")
+    whole = prepare_small(config, tmp_path / "whole")
     train(whole)
     config.max_steps = stop
-    train(prepare(config, tmp_path / "parts"))
+    train(prepare_small(config, tmp_path / "parts"))
     config.max_steps = None
-    parts = prepare(config, tmp_path / "parts")
+    parts = prepare_small(config, tmp_path / "parts")
     assert parts.workdir.resumed
     train(parts)
     (step, expected), (_, actual) = map(checkpoint_of, (whole, parts))
@@ -125,27 +126,27 @@ def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, stop):
             assert actual == expected
     # A second start has nothing left to do and changes nothing.
     before = (parts.workdir.path / "metrics.jsonl").read_bytes()
-    assert train(prepare(config, tmp_path / "parts"))["step"] == step
+    assert train(prepare_small(config, tmp_path / "parts"))["step"] == step
     assert (parts.workdir.path / "metrics.jsonl").read_bytes() == before
 
 
 def test_steps_after_the_last_checkpoint_are_done_again(config, tmp_path):
     """As after a crash in the middle of an epoch: metrics are ahead of the checkpoint."""
     config.max_steps = 4
-    run = prepare(config, tmp_path / "run")
+    run = prepare_small(config, tmp_path / "run")
     train(run)
     expected = timeless(run)
     for step in (5, 6):
         run.workdir.append({"kind": "train", "step": step, "neg_log_snr": {}})
     config.max_steps = 8
-    train(prepare(config, tmp_path / "run"))
+    train(prepare_small(config, tmp_path / "run"))
     assert timeless(run)[: len(expected)] == expected
     assert [r["step"] for r in timeless(run)[len(expected) :]] == [5, 6, 7, 8, 8]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
     config.optimizer.learning_rate = 1e30
-    run = prepare(config, tmp_path / "run")
+    run = prepare_small(config, tmp_path / "run")
     with pytest.raises(
         FloatingPointError, match=r"loss is (nan|inf) at step \d+: the run has diverged"
     ):
@@ -157,7 +158,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
 def test_weights_that_diverged_are_not_saved(config, tmp_path):
     """One step an epoch: the loss before the update is fine, the weights after it are not."""
     config.batch_size, config.optimizer.learning_rate = 20, 1e30
-    run = prepare(config, tmp_path / "run")
+    run = prepare_small(config, tmp_path / "run")
     with pytest.raises(FloatingPointError, match=r"test loss is (nan|inf) at step 1"):
         train(run)
     with closing(Checkpoints(run.workdir.checkpoints, keep=2)) as checkpoints:
@@ -168,20 +169,20 @@ def test_changed_data_are_refused(config, folder, tmp_path):
     config.data.path = str(tmp_path / "copy")
     shutil.copytree(folder, config.data.path)
     config.max_steps = 1
-    train(prepare(config, tmp_path / "run"))
+    train(prepare_small(config, tmp_path / "run"))
     first, second = sorted((tmp_path / "copy" / "train" / "dark").iterdir())[:2]
     shutil.copy(first, second)
     with pytest.raises(ValueError, match=r"dataset\.train_crc32"):
-        prepare(config, tmp_path / "run")
+        prepare_small(config, tmp_path / "run")
 
 
 def test_lost_metrics_are_an_error_that_says_so(config, tmp_path):
     config.max_steps = 1
-    run = prepare(config, tmp_path / "run")
+    run = prepare_small(config, tmp_path / "run")
     train(run)
     (run.workdir.path / "metrics.jsonl").unlink()
     with pytest.raises(ValueError, match=r"no epoch in metrics\.jsonl"):
-        train(prepare(config, tmp_path / "run"))
+        train(prepare_small(config, tmp_path / "run"))
 
 
 def test_nothing_is_made_where_something_is_wrong(config, tmp_path):
@@ -211,7 +212,7 @@ def flip_bit(path):
 )
 def test_a_damaged_checkpoint_is_named_and_kept(config, tmp_path, damage):
     config.max_steps = 8
-    run = prepare(config, tmp_path / "run")
+    run = prepare_small(config, tmp_path / "run")
     train(run)
     newest = run.workdir.checkpoints / "8"
     largest = max(
@@ -220,11 +221,11 @@ def test_a_damaged_checkpoint_is_named_and_kept(config, tmp_path, damage):
     damage(largest)
     config.max_steps = 9
     with pytest.raises(ValueError, match=rf"checkpoint .*/8 is damaged: 1 of .*{largest.name}"):
-        train(prepare(config, tmp_path / "run"))
+        train(prepare_small(config, tmp_path / "run"))
     # Nothing was removed, and the way out that the message names works.
     assert newest.exists()
     shutil.rmtree(newest)
-    assert train(prepare(config, tmp_path / "run"))["step"] == 9
+    assert train(prepare_small(config, tmp_path / "run"))["step"] == 9
 
 
 class Recorder:
@@ -243,7 +244,7 @@ class Recorder:
 
 def test_every_knob_is_read(config, tmp_path):
     config.max_steps = 1
-    run, seen = prepare(config, tmp_path / "run"), set()
+    run, seen = prepare_small(config, tmp_path / "run"), set()
     recorder = Recorder(config, seen)
     feed = build_feed(recorder)
     build_model(recorder.model, 2)

@@ -10,14 +10,13 @@ from jaxws import loop, state_layout
 from jaxws.checkpoint import Checkpoints
 from jaxws.config import base_config
 from jaxws.packing import PackedKernel
-from jaxws.run import prepare
+from tests.small_run import prepare_small
 
 
 @pytest.fixture
 def config(tmp_path):
     config = base_config()
-    config.epochs, config.batch_size, config.eval_batch_size = 2, 720, 1440  # 2 steps per epoch
-    config.model.depth, config.model.width = 8, 1
+    config.epochs, config.batch_size, config.eval_batch_size = 2, 720, 1440  # 2 steps an epoch
     config.sharing.every = 1
     config.optimizer.drop_epochs = (1,)
     config.data.name, config.data.data_dir = "digits", str(tmp_path / "tfds")
@@ -25,7 +24,7 @@ def config(tmp_path):
 
 
 def train(config, workdir):
-    run = prepare(config, workdir)
+    run = prepare_small(config, workdir)
     record = loop.train(run)
     with closing(Checkpoints(run.workdir.checkpoints, keep=2)) as checkpoints:
         return record, checkpoints._manager.restore(checkpoints.latest_step())
