@@ -15,6 +15,7 @@ import os
 import pathlib
 import re
 import tarfile
+import weakref
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
@@ -125,7 +126,7 @@ def _members(
 
 
 def _records(path: pathlib.Path, places: list[_Place]) -> Records:
-    handle = path.open("rb")  # Open as long as the records are in use.
+    handle = path.open("rb")
 
     def example(index: int) -> dict[str, Any]:
         place = places[index]
@@ -139,6 +140,7 @@ def _records(path: pathlib.Path, places: list[_Place]) -> Records:
             ) from error
         return {"file_name": place.name, "image": image, "label": place.label}
 
+    weakref.finalize(example, handle.close)  # Open as long as the records are in use.
     return Records([place.name for place in places], sum(p.size for p in places), example)
 
 
