@@ -114,7 +114,7 @@ def test_imagenet(tmp_path):
                 assert image.format == "JPEG" and image.mode in ("RGB", "L")
                 original = Image.open(io.BytesIO(data)).convert("RGB")
                 difference = np.subtract(image.convert("RGB"), original, dtype=np.float32)
-                assert abs(difference).mean() < 2
+                assert abs(difference).mean() < 4  # of 256: colours are stored at half the size
     labels = {r["file_name"]: r["label"] for r in prepared.as_data_source("validation")}
     official = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt")
     names, order = prepared.info.features["label"], official.read_text().split()

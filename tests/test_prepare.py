@@ -1,0 +1,207 @@
+"""`python -m jaxws prepare`, from a manual directory and from a server on this machine."""
+
+import errno
+import hashlib
+import http.server
+import re
+import threading
+
+import pytest
+
+from jaxws.__main__ import main
+from jaxws.data import load_dataset
+from jaxws.data.download import download
+from jaxws.data.official import OFFICIAL, Archive
+from tests.official_archives import cifar_arrays, cifar_binary
+from tests.test_official_sets import data_config, flip, truncate
+
+NAME = "cifar-10-binary.tar.gz"
+
+
+@pytest.fixture
+def manual(tmp_path, monkeypatch):
+    """A directory with an archive of 50 + 20 images that passes for the official one."""
+    directory = tmp_path / "manual"
+    directory.mkdir()
+    path = cifar_binary(directory / NAME, cifar_arrays([10]))
+    data = path.read_bytes()
+    archive = Archive(NAME, len(data), "sha256:" + hashlib.sha256(data).hexdigest(), "")
+    facts = OFFICIAL["cifar10"]._replace(
+        archives=(archive,), disk_bytes=1, images={"train": 50, "test": 20}
+    )
+    monkeypatch.setitem(OFFICIAL, "cifar10", facts)
+    return directory
+
+
+@pytest.fixture
+def run(tmp_path, manual, capsys):
+    """Runs the command; returns its status and what it said."""
+
+    def call(*arguments):
+        data_dir = str(tmp_path / "tfds")
+        try:
+            status = main(["prepare", *(arguments or ("cifar10",)), f"--data_dir={data_dir}"])
+        except SystemExit as stop:
+            status = stop.code
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+def test_prepares_once_and_says_what_there_is(run, manual, tmp_path):
+    status, out, _ = run("cifar10", f"--manual_dir={manual}")
+    assert status == 0
+    assert "train: 50 images" in out and "test: 20 images" in out and "warning" not in out
+    flag = f"--config.data.data_dir={tmp_path / 'tfds'}"
+    assert f"python train.py --config configs/cifar10_lc_ws1.py {flag}" in out
+    assert len(load_dataset(data_config("cifar10", tmp_path / "tfds")).train.labels) == 50
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "tfds").rglob("*") if p.is_file()}
+    (manual / NAME).unlink()  # No longer needed.
+    status, out, _ = run("cifar10", f"--manual_dir={manual}")
+    assert status == 0 and "cifar10 has been prepared before" in out and "train: 50" in out
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_fewer_images_than_there_should_be_are_told(run, manual, monkeypatch):
+    facts = OFFICIAL["cifar10"]._replace(images={"train": 51, "test": 20})
+    monkeypatch.setitem(OFFICIAL, "cifar10", facts)
+    _, out, _ = run("cifar10", f"--manual_dir={manual}")
+    assert "warning: 50 of 51 images of split 'train' were found" in out
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: flip(path, 500), rf"{NAME} has sha256 \w+, expected \w+ for the official"),
+        (truncate, rf"{NAME} has \d+ bytes, expected \d+ .* truncated or another file"),
+        (lambda path: path.unlink(), rf"has no {NAME}: download "),
+    ],
+    ids=["checksum", "size", "missing"],
+)
+def test_what_is_wrong_is_one_line_and_a_second_try_works(run, manual, tmp_path, damage, message):
+    whole = (manual / NAME).read_bytes()
+    damage(manual / NAME)
+    status, _, err = run("cifar10", f"--manual_dir={manual}")
+    assert status == 2 and len(err.strip().splitlines()) == 1
+    assert err.startswith("error: ") and re.search(message, err)
+    with pytest.raises(ValueError, match="python -m jaxws prepare cifar10"):
+        load_dataset(data_config("cifar10", tmp_path / "tfds"))
+    (manual / NAME).write_bytes(whole)
+    assert run("cifar10", f"--manual_dir={manual}")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; the same command can be run again"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left on device"),
+    ],
+    ids=["ctrl-c", "full disk"],
+)
+def test_broken_off_midway(run, manual, tmp_path, monkeypatch, error, status, message):
+    calls = []
+
+    def fail(*args):
+        calls.append(args)
+        if len(calls) > 30:
+            raise error
+        return original(*args)
+
+    from jaxws.data import cifar
+
+    original = cifar._example
+    with monkeypatch.context() as patch:
+        patch.setattr(cifar, "_example", fail)
+        code, _, err = run("cifar10", f"--manual_dir={manual}")
+    assert code == status and message in err and len(calls) > 30
+    with pytest.raises(ValueError, match="has not been prepared"):
+        load_dataset(data_config("cifar10", tmp_path / "tfds"))
+    assert run("cifar10", f"--manual_dir={manual}")[0] == 0
+    assert len(load_dataset(data_config("cifar10", tmp_path / "tfds")).test.labels) == 20
+
+
+def test_no_room_is_told_before_anything_is_written(run, manual, tmp_path, monkeypatch):
+    facts = OFFICIAL["cifar10"]._replace(disk_bytes=10**18)
+    monkeypatch.setitem(OFFICIAL, "cifar10", facts)
+    status, _, err = run("cifar10", f"--manual_dir={manual}")
+    assert status == 2 and "needs about 1e+09 GB" in err and not (tmp_path / "tfds").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cifar1",), "did you mean 'cifar10'?"),
+        (("imagenet2012",), "register at https://image-net.org"),
+        (("imagenet2012", "--manual_dir=/nowhere"), "/nowhere has no ILSVRC2012_img_train.tar"),
+        (("cifar10", "--nonsense"), "--nonsense"),
+    ],
+)
+def test_mistakes(run, arguments, message):
+    status, _, err = run(*arguments)
+    assert status == 2 and message in err and len(err.strip().splitlines()) == 1
+
+
+def test_digits_need_no_preparing(run):
+    status, out, _ = run("digits")
+    assert status == 0 and "comes with the package" in out
+
+
+@pytest.fixture
+def server():
+    """Serves `content` at every path, from where a client asks on."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        content, requests = b"", []
+
+        def do_GET(self):
+            self.requests.append(self.headers.get("Range"))
+            first = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+            self.send_response(206 if first else 200)
+            self.send_header("Content-Length", str(len(self.content) - first))
+            self.end_headers()
+            self.wfile.write(self.content[first:])
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        Handler.url = f"http://127.0.0.1:{httpd.server_port}/a.zip"
+        yield Handler
+        httpd.shutdown()
+        thread.join()
+
+
+def test_download_goes_on_where_it_stopped(server, tmp_path):
+    server.content, server.requests = bytes(range(256)) * 40, []
+    digest = "md5:" + hashlib.md5(server.content, usedforsecurity=False).hexdigest()
+    archive = Archive("a.zip", len(server.content), digest, server.url)
+    (tmp_path / "a.zip.part").write_bytes(server.content[:1000])
+    path = download(archive, tmp_path)
+    assert path.read_bytes() == server.content and server.requests == ["bytes=1000-"]
+    assert download(archive, tmp_path) == path and len(server.requests) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_download_of_something_else_is_refused_and_removed(server, tmp_path):
+    server.content, server.requests = b"x" * 100, []
+    archive = Archive("a.zip", 100, "md5:" + "0" * 32, server.url)
+    with pytest.raises(ValueError, match=r"a\.zip\.part has md5 .* it is damaged"):
+        download(archive, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_network_is_one_line_that_offers_another_way(tmp_path):
+    archive = Archive("a.zip", 100, "", "http://127.0.0.1:9/a.zip")
+    with pytest.raises(ValueError, match=r"cannot be downloaded .*--manual_dir"):
+        download(archive, tmp_path)
+
+
+def test_download_is_announced_with_its_size(run, manual, server):
+    server.content, server.requests = (manual / NAME).read_bytes(), []
+    archive = OFFICIAL["cifar10"].archives[0]._replace(url=server.url)
+    OFFICIAL["cifar10"] = OFFICIAL["cifar10"]._replace(archives=(archive,))
+    status, out, _ = run("cifar10")
+    assert status == 0 and f"downloading {server.url}, " in out and "train: 50 images" in out
