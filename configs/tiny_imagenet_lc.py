@@ -14,16 +14,12 @@ Rates are those of Table 11. Other rows of the paper's Tables 4 to 6, with rates
 
 from ml_collections import ConfigDict
 
-from jaxws.config import base_config
+from configs.tiny_imagenet_conv import get_config as tiny_imagenet_conv
 
 
 def get_config() -> ConfigDict:
-    """ResNet-20, batch 512, 200 epochs, 48x48 pixels."""
-    config = base_config()
+    """The run of tiny_imagenet_conv.py with LC layers."""
+    config = tiny_imagenet_conv()
+    config.model.connectivity = "local"
     config.optimizer.learning_rate = 5e-4
-    config.optimizer.weight_decay = 1e-4
-    config.data.name = "tiny_imagenet"
-    config.data.mean_std = "imagenet"
-    config.data.crop_size = 48  # of 64; training crops lie in the 48 + 2 * pad pixels of the centre
-    config.data.flip = False
     return config

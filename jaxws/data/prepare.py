@@ -15,30 +15,34 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 
-class LocalBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Base of the builders whose data comes from files at hand.
-
-    A shard-based builder streams, where TFDS's generator-based one needs TensorFlow to shuffle
-    more than 1 GB.
-    """
+class ArrayRecordBuilder:
+    """Mixin, before TFDS's class, for builders whose data comes from files at hand."""
 
     def __init__(self, **kwargs: Any) -> None:
         """Take the arguments of `tfds.core.DatasetBuilder`; the file format is array_record."""
         # The default format, TFRecord, cannot be written without TensorFlow.
         super().__init__(**({"file_format": tfds.core.FileFormat.ARRAY_RECORD} | kwargs))
 
+    # TFDS prints to stdout that it is downloading; nothing is.
+    def _log_download_bytes(self) -> None:
+        logging.info("Preparing %s", type(self).__name__)
+
+    def _log_download_done(self) -> None:
+        logging.info("Prepared %s", type(self).__name__)
+
+
+class LocalBuilder(ArrayRecordBuilder, tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Base of the builders of digits and folders.
+
+    A shard-based builder streams, where TFDS's generator-based one needs TensorFlow to shuffle
+    more than 1 GB.
+    """
+
     def _create_builder_config(self, builder_config: Any, version: Any) -> Any:
         # A config object is taken as it is: TFDS would warn that it is not in a fixed list.
         if isinstance(builder_config, tfds.core.BuilderConfig):
             return builder_config
         return super()._create_builder_config(builder_config, version)
-
-    # TFDS prints to stdout that it is downloading; nothing is.
-    def _log_download_bytes(self) -> None:
-        logging.info("Preparing %s in %s", self.name, self.data_dir)
-
-    def _log_download_done(self) -> None:
-        logging.info("Prepared %s in %s", self.name, self.data_dir)
 
 
 def data_root(data_dir: str | None) -> pathlib.Path:

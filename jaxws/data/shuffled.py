@@ -14,10 +14,10 @@ from concurrent import futures
 from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
-from absl import logging
 from tensorflow_datasets.core import hashing
 from tensorflow_datasets.core.utils import shard_utils
 
+from jaxws.data.prepare import ArrayRecordBuilder
 from jaxws.data.progress import track
 
 _TASK = 32  # records handed to a thread at once
@@ -38,16 +38,12 @@ class Records(NamedTuple):
     example: Callable[[int], dict[str, Any]]
 
 
-class ShuffledBuilder:
+class ShuffledBuilder(ArrayRecordBuilder):
     """Mixin for a `tfds.core.DatasetBuilder` whose records are known before they are read.
 
     It stands before TFDS's class among the bases. `_records` takes the place of
     `_split_generators`.
     """
-
-    def __init__(self, **kwargs: Any) -> None:
-        """Take the arguments of `tfds.core.DatasetBuilder`; the file format is array_record."""
-        super().__init__(**({"file_format": tfds.core.FileFormat.ARRAY_RECORD} | kwargs))
 
     def _records(self) -> dict[str, Records]:
         """The records of each split; raises a ValueError for a damaged archive."""
@@ -65,13 +61,6 @@ class ShuffledBuilder:
                     "the official one"
                 )
         return {split: _shards(split, records) for split, records in splits.items()}
-
-    # TFDS prints to stdout that it is downloading; nothing is.
-    def _log_download_bytes(self) -> None:
-        logging.info("Preparing %s", type(self).__name__)
-
-    def _log_download_done(self) -> None:
-        logging.info("Prepared %s", type(self).__name__)
 
 
 def hashed_order(keys: Sequence[str | int], split: str) -> list[int]:
