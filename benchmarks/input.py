@@ -16,24 +16,20 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from benchmarks import machine
+from benchmarks import augment, machine
 from benchmarks.input_images import describe, photographs, prepare_photographs
 from benchmarks.input_peers import has_tensorflow, images_per_second, plain_loop, tf_data
-from jaxws.data import Dataset, DeviceFeed, Split
 from jaxws.data.decoders import cut, decode_record
 from jaxws.data.host import Cutter, iterate, training_batches
 from jaxws.data.records import Record, Records
-from jaxws.data.splits import Chosen
 
 BATCH = 64
 DECODERS = ("pil", "simplejpeg")
@@ -45,7 +41,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--images", type=int, default=512, help="in the data set")
-    parser.add_argument("--seconds", type=float, default=0.7, help="of each measurement")
+    parser.add_argument(
+        "--seconds", type=float, default=0.7, help="of each measurement, on the host"
+    )
     parser.add_argument("--rounds", type=int, default=6, help="measurements of each, in turns")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="at most")
     parser.add_argument("--out", type=Path, help="where to write the results, JSON")
@@ -115,41 +113,22 @@ def measure_host(variants: dict[str, Any], seconds: float, rounds: int) -> dict[
     }
 
 
-def measure_device(seconds: float) -> list[dict[str, Any]]:
-    """The jitted augmentation of a data set of CIFAR's size, on one core; batches of 512 images."""
-    rng, size, batch = np.random.default_rng(0), 50_000, 512
-    images = rng.integers(0, 256, (size, 32 * 32 * 3), np.uint8)
-    split = Split(images, (np.arange(size) % 10).astype(np.int32))
-    moments = np.full(3, 0.5, np.float32)
-    chosen, classes = Chosen(np.arange(size), None), tuple("0123456789")
-    dataset = Dataset("noise", split, split, (32, 32, 3), classes, moments, moments, chosen)
-    results = []
+def measure_device() -> list[dict[str, Any]]:
+    """The jitted augmentation of a data set of CIFAR's size; batches of 512 images."""
+    batch, results = 512, []
     for dtype in ("float32", "bfloat16"):
         for n_reps in N_REPS:
-            feed = DeviceFeed(
-                dataset,
-                seed=0,
-                batch_size=batch,
-                eval_batch_size=batch,
+            seconds = augment.sample_seconds(
+                images=50_000,
+                side=32,
+                crop_size=None,
+                batch=batch,
                 pad=4,
-                flip=True,
-                dtype=jnp.dtype(dtype),
                 n_reps=n_reps,
+                dtype=dtype,
+                rounds=15,
             )
-            train_batch, inputs = jax.jit(feed.train_batch), next(feed.train_inputs(0))
-            steps = iter(range(10**9))
-
-            def run(call: Any = train_batch, inputs: Any = inputs, steps: Any = steps) -> None:
-                jax.block_until_ready(call(inputs, jnp.array(next(steps) % 97)))
-
-            run()
-            times: list[float] = []
-            begin = time.perf_counter()
-            while time.perf_counter() - begin < seconds or len(times) < 5:
-                start = time.perf_counter()
-                run()
-                times.append(time.perf_counter() - start)
-            median = statistics.median(times)
+            median = statistics.median(seconds)
             results.append(
                 {
                     "dtype": dtype,
@@ -214,9 +193,9 @@ def psnr(mean_square: float) -> float | None:
     return 10 * float(np.log10(255**2 / mean_square)) if mean_square else None
 
 
-def device_in_one_core(seconds: float) -> list[dict[str, Any]]:
+def device_in_one_core() -> list[dict[str, Any]]:
     """Measures in a process of its own, as XLA counts its cores once."""
-    command = [sys.executable, "-m", "benchmarks.input", "--only-device", f"--seconds={seconds}"]
+    command = [sys.executable, "-m", "benchmarks.input", "--only-device"]
     done = subprocess.run(command, cwd=machine.ROOT, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout)
 
@@ -231,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     if options.only_device:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-        print(json.dumps(measure_device(options.seconds)))
+        print(json.dumps(measure_device()))
         return 0
     files = photographs(options.images)
     results: dict[str, Any] = {"images": describe(files), "batch": BATCH}
@@ -243,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         records = Records(prepare_photographs(files, directory), "train", rows)
         variants = host_variants(records, files, options.cores)
         results["host"] = measure_host(variants, options.seconds, options.rounds)
-    results["device"] = device_in_one_core(options.seconds)
+    results["device"] = device_in_one_core()
     results["pixels"] = {size: measure_pixels(files[:64], size) for size in (224, 64)}
     for name, rate in results["host"].items():
         print(
