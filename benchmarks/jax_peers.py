@@ -19,6 +19,7 @@ from jaxws import LocalConv
 from jaxws.data.augment import Batch
 from jaxws.local_kernels import LOCAL_KERNEL, map_local_kernels
 from jaxws.models import from_torch_state_dict, resnet_cifar
+from jaxws.state_layout import pool_if_shared
 from jaxws.train_state import TrainState
 from jaxws.train_step import Sharing, train_step
 
@@ -74,6 +75,9 @@ PEERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
 }
 
 
+SHARING = Sharing(every=1, pools="grid", steps_per_epoch=100)
+
+
 class Peer:
     """A network, its state and its compiled step.
 
@@ -84,6 +88,7 @@ class Peer:
 
     def __init__(self, name: str, problem: Problem):
         layer, self.dtype = PEERS[name]
+        self._is_ours = layer is not FlaxConvLocal  # which cannot read pooled kernels
         model = resnet_cifar(
             problem.depth,
             width=problem.width,
@@ -108,14 +113,14 @@ class Peer:
             batch_stats=variables["batch_stats"],
             opt_state=optimizer.init(params),
         )
-        sharing = Sharing(every=1, pools="grid", steps_per_epoch=100)
-        step = partial(train_step, model=model, optimizer=optimizer, sharing=sharing)
+        step = partial(train_step, model=model, optimizer=optimizer, sharing=SHARING)
         self._step = jax.jit(step, donate_argnums=0)
         jax.block_until_ready((self.state, self.batch))
 
     def step(self) -> float:
         """One step, to its end; returns the loss before it."""
-        self.state, metrics, _ = self._step(self.state, self.batch)
+        state, metrics, _ = self._step(self.state, self.batch)
+        self.state = pool_if_shared(state, SHARING) if self._is_ours else state
         jax.block_until_ready((self.state, metrics))
         return float(metrics.loss) / float(metrics.images)
 

@@ -47,6 +47,7 @@ from jaxws import LocalConv
 from jaxws.data.augment import Batch
 from jaxws.models import resnet18
 from jaxws.packing import pack_kernels
+from jaxws.pooled import pool_kernels
 from jaxws.train_state import create_train_state
 from jaxws.train_step import Sharing, train_step
 
@@ -54,13 +55,16 @@ RESULTS = Path(__file__).parent / "results" / "tpu_aot.json"
 TOPOLOGY, BATCH, IMAGE = "v5e:2x2", 256, (224, 224, 3)
 
 
-def lower_step(implementation: str, every: int = 1, packed: bool = False) -> Any:
+def lower_step(
+    implementation: str, every: int = 1, packed: bool = False, pooled: bool = False
+) -> Any:
     """Traces the step for one chip.
 
     Args:
       implementation: of the locally connected layers.
       every: n of ws(n); 0 is never.
       packed: keep kernels and their moments packed between steps.
+      pooled: keep kernels as one filter per pool, as from the second step of ws(1).
 
     Returns:
       A ``jax.stages.Lowered``.
@@ -71,7 +75,10 @@ def lower_step(implementation: str, every: int = 1, packed: bool = False) -> Any
     optimizer = optax.adamw(1e-3)
     create = partial(create_train_state, model=model, optimizer=optimizer, image_shape=IMAGE)
     state = jax.eval_shape(create, jax.random.key(0))
-    state = place(jax.eval_shape(pack_kernels, state) if packed else state)
+    state = jax.eval_shape(pack_kernels, state) if packed else state
+    if pooled:
+        state = state.replace(params=jax.eval_shape(pool_kernels, state.params))
+    state = place(state)
     image: Any = jax.ShapeDtypeStruct((BATCH, *IMAGE), jnp.bfloat16)
     label: Any = jax.ShapeDtypeStruct((BATCH,), jnp.int32)
     batch = place(Batch(image, label, mask=None))
@@ -123,12 +130,14 @@ def main() -> None:
     parser.add_argument("implementations", nargs="*", default=["patches", "slices", "mosaic"])
     parser.add_argument("--every", type=int, default=1, help="n of ws(n); 0 is never")
     parser.add_argument("--packed", action="store_true", help="keep kernels packed")
+    parser.add_argument("--pooled", action="store_true", help="keep one filter per pool, as ws(1)")
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
     for implementation in given.implementations:
-        result = measure(implementation, every=given.every, packed=given.packed)
+        layout = {"packed": given.packed, "pooled": given.pooled}
+        result = measure(implementation, every=given.every, **layout)
         known = json.loads(given.output.read_text()) if given.output.exists() else []
-        key = ("implementation", "every", "packed")
+        key = ("implementation", "every", "packed", "pooled")
         known = [one for one in known if any(one[k] != result[k] for k in key)]
         known = sorted([*known, result], key=lambda one: tuple(str(one[k]) for k in key))
         given.output.parent.mkdir(exist_ok=True)

@@ -16,6 +16,7 @@ from jax.nn.initializers import Initializer
 
 from jaxws.local_conv import local_conv
 from jaxws.local_kernels import LOCAL_KERNEL
+from jaxws.pooled import spread_kernels
 from jaxws.window import Padding, make_window, per_axis
 
 _JNP_PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
@@ -140,12 +141,15 @@ class LocalConv(nn.Module):
             self.param_dtype,
         )
         if self.mask is not None:
-            kernel = kernel * self.mask
+            kernel = spread_kernels(kernel) * self.mask
         bias = None
         if self.use_bias:
             bias_shape = (*window.output_size, self.features)
             bias = self.param("bias", self.bias_init, bias_shape, self.param_dtype)
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        # Pooled kernels are pytrees; probes first, as the shape of the parameter is theirs.
+        leaves, structure = jax.tree.flatten(kernel)
+        x, bias, *leaves = promote_dtype(x, bias, *leaves, dtype=self.dtype)
+        kernel = jax.tree.unflatten(structure, leaves)
         y = local_conv(
             x,
             kernel,

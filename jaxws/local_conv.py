@@ -19,13 +19,14 @@ from jax import lax
 
 from jaxws.implementations.contract import NAMES, contract
 from jaxws.implementations.spec import Spec
+from jaxws.pooled import PooledKernel
 from jaxws.precision import accumulation_dtype
 from jaxws.window import Padding, Window, make_window
 
 
 def local_conv(
     x: jax.Array,
-    local_kernel: jax.Array,
+    local_kernel: jax.Array | PooledKernel,
     *,
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
@@ -41,7 +42,8 @@ def local_conv(
     Args:
       x: images, shape (n, H, W, c); (n, W, c) or (n, D, H, W, c) for 1 or 3 spatial dimensions.
       local_kernel: filters, shape (h, w, i, j, c / feature_group_count, f), and likewise in 1-D and
-        3-D. The kernel size is read from this shape, and (h, w) must be the output size.
+        3-D. The kernel size is read from this shape, and (h, w) must be the output size. Weights
+        that are equal within their pools may come as a :class:`jaxws.pooled.PooledKernel`.
       strides: distance between output positions in pixels, an int or one per spatial axis.
       padding: ``'SAME'`` or ``'VALID'`` as in XLA, an int, or ``(low, high)`` pairs per spatial
         axis; PyTorch's padding of an odd kernel is the int ``(k - 1) // 2``.
@@ -70,7 +72,7 @@ def local_conv(
       (8, 16, 16, 64)
     """
     window = _check(x, local_kernel, strides, padding, dilation, feature_group_count, batch_last)
-    compute = jnp.result_type(x, local_kernel)
+    compute = jnp.result_type(x, *jax.tree.leaves(local_kernel))
     if not jnp.issubdtype(compute, jnp.floating):
         raise ValueError(
             f"x is {x.dtype} and local_kernel is {local_kernel.dtype}: expected floating dtypes;"
@@ -81,7 +83,8 @@ def local_conv(
     result = jnp.dtype(preferred_element_type or compute)
     spec = Spec(window, feature_group_count, accumulation_dtype(compute), result, precision)
     x = x if batch_last else jnp.moveaxis(x, 0, -1)
-    y = contract(x.astype(compute), local_kernel.astype(compute), spec, implementation)
+    x, local_kernel = jax.tree.map(lambda a: a.astype(compute), (x, local_kernel))
+    y = contract(x, local_kernel, spec, implementation)
     return y if batch_last else jnp.moveaxis(y, -1, 0)
 
 

@@ -17,7 +17,13 @@ from jaxws.plots import plot_accuracy, plot_snr
 from jaxws.progress import Progress
 from jaxws.run import Run
 from jaxws.schedules import step_decay
-from jaxws.state_layout import as_resident, checkpoint_shapes, from_checkpoint, to_checkpoint
+from jaxws.state_layout import (
+    as_resident,
+    checkpoint_shapes,
+    from_checkpoint,
+    pool_if_shared,
+    to_checkpoint,
+)
 from jaxws.train_state import TrainState, create_train_state
 from jaxws.train_step import Metrics, Sharing, eval_step, train_step
 from jaxws.waits import Waits
@@ -138,7 +144,7 @@ def _compile_lazily(
     sharing = Sharing(config.sharing.every, config.sharing.pools, feed.steps_per_epoch)
 
     @partial(jax.jit, donate_argnums=0)
-    def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
+    def jitted(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
         return train_step(
             state,
             feed.train_batch(inputs, state.step),
@@ -146,6 +152,10 @@ def _compile_lazily(
             optimizer=optimizer,
             sharing=sharing,
         )
+
+    def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
+        state, *results = jitted(state, inputs)
+        return pool_if_shared(state, sharing), *results
 
     @jax.jit
     def eval_fn(params: Any, batch_stats: Any, inputs: Any) -> Metrics:

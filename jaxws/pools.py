@@ -167,6 +167,26 @@ def make_grid(kernel: Any, pools: str, axis_name: AxisName = None) -> Grid:
     return Grid(local, sizes, periods, names)
 
 
+def spread_pools(filters: jax.Array, positions: tuple[int, ...]) -> jax.Array:
+    """Gives position (h, w) the filter (h mod p, w mod q) of p * q filters.
+
+    Args:
+      filters: shape (p, q, ...), or likewise with 1 or 3 position axes.
+      positions: (h, w), or likewise; not below (p, q).
+
+    Returns:
+      An array of shape (h, w, ...).
+
+    Example:
+      >>> spread_pools(jnp.asarray([10, 20]), (5,))
+      Array([10, 20, 10, 20, 10], dtype=int32)
+    """
+    periods = filters.shape[: len(positions)]
+    if periods == positions:
+        return filters
+    return Grid(positions, positions, periods, (None,) * len(positions)).spread(filters)
+
+
 def _add_blocks(
     weights: jax.Array, axis: int, member: jax.Array, power: Callable[..., jax.Array] = jnp.positive
 ) -> jax.Array:

@@ -1,19 +1,26 @@
 """How a training state lies on a device between steps, and how in a checkpoint.
 
 On a TPU, locally connected weights and their moments stay packed (:mod:`jaxws.packing`): as they
-are, the tiles of its memory would be mostly padding. Checkpoints hold every state as it is, so that
-all platforms can read them; the two are turned into each other on the host, because the state of a
-large network may not fit on the TPU in both layouts.
+are, the tiles of its memory would be mostly padding. Where weights are shared after every step,
+they stay pooled (:mod:`jaxws.pooled`) from the first step on. Checkpoints hold every state as it
+is, so that all platforms can read them; packed ones are turned into it on the host, because the
+state of a large network may not fit on the TPU in both layouts.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from jaxws.packing import pack_kernels, unpack_kernels
+from jaxws.pooled import holds_pooled, pool_kernels, spread_kernels
+from jaxws.train_state import TrainState
+from jaxws.train_step import Sharing
 
 
 def packs() -> bool:
@@ -36,11 +43,40 @@ def as_resident(state: Any) -> Any:
       The state, packed where :func:`packs` says so.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> as_resident({"bias": jnp.ones(1)})
       {'bias': Array([1.], dtype=float32)}
     """
     return pack_kernels(state) if packs() else state
+
+
+def pool_if_shared(state: TrainState, sharing: Sharing) -> TrainState:
+    """Keeps weights as one filter per pool where a run shares them after every step.
+
+    Args:
+      state: between steps.
+      sharing: of the run.
+
+    Returns:
+      The state with pooled kernels if every step shares and the weights are equal within their
+      pools, which they are not before the first step; the state as it is otherwise.
+
+    Example:
+      >>> params = {"local_kernel": jnp.ones((8, 8, 3, 3, 16, 32))}
+      >>> state = TrainState(jnp.asarray(1), params, {}, ())
+      >>> pool_if_shared(state, Sharing(1, "grid", 10)).params["local_kernel"].filters.shape
+      (3, 3, 3, 3, 16, 32)
+    """
+    if sharing.every != 1 or holds_pooled(state.params):
+        return state
+    pooled, are_shared = _pool(state.params, sharing.pools)
+    return dataclasses.replace(state, params=pooled) if are_shared else state
+
+
+@partial(jax.jit, static_argnums=1)
+def _pool(params: Any, pools: str) -> tuple[Any, jax.Array]:
+    pooled = pool_kernels(params, pools=pools)
+    equal = jax.tree.map(lambda a, b: jnp.all(a == b), spread_kernels(pooled), params)
+    return pooled, jnp.all(jnp.asarray(jax.tree.leaves(equal)))
 
 
 def to_checkpoint(state: Any) -> Any:
@@ -50,17 +86,20 @@ def to_checkpoint(state: Any) -> Any:
       state: as :func:`as_resident` makes it.
 
     Returns:
-      The same state, unpacked; in the host's memory if it was packed.
+      The same state, neither packed nor pooled; in the host's memory if it was packed.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> to_checkpoint(as_resident({"local_kernel": jnp.ones((2, 1, 1, 1))}))
       {'local_kernel': Array([[[[1.]]],
              [[[1.]]]], dtype=float32)}
     """
-    if not packs():
-        return state
-    return jax.jit(unpack_kernels)(jax.device_put(state, _host()))
+    if packs():
+        state = jax.device_put(state, _host())
+    return jax.jit(_plain)(state) if packs() or holds_pooled(state) else state
+
+
+def _plain(state: Any) -> Any:
+    return unpack_kernels(spread_kernels(state))
 
 
 def from_checkpoint(state: Any) -> Any:
@@ -73,7 +112,6 @@ def from_checkpoint(state: Any) -> Any:
       The state on the device, ready for a step.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> from_checkpoint({"step": jnp.asarray(3)})
       {'step': Array(3, dtype=int32, weak_type=True)}
     """

@@ -12,6 +12,7 @@ from jax import lax
 
 from jaxws.data.augment import Batch
 from jaxws.packing import unpack_kernels
+from jaxws.pooled import holds_pooled, pool_kernels, probes, spread_kernels, with_probes
 from jaxws.schedules import shares_after
 from jaxws.sharing import share_weights
 from jaxws.snr import weight_snr
@@ -60,6 +61,9 @@ def train_step(
 
     Optimizer moments are left alone by sharing, as in the paper.
 
+    Where the state's kernels are pooled (:mod:`jaxws.pooled`), weights are shared after this step
+    whatever ``sharing`` says of it, and stay pooled; all numbers are those of the plain state.
+
     Args:
       state: before the step; donate it when jitting.
       batch: images (n, H, W, c), labels (n,) and a mask (n,) or None.
@@ -88,9 +92,10 @@ def train_step(
       (1, 2.0)
     """
 
-    def mean_loss(params: Any) -> tuple[Any, tuple[Metrics, Any]]:
+    def mean_loss(weights: Any) -> tuple[Any, tuple[Metrics, Any]]:
+        params = unpack_kernels(with_probes(state.params, weights))
         logits, updates = model.apply(
-            {"params": unpack_kernels(params), "batch_stats": state.batch_stats},
+            {"params": params, "batch_stats": state.batch_stats},
             batch.image,
             train=True,
             mask=batch.mask,
@@ -99,14 +104,20 @@ def train_step(
         metrics = batch_metrics(logits, batch)
         return metrics.loss / metrics.images, (metrics, updates["batch_stats"])
 
-    grads, (metrics, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    weights = probes(state.params)
+    grads, (metrics, batch_stats) = jax.grad(mean_loss, has_aux=True)(weights)
+    params = spread_kernels(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, params)
+    params = optax.apply_updates(params, updates)
     # In every step: the pools' means, which sharing needs, and variances are one pass over weights.
     snr = {name: -jnp.log(r) for name, r in weight_snr(params, pools=sharing.pools).items()}
+    if holds_pooled(state.params):
+        params = pool_kernels(params, pools=sharing.pools)
+    else:
+        params = _maybe_share(state.step, params, sharing)
     state = TrainState(
         step=state.step + 1,
-        params=_maybe_share(state.step, params, sharing),
+        params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
@@ -117,7 +128,7 @@ def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) 
     """Metrics of a batch with running statistics; masked rows count for nothing.
 
     Args:
-      params: parameters of the model, packed or not.
+      params: parameters of the model, packed and pooled or not.
       batch_stats: running statistics.
       batch: images, labels and a mask or None.
       model: called as ``model(x, train=False)``.
@@ -133,7 +144,9 @@ def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) 
       >>> float(eval_step(**variables, batch=batch, model=model).images)
       1.0
     """
-    variables = {"params": unpack_kernels(params), "batch_stats": batch_stats}
+    # Probes, because Flax compares shapes of parameters with those of the layer.
+    params = unpack_kernels(with_probes(params, probes(params)))
+    variables = {"params": params, "batch_stats": batch_stats}
     logits: Any = model.apply(variables, batch.image, train=False)
     return batch_metrics(logits, batch)
 

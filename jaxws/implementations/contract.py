@@ -19,17 +19,22 @@ import jax
 from jaxws.implementations import choice, patches, slices
 from jaxws.implementations.manual_axes import vary_alike
 from jaxws.implementations.spec import Spec
+from jaxws.local_kernels import position_ndim
+from jaxws.pooled import PooledKernel
+from jaxws.pools import spread_pools
 
 PLAIN = {"slices": jax.checkpoint(slices.forward, static_argnums=2), "patches": patches.forward}
 NAMES = (*PLAIN, *choice.BY_NAME)
 
 
-def contract(x: jax.Array, kernel: jax.Array, spec: Spec, implementation: str | None) -> jax.Array:
+def contract(
+    x: jax.Array, kernel: jax.Array | PooledKernel, spec: Spec, implementation: str | None
+) -> jax.Array:
     """y[h, w, f, n] = sum over i, j, c of x[h + i, w + j, c, n] * kernel[h, w, i, j, c, f].
 
     Args:
       x: images, shape (H, W, c, n), unpadded, of the dtype to compute in.
-      kernel: filters, shape (h, w, i, j, c / groups, f), of the same dtype.
+      kernel: filters, shape (h, w, i, j, c / groups, f), of the same dtype; maybe pooled.
       spec: the geometry and dtypes of the layer.
       implementation: one of ``NAMES`` or None.
 
@@ -40,11 +45,15 @@ def contract(x: jax.Array, kernel: jax.Array, spec: Spec, implementation: str | 
       ValueError: an implementation that cannot compute this layer.
     """
     if implementation in PLAIN:
-        return PLAIN[implementation](x, kernel, spec)
+        weights = kernel.spread() if isinstance(kernel, PooledKernel) else kernel
+        return PLAIN[implementation](x, weights, spec)
     if implementation is not None:
         choice.check(implementation, spec, kernel.shape, x.shape[-1], x.dtype)
-    x, kernel = vary_alike(x, kernel)
-    return _forward(x, kernel, spec, implementation)
+    if not isinstance(kernel, PooledKernel):
+        return _forward(*vary_alike(x, kernel), spec, implementation)
+    if kernel.probe is None:
+        return _forward(*vary_alike(x, kernel.filters), spec, implementation)
+    return _forward_probed(*vary_alike(x, kernel.filters, kernel.probe), spec, implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -62,6 +71,13 @@ def _kernel_gradient(x, dy, spec, implementation):
     return choice.run("kernel_gradient", x, dy, spec, implementation)
 
 
+def _fold(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A filter that repeats gets the gradients of all its positions, added up."""
+    positions = gradient.shape[: position_ndim(gradient)]
+    _, pull_back = jax.vjp(lambda filters: spread_pools(filters, positions), kernel)
+    return pull_back(gradient)[0]
+
+
 def _rule(function: Any, first: Callable, second: Callable) -> None:
     """Says that the derivatives of ``function(a, b)``, given its cotangent t, are these two."""
     function.defvjp(
@@ -73,15 +89,33 @@ def _rule(function: Any, first: Callable, second: Callable) -> None:
 _rule(
     _forward,
     lambda x, kernel, t, *static: _input_gradient(t, kernel, *static),
-    lambda x, kernel, t, *static: _kernel_gradient(x, t, *static),
+    lambda x, kernel, t, *static: _fold(_kernel_gradient(x, t, *static), kernel),
 )
 _rule(
     _input_gradient,
     lambda dy, kernel, t, *static: _forward(t, kernel, *static),
-    lambda dy, kernel, t, *static: _kernel_gradient(t, dy, *static),
+    lambda dy, kernel, t, *static: _fold(_kernel_gradient(t, dy, *static), kernel),
 )
 _rule(
     _kernel_gradient,
     lambda x, dy, t, *static: _input_gradient(dy, t, *static),
     lambda x, dy, t, *static: _forward(x, t, *static),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _forward_probed(x, filters, probe, spec, implementation):
+    """``_forward`` of the filters plus the probe, which is zero."""
+    return _forward(x, filters, spec, implementation)
+
+
+def _probed_gradients(spec, implementation, arrays, t):
+    x, filters = arrays
+    dkernel = _kernel_gradient(x, t, spec, implementation)
+    return _input_gradient(t, filters, spec, implementation), _fold(dkernel, filters), dkernel
+
+
+_forward_probed.defvjp(
+    lambda x, filters, probe, *static: (_forward_probed(x, filters, probe, *static), (x, filters)),
+    _probed_gradients,
 )

@@ -32,6 +32,7 @@ from jaxws.implementations.manual_axes import shape_like
 from jaxws.implementations.mosaic_plan import VMEM_LIMIT, Plan, hbm_bytes, make_plan
 from jaxws.implementations.spec import Implementation, Spec
 from jaxws.packing import pack_kernel, unpack_kernel
+from jaxws.pools import spread_pools
 from jaxws.window import Window
 
 _HALF_OR_SINGLE = (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16))
@@ -74,13 +75,13 @@ def supports(spec: Spec, channels: int, features: int, batch: int, dtype: np.dty
 def forward(x: jax.Array, kernel: jax.Array, spec: Spec, interpret: Any = False) -> jax.Array:
     """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c, f)."""
     features, batch = kernel.shape[-1], x.shape[-1]
-    x, filters = _two_axes(x, spec), _two_axes(pack_kernel(kernel), spec)
-    plan = _plan(spec, x.shape[2], features, batch, x.dtype, gradient=False)
+    x = _two_axes(x, spec)
+    plan, filters = _plan_with_filters(spec, x.shape[2], kernel, batch, gradient=False)
     y = _call(
         mosaic_kernels.forward_body(plan, _precision(spec)),
         plan,
         image=_pad_batch(x, plan),
-        outputs=shape_like(x, (*filters.shape[:3], plan.batch), spec.result),
+        outputs=shape_like(x, (*plan.window.output_size, features, plan.batch), spec.result),
         weights=filters,
         ring=x.dtype,
         interpret=interpret,
@@ -92,9 +93,9 @@ def input_gradient(
     dy: jax.Array, kernel: jax.Array, spec: Spec, interpret: Any = False
 ) -> jax.Array:
     """dx (H, W, c, n) of dy (h, w, f, n) and the kernel (h, w, i, j, c, f)."""
-    (channels, features), batch = kernel.shape[-2:], dy.shape[-1]
-    dy, filters = _two_axes(dy, spec), _two_axes(pack_kernel(kernel), spec)
-    plan = _plan(spec, channels, features, batch, kernel.dtype, gradient=True)
+    channels, batch = kernel.shape[-2], dy.shape[-1]
+    dy = _two_axes(dy, spec)
+    plan, filters = _plan_with_filters(spec, channels, kernel, batch, gradient=True)
     dx = _call(
         mosaic_kernels.input_gradient_body(plan, _precision(spec)),
         plan,
@@ -160,11 +161,12 @@ def _call(
         "outputs": _outputs_block(plan, outputs.shape[2]),
         "weights": _weights_block(plan, weights.shape),
     }
-    # What XLA cannot see. Every array crosses the bus once, weights once per block of the batch.
+    # What XLA cannot see. Every array crosses the bus once, weights once per block of the batch
+    # unless they stay.
     moved = {name: hbm_bytes(array.shape, array.dtype) for name, array in arrays.items()}
-    if result != "weights":
+    if result != "weights" and plan.filters is None:
         moved["weights"] *= plan.grid[0]
-    flops = 2 * math.prod(weights.shape[-4:]) * plan.batch
+    flops = 2 * math.prod((*plan.window.output_size, *weights.shape[-2:])) * plan.batch
     call = pl.pallas_call(
         body,
         out_shape=arrays.pop(result),
@@ -204,7 +206,12 @@ def _outputs_block(plan: Plan, features: int) -> pl.BlockSpec:
 
 
 def _weights_block(plan: Plan, shape: tuple[int, ...]) -> pl.BlockSpec:
-    """The same columns of weights (h, w, f, K), or of gradients (batch blocks, h, w, f, K)."""
+    """The same columns of weights (h, w, f, K), or of gradients (batch blocks, h, w, f, K).
+
+    All of them (p, q, f, K) if they repeat.
+    """
+    if plan.filters is not None:
+        return pl.BlockSpec(shape, lambda batch, step, columns: (0, 0, 0, 0))
 
     def index(batch, step, columns):
         return *(batch,) * (len(shape) - 4), *_position(plan, step, columns), 0, 0
@@ -218,6 +225,21 @@ def _position(plan: Plan, step: jax.Array, columns: jax.Array) -> tuple[jax.Arra
     last = plan.window.output_size[0] - 1
     columns = jnp.where(row < 0, 0, jnp.where(row > last, plan.column_blocks - 1, columns))
     return jnp.clip(row, 0, last), columns
+
+
+def _plan_with_filters(
+    spec: Spec, channels: int, kernel: jax.Array, batch: int, *, gradient: bool
+) -> tuple[Plan, jax.Array]:
+    """A plan and the packed filters that it reads; spread if those that repeat do not fit."""
+    packed = _two_axes(pack_kernel(kernel), spec)
+    window, arguments = _two_axes_window(spec.window), (kernel.shape[-1], batch, kernel.dtype)
+    if packed.shape[:2] != window.output_size:
+        filters = (packed.shape[0], packed.shape[1])
+        plan = make_plan(window, channels, *arguments, gradient=gradient, filters=filters)
+        if plan is not None:
+            return plan, packed
+        packed = spread_pools(packed, window.output_size)
+    return _plan(spec, channels, *arguments, gradient=gradient), packed
 
 
 def _plan(spec: Spec, channels, features, batch, dtype, *, gradient: bool) -> Plan:

@@ -35,15 +35,16 @@ def forward_body(plan: Plan, precision: Precision) -> Callable[..., None]:
       precision: of the matrix products.
 
     Returns:
-      A function of references to image rows (stride, W, c, n), weights (columns, f, K), outputs
-      (columns, f, n) and the ring (slots, width, c, n).
+      A function of references to image rows (stride, W, c, n), weights (columns, f, K), or all of
+      them (p, q, f, K) if they repeat, outputs (columns, f, n) and the ring (slots, width, c, n).
     """
 
     def body(x_ref: Ref, kernel_ref: Ref, y_ref: Ref, ring: Ref) -> None:
         row = _read_rows(plan, x_ref, ring)
 
         def position(column: jax.Array, w: jax.Array) -> None:
-            y = _matmul(kernel_ref[column], _patch(plan, ring, row, w), (1, 0), precision)
+            filters = _filters(plan, kernel_ref, row, column, w)
+            y = _matmul(filters, _patch(plan, ring, row, w), (1, 0), precision)
             y_ref[column] = y.astype(y_ref.dtype)
 
         _each_position(plan, row, position)
@@ -83,8 +84,9 @@ def input_gradient_body(plan: Plan, precision: Precision) -> Callable[..., None]
       precision: of the matrix products.
 
     Returns:
-      A function of references to output cotangents (columns, f, n), weights (columns, f, K), rows
-      of the image's gradient (stride, W, c, n) and the ring (slots, width, c, n), in float32.
+      A function of references to output cotangents (columns, f, n), weights (columns, f, K) or
+      (p, q, f, K) as for the forward kernel, rows of the image's gradient (stride, W, c, n) and the
+      ring (slots, width, c, n), in float32.
     """
     stride, (low, _) = plan.window.strides[0], plan.window.padding[1]
     # Image row r has slot (r + lag * stride) % slots: so output row o starts below slot o * stride.
@@ -95,7 +97,8 @@ def input_gradient_body(plan: Plan, precision: Precision) -> Callable[..., None]
         _clear_first(ring)
 
         def position(column: jax.Array, w: jax.Array) -> None:
-            dpatch = _matmul(kernel_ref[column], dy_ref[column], (0, 0), precision)
+            filters = _filters(plan, kernel_ref, step, column, w)
+            dpatch = _matmul(filters, dy_ref[column], (0, 0), precision)
             for n, (slot, pixel) in enumerate(_pixels(plan, step * stride + shift, w)):
                 ring[slot, pixel] += dpatch[n * channels : (n + 1) * channels]
 
@@ -110,6 +113,16 @@ def input_gradient_body(plan: Plan, precision: Precision) -> Callable[..., None]
                 ring[slot] = jnp.zeros(ring.shape[1:], ring.dtype)
 
     return body
+
+
+def _filters(
+    plan: Plan, kernel_ref: Ref, row: jax.Array, column: jax.Array, w: jax.Array
+) -> jax.Array:
+    """The filters (f, K) of output position (row, w), the column-th of the block."""
+    if plan.filters is None:
+        return kernel_ref[column]
+    rows, columns = plan.filters
+    return kernel_ref[lax.rem(row, rows), lax.rem(w, columns)]
 
 
 def _clear_first(ring: Ref) -> None:

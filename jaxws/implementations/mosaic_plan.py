@@ -7,6 +7,7 @@ going to need it. For an image (forward, kernel gradient) steps read ``stride`` 
 compute; for the gradient of an image steps add to the ring, then write ``stride`` finished rows.
 
 Weights come in row by row, ``columns`` positions at a time, and the batch in blocks of ``lanes``.
+Filters that repeat over the positions all come in at the beginning, and stay.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
       lanes: images per block.
       batch: images, a multiple of ``lanes``.
       vmem: bytes of VMEM that blocks, double-buffered, and scratch take.
+      filters: number of filters per axis, which repeat over the positions; None if they do not.
     """
 
     window: Window
@@ -52,6 +54,7 @@ class Plan(NamedTuple):
     lanes: int
     batch: int
     vmem: int
+    filters: tuple[int, int] | None = None
 
     @property
     def row_blocks(self) -> int:
@@ -70,7 +73,14 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    window: Window, channels: int, features: int, batch: int, dtype: np.dtype, *, gradient: bool
+    window: Window,
+    channels: int,
+    features: int,
+    batch: int,
+    dtype: np.dtype,
+    *,
+    gradient: bool,
+    filters: tuple[int, int] | None = None,
 ) -> Plan | None:
     """Lays out the walk over a layer.
 
@@ -81,6 +91,7 @@ def make_plan(
       batch: number of images n.
       dtype: of image and weights, float32 or bfloat16; sums are float32.
       gradient: whether the ring holds the gradient of the image rather than the image.
+      filters: number of filters per axis, if they repeat over the positions.
 
     Returns:
       A plan with the largest blocks that fit into VMEM, or None if not even the smallest do.
@@ -115,14 +126,15 @@ def make_plan(
     slots = -(-slots // stride) * stride
 
     weights = kernel_rows * kernel_columns * channels
-    filters = _vmem_bytes((features, weights), dtype)
-    block = max(1, min(columns, _KERNEL_BLOCK // filters))
+    one_filter = _vmem_bytes((features, weights), dtype)
+    block = max(1, min(columns, _KERNEL_BLOCK // one_filter))
+    on_chip = math.prod(filters) if filters else block
     single = np.dtype(np.float32)
     ring_dtype = single if gradient else dtype
 
     def vmem(lanes: int) -> int:
         buffers = window.input_size[1] * stride * _vmem_bytes((channels, lanes), dtype)
-        buffers += block * (_vmem_bytes((features, lanes), single) + filters)
+        buffers += block * _vmem_bytes((features, lanes), single) + on_chip * one_filter
         scratch = slots * width * _vmem_bytes((channels, lanes), ring_dtype)
         # A patch with its products, and sums of one block of weights.
         scratch += 3 * _vmem_bytes((weights, lanes), single)
@@ -132,9 +144,8 @@ def make_plan(
     for lanes in _lane_blocks(batch):
         if vmem(lanes) <= _VMEM_FOR_BLOCKS:
             padded = -(-batch // lanes) * lanes
-            return Plan(
-                window, gradient, width, slots, steps, lag, block, lanes, padded, vmem(lanes)
-            )
+            sizes = (width, slots, steps, lag, block, lanes, padded, vmem(lanes))
+            return Plan(window, gradient, *sizes, filters)
     return None
 
 

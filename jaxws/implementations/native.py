@@ -77,7 +77,9 @@ def _call(name: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], spec: S
         return vary_alike(a, jnp.zeros(shape, jnp.float32))[1]
     result = jax.ShapeDtypeStruct(full, jnp.float32)
     call = jax.ffi.ffi_call(f"jaxws_{name}", result, vmap_method="sequential")
-    y = call(a, b, geometry=_geometry(spec.window, spec.groups))
+    # The kernel is the second of two arrays, or the result.
+    filters = full[:3] if name == "kernel_gradient" else b.shape[:3]
+    y = call(a, b, geometry=_geometry(spec.window, spec.groups, filters))
     _, y = vary_alike(a, y)
     return y.reshape(shape)
 
@@ -93,7 +95,7 @@ def _filters(kernel: jax.Array) -> jax.Array:
     return kernel.astype(jnp.float32).reshape(shape)
 
 
-def _geometry(window: Window, groups: int) -> np.ndarray:
+def _geometry(window: Window, groups: int, filters: tuple[int, ...]) -> np.ndarray:
     """The fields of the C++ struct of that name, in order, with three spatial axes each."""
     low = [pair[0] for pair in window.padding]
     fields = [
@@ -103,6 +105,7 @@ def _geometry(window: Window, groups: int) -> np.ndarray:
         (window.strides, 1),
         (low, 0),
         (window.dilation, 1),
+        (filters, 1),
     ]
     rows = [[fill] * (3 - len(values)) + list(values) for values, fill in fields]
     return np.array([*np.ravel(rows), groups], np.int64)

@@ -23,11 +23,13 @@ from jax import lax
 
 from jaxws.implementations.manual_axes import vary_alike
 from jaxws.implementations.spec import Implementation, Spec, kernel_shape
+from jaxws.pools import spread_pools
 
 
 def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
     """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c / groups, f)."""
     window, groups = spec.window, spec.groups
+    kernel = spread_pools(kernel, window.output_size)
     ndim = len(window.kernel_size)
     # Widened while it is cut: the gradient of an image adds up one term per offset.
     compute, x = x.dtype, x.astype(spec.accumulate)

@@ -46,6 +46,9 @@ class Implementation(NamedTuple):
     dy (h, w, f, n), and likewise in 1-D and 3-D. Each is linear in both arrays, so that each is
     also the derivative of the other two.
 
+    A kernel that is given may have fewer positions (p, q) than the layer: its filters repeat, and
+    position (h, w) has filter (h mod p, w mod q). Its gradient is always that of every position.
+
     Attributes:
       forward: ``forward(x, kernel, spec)`` returns y in ``spec.result``.
       input_gradient: ``input_gradient(dy, kernel, spec)`` returns dx in the dtype of the kernel.

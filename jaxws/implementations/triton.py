@@ -137,7 +137,8 @@ def _layer(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype, other) ->
         )
     channels, features = kernel_shape[-2], kernel_shape[-1] // spec.groups
     common = jnp.dtype(dtype) if dtype == other else spec.accumulate
-    return kernels.Layer(spec, channels, features, batch, common)
+    filters = tuple(kernel_shape[: len(spec.window.kernel_size)])
+    return kernels.Layer(spec, channels, features, batch, common, filters)
 
 
 def _stretch(layer: kernels.Layer) -> int:

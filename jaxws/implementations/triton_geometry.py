@@ -31,6 +31,7 @@ class Layer(NamedTuple):
       features: per group.
       batch: number of images n.
       dtype: to multiply in.
+      filters: how many there are per position axis; they repeat over the positions.
     """
 
     spec: Spec
@@ -38,11 +39,21 @@ class Layer(NamedTuple):
     features: int
     batch: int
     dtype: np.dtype
+    filters: tuple[int, ...]
 
     @property
     def terms(self) -> int:
         """Number of terms k = (offset, channel) of each sum of the forward pass."""
         return math.prod(self.spec.window.kernel_size) * self.channels
+
+
+def filter_of(layer: Layer, position):
+    """The index of a position's filter."""
+    positions = layer.spec.window.output_size
+    if layer.filters == positions:
+        return position
+    coordinates = zip(_unravel(position, positions), layer.filters, strict=True)
+    return _ravel([divide(p, count)[1] for p, count in coordinates], layer.filters)
 
 
 def candidates(layer: Layer) -> tuple[int, ...]:

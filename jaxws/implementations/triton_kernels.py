@@ -29,6 +29,7 @@ from jaxws.implementations.triton_geometry import (
     both,
     candidates,
     divide,
+    filter_of,
     group_entries,
     meeting,
     patch,
@@ -41,10 +42,11 @@ def forward_kernel(x_ref, kernel_ref, y_ref, *, layer: Layer, tile: Tile) -> Non
     position, features = pl.program_id(2), layer.spec.groups * layer.features
     n, n_exists = block_entries(pl.program_id(0), tile.columns, layer.batch)
     group, f, f_exists = group_entries(pl.program_id(1), tile.rows, layer.features)
+    first = filter_of(layer, position) * layer.terms
 
     def add(step, total):
         k, _, row, seen = patch(layer, position, group, step, tile.inner)
-        filters = _load(kernel_ref, position * layer.terms + k, f, seen, f_exists)
+        filters = _load(kernel_ref, first + k, f, seen, f_exists)
         pixels = _load(x_ref, row, n, seen, n_exists)
         return total + _dot(layer, filters, pixels, 0, 0)
 
@@ -81,7 +83,8 @@ def input_gradient_kernel(dy_ref, kernel_ref, dx_ref, *, layer: Layer, tile: Til
         f, f_exists = block_entries(feature_block, tile.inner, layer.features)
         f, f_exists = group * layer.features + f, both(f_exists, jnp.full(f.shape, meets))
         k = (offset - group) * layer.channels + c  # c counts the channels of all groups
-        filters = _load(kernel_ref, position * layer.terms + k, f, c_exists, f_exists)
+        first = filter_of(layer, position) * layer.terms
+        filters = _load(kernel_ref, first + k, f, c_exists, f_exists)
         dy = _load(dy_ref, position * groups * layer.features + f, n, f_exists, n_exists)
         return total + _dot(layer, filters, dy, 1, 0)
 

@@ -9,17 +9,23 @@ namespace jaxws {
 // Three spatial axes: (D, H, W). Layers with fewer have leading axes of size one.
 struct Geometry {
   int64_t in[3], out[3], kernel[3], stride[3], low[3], dilation[3];
+  int64_t filters[3];  // per axis; they repeat over the positions
   int64_t groups;
 
-  static constexpr int kSize = 19;
+  static constexpr int kSize = 22;
   explicit Geometry(const int64_t* v) {
-    int64_t* fields[] = {in, out, kernel, stride, low, dilation};
+    int64_t* fields[] = {in, out, kernel, stride, low, dilation, filters};
     for (int64_t* field : fields)
       for (int axis = 0; axis < 3; ++axis) field[axis] = *v++;
     groups = *v;
   }
 
   int64_t offsets() const { return kernel[0] * kernel[1] * kernel[2]; }
+
+  // The index of a position's filter.
+  int64_t filter(int64_t d, int64_t h, int64_t w) const {
+    return (d % filters[0] * filters[1] + h % filters[1]) * filters[2] + w % filters[2];
+  }
 
   // The pixel that kernel offset o shows to output position p, or -1 for padding.
   int64_t pixel(int axis, int64_t p, int64_t o) const {

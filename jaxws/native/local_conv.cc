@@ -1,7 +1,8 @@
 // The locally connected layer and its two gradients on a CPU, as XLA custom calls.
 //
 // Arrays have the batch last: x (D, H, W, c, n), kernel (d, h, w, a, i, j, c / groups, f) and
-// y (d, h, w, f, n), all float32. No patches are written to main memory: a task packs the few rows
+// y (d, h, w, f, n), all float32; a kernel that is read may have fewer positions, over which its
+// filters repeat. No patches are written to main memory: a task packs the few rows
 // and columns of the image that a block of positions sees, which fit into a core's cache, and every
 // patch is then a list of runs of that copy. Border positions have shorter lists, so that no image
 // is padded.
@@ -102,9 +103,8 @@ void contract(ffi::ThreadPool& pool, const Geometry& g, const Image& source, con
                 if (sd < 0 || sh < 0 || sw < 0) continue;
                 const int64_t od = Transposed ? sd : d, oh = Transposed ? sh : h;
                 const int64_t ow = Transposed ? sw : w;
-                const int64_t position = (od * g.out[1] + oh) * g.out[2] + ow;
                 const int64_t offset = (a * g.kernel[1] + i) * g.kernel[2] + j;
-                const float* weights = kernel + (position * g.offsets() + offset) * filter +
+                const float* weights = kernel + (g.filter(od, oh, ow) * g.offsets() + offset) * filter +
                                        group * (f / g.groups);
                 const int64_t slot = (a * slab.size() + sh - slab.begin) * from[2] + sw;
                 if (rows_so_far + in_rows > kDepth && rows_so_far) {

@@ -1,0 +1,161 @@
+"""Kernels kept as one filter per pool, against the same kernels with every position's weights."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxws import LocalConv, local_conv, share_weights
+from jaxws.data.augment import Batch
+from jaxws.implementations import mosaic, native
+from jaxws.implementations.spec import Spec
+from jaxws.models import resnet_cifar
+from jaxws.packing import pack_kernels, unpack_kernels
+from jaxws.pooled import PooledKernel, pool_kernels, probes, spread_kernels, with_probes
+from jaxws.train_state import create_train_state
+from jaxws.train_step import Sharing, eval_step, train_step
+from jaxws.window import make_window
+
+IMPLEMENTATIONS = ["slices", "triton"] + ["native"] * native.available()
+LAYERS = [
+    # images, channels, features, kernel size, arguments
+    ((7, 5), 3, 4, (3, 3), {}),
+    ((8, 9), 4, 6, (3, 2), {"strides": 2, "padding": 1, "feature_group_count": 2}),
+    ((2, 6), 2, 3, (3, 3), {"padding": 1}),  # fewer rows than pools
+    ((11,), 3, 2, (4,), {"dilation": 2, "padding": 2}),
+    ((3, 4, 5), 2, 2, (2, 1, 3), {}),
+]
+
+
+def make_layer(size, c, f, kernel_size, arguments, pools="grid"):
+    """An image, and a kernel whose weights are shared, pooled and as an array."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(5, *size, c)), jnp.float32)
+    window = make_window(
+        size, kernel_size, *(arguments.get(k, d) for k, d in (("strides", 1), ("padding", "SAME"))),
+        arguments.get("dilation", 1),
+    )  # fmt: skip
+    groups = arguments.get("feature_group_count", 1)
+    shape = (*window.output_size, *kernel_size, c // groups, f)
+    kernel = share_weights(
+        {"local_kernel": jnp.asarray(rng.normal(size=shape), jnp.float32)}, pools=pools
+    )
+    return x, kernel["local_kernel"], pool_kernels(kernel, pools=pools)["local_kernel"]
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("pools", ["grid", "global"])
+def test_layers_and_their_gradients_are_those_of_all_weights(layer, implementation, pools):
+    x, kernel, pooled = make_layer(*layer, pools=pools)
+    assert (pooled.shape, pooled.ndim, pooled.dtype) == (kernel.shape, kernel.ndim, kernel.dtype)
+    conv = partial(local_conv, **layer[-1])
+
+    @jax.jit
+    def ours(x, filters, probe):
+        node = PooledKernel(filters, pooled.positions, probe)
+        return conv(x, node, implementation=implementation)
+
+    def expected(x, filters, probe):
+        kernel = PooledKernel(filters, pooled.positions).spread() + probe
+        return conv(x, kernel, implementation="patches")
+
+    arguments = (x, pooled.filters, jnp.zeros(kernel.shape))
+    np.testing.assert_array_equal(PooledKernel(pooled.filters, pooled.positions).spread(), kernel)
+    results = []
+    for function in (ours, expected):
+        y, vjp = jax.vjp(function, *arguments)
+        results.append((y, *vjp(jnp.cos(y))))
+    for actual, wanted in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+@pytest.mark.parametrize("layer", [LAYERS[0], ((9, 8), 3, 5, (3, 3), {"strides": 2}), LAYERS[3]])
+def test_the_kernels_for_tpus(layer, fits, monkeypatch):
+    if not fits:  # on the chip: then all positions' weights are written out
+        plan = mosaic.make_plan
+        monkeypatch.setattr(
+            mosaic, "make_plan", lambda *a, filters=None, **k: None if filters else plan(*a, **k)
+        )
+    x, kernel, pooled = make_layer(*layer)
+    arguments = {"strides": 1, "padding": "SAME", "dilation": 1} | layer[-1]
+    window = make_window(x.shape[1:-1], layer[3], *arguments.values())
+    spec = Spec(window, 1, np.dtype("float32"), np.dtype("float32"), jax.lax.Precision.HIGHEST)
+    x = jnp.moveaxis(x, 0, -1)
+    y = mosaic.forward(x, kernel, spec, interpret=True)
+    actual = mosaic.forward(x, pooled.filters, spec, interpret=True)
+    np.testing.assert_allclose(actual, y, rtol=1e-5, atol=1e-5)
+    dx = mosaic.input_gradient(y, kernel, spec, interpret=True)
+    actual = mosaic.input_gradient(y, pooled.filters, spec, interpret=True)
+    np.testing.assert_allclose(actual, dx, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_of_gradients_without_a_probe():
+    x, _, pooled = make_layer(*LAYERS[0])
+
+    def penalty(filters, implementation):
+        def loss(x):
+            y = local_conv(
+                x, PooledKernel(filters, pooled.positions), implementation=implementation
+            )
+            return jnp.sum(jnp.sin(y))
+
+        return jnp.sum(jnp.square(jax.grad(loss)(x)))
+
+    actual, expected = (jax.grad(penalty)(pooled.filters, name) for name in (None, "slices"))
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("pools", ["grid", "global"])
+@pytest.mark.parametrize("pack", [lambda tree: tree, pack_kernels])
+def test_pooling_is_sharing(pack, pools):
+    kernel = jax.random.normal(jax.random.key(0), (5, 4, 3, 3, 2, 5))
+    tree = {"conv1": {"local_kernel": kernel, "bias": jnp.ones(3)}, "steps": 7}
+    shared, pooled = share_weights(pack(tree), pools=pools), pool_kernels(pack(tree), pools=pools)
+    spread = spread_kernels(pooled)
+    assert jax.tree.structure(spread) == jax.tree.structure(shared)
+    jax.tree.map(np.testing.assert_array_equal, spread, shared)
+    # Idempotent to the last bit: a checkpoint of spread weights pools to what it was made from.
+    jax.tree.map(np.testing.assert_array_equal, pool_kernels(spread, pools=pools), pooled)
+    assert spread_kernels(tree) == tree
+    probed = with_probes(pooled, probes(pooled))
+    jax.tree.map(np.testing.assert_array_equal, spread_kernels(probed), shared)
+    assert share_weights(pooled) == pooled
+
+
+def make_training(every=1):
+    model, optimizer = resnet_cifar(8, width=2, conv=LocalConv), optax.adamw(1e-3)
+    create = partial(create_train_state, model=model, optimizer=optimizer, image_shape=(8, 8, 3))
+    state = jax.jit(create)(jax.random.key(0))
+    image = jax.random.normal(jax.random.key(1), (16, 8, 8, 3))
+    batch = Batch(image, jnp.arange(16) % 4, mask=None)
+    sharing = Sharing(every=every, pools="grid", steps_per_epoch=10)
+    step = jax.jit(partial(train_step, model=model, optimizer=optimizer, sharing=sharing))
+    return model, batch, step, step(state, batch)[0]
+
+
+@pytest.mark.parametrize("pack", [lambda tree: tree, pack_kernels])
+def test_a_hundred_steps_equal_those_of_all_weights(pack):
+    model, batch, step, state = make_training()
+    pooled = pack(state)
+    pooled = pooled.replace(params=pool_kernels(pooled.params))
+    losses = []
+    for _ in range(100):
+        state, metrics, _ = step(state, batch)
+        pooled, *others = step(pooled, batch)
+        losses.append(float(metrics.loss))
+        np.testing.assert_allclose(others[0].loss, metrics.loss, rtol=1e-5)
+    assert losses[-1] < 0.9 * losses[0]
+    assert isinstance(pooled.params["conv1"]["local_kernel"], PooledKernel)
+    spread = unpack_kernels(pooled.replace(params=spread_kernels(pooled.params)))
+    assert jax.tree.structure(spread) == jax.tree.structure(state)
+    for actual, expected in zip(jax.tree.leaves(spread), jax.tree.leaves(state), strict=True):
+        scale = max(float(jnp.abs(expected).max()), 1e-3)
+        np.testing.assert_allclose(actual / scale, expected / scale, atol=1e-5)
+    expected = eval_step(state.params, state.batch_stats, batch, model=model)
+    actual = eval_step(pooled.params, pooled.batch_stats, batch, model=model)
+    np.testing.assert_allclose(actual.loss, expected.loss, rtol=1e-5)
