@@ -68,6 +68,7 @@ def channel_major(local_kernel: jax.Array) -> jax.Array:
 PEERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "ours": (LocalConv, jnp.float32),
     "ours_bf16": (LocalConv, jnp.bfloat16),
+    "unpooled": (LocalConv, jnp.float32),
     "slices": (partial(LocalConv, implementation="slices"), jnp.float32),
     "conv_local": (FlaxConvLocal, jnp.float32),
     "conv": (nn.Conv, jnp.float32),
@@ -75,6 +76,8 @@ PEERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
 }
 
 
+# As train.py does; the others keep all positions' weights between steps.
+POOLED = ("ours", "ours_bf16")
 SHARING = Sharing(every=1, pools="grid", steps_per_epoch=100)
 
 
@@ -88,7 +91,7 @@ class Peer:
 
     def __init__(self, name: str, problem: Problem):
         layer, self.dtype = PEERS[name]
-        self._is_ours = layer is not FlaxConvLocal  # which cannot read pooled kernels
+        self._pools = name in POOLED
         model = resnet_cifar(
             problem.depth,
             width=problem.width,
@@ -120,7 +123,7 @@ class Peer:
     def step(self) -> float:
         """One step, to its end; returns the loss before it."""
         state, metrics, _ = self._step(self.state, self.batch)
-        self.state = pool_if_shared(state, SHARING) if self._is_ours else state
+        self.state = pool_if_shared(state, SHARING) if self._pools else state
         jax.block_until_ready((self.state, metrics))
         return float(metrics.loss) / float(metrics.images)
 

@@ -21,7 +21,7 @@ Record = dict[str, Any]
 
 REFERENCE = "ours"
 LOCAL = (
-    *("ours", "ours_bf16", "slices", "conv_local"),
+    *("ours", "ours_bf16", "unpooled", "slices", "conv_local"),
     *("torch", "torch_published", "torch_bf16", "torch_compile", "torch_compile_bf16"),
 )
 CONVOLUTIONAL = ("conv", "conv_bf16", "torch_conv", "torch_conv_bf16")

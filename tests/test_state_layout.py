@@ -10,6 +10,7 @@ from jaxws import loop, state_layout
 from jaxws.checkpoint import Checkpoints
 from jaxws.config import base_config
 from jaxws.packing import PackedKernel
+from jaxws.pooled import PooledKernel
 from tests.small_run import prepare_small
 
 
@@ -34,18 +35,20 @@ def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monke
     """Packed for the first epoch, plain for the second, against plain throughout."""
     expected, expected_state = train(config, tmp_path / "plain")
     config.max_steps = 2
-    packed = []
+    kernels = []
     steps = loop.train_step
 
     def spy(state, *args, **kwargs):
-        packed.append(isinstance(state.params["conv1"]["local_kernel"], PackedKernel))
+        kernel = state.params["conv1"]["local_kernel"]
+        kernels.append((type(kernel), type(getattr(kernel, "filters", None))))
         return steps(state, *args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(state_layout, "packs", lambda: True)
         patch.setattr(loop, "train_step", spy)
         train(config, tmp_path / "mixed")
-    assert packed == [True]  # traced once
+    # Traced twice: before weights are shared for the first time, and after.
+    assert kernels == [(PackedKernel, type(None)), (PooledKernel, PackedKernel)]
     config.max_steps = None
     actual, state = train(config, tmp_path / "mixed")
     assert actual["step"] == expected["step"] == 4
