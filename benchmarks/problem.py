@@ -2,12 +2,15 @@ r"""What every peer computes: the same network, weights and images, and the leas
 
 A locally connected layer multiplies each weight with one input of each image, so its arithmetic is
 that of the convolution of the same shape: 2 n w operations for n images and w = h w i j c f
-weights, forward, and as much again for each of its two gradients. What it cannot avoid to move are
-its weights, 4 bytes each. A training step passes over them ten times at least::
+weights, forward, and as much again for each of its two gradients. What it cannot avoid to move is
+one gradient and two moments of AdamW per weight, 4 bytes each. A training step with ws(1), whose
+weights themselves are as few as a convolution's between steps, passes over them six times at least::
 
-    read forward, read backward, gradient written                      3
-    AdamW reads the gradient, the weights and two moments              4
-    AdamW writes the weights (shared or not) and two moments           3
+    gradient written                                    1
+    AdamW reads the gradient and two moments            3
+    AdamW writes two moments                            2
+
+Without sharing it would read and write the weights as well, four passes more.
 
 A step is not faster than the slower of the two: the operations at the machine's rate of matrix
 products, and the bytes at its rate of copying. Activations are not counted, so the true floor is
@@ -21,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 WEIGHT_BYTES = 4
-STEP_PASSES = 10
+STEP_PASSES = 6
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
 

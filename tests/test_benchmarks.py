@@ -49,7 +49,7 @@ def test_cost_of_a_step_by_hand():
     third = 4 * 9 * 2 * 4 + 4 * 9 * 4 * 4 + 4 * 2 * 4
     weights = stem + same + second + third
     cost = problem.step_cost(step)
-    assert cost == {"flops": 2 * 2 * (3 * (weights + 4 * 7) - stem), "bytes": 40 * weights}
+    assert cost == {"flops": 2 * 2 * (3 * (weights + 4 * 7) - stem), "bytes": 24 * weights}
     floor = problem.floor_seconds(cost, {"flops": cost["flops"] / 3, "bytes": cost["bytes"] / 2})
     assert floor == {"flops_seconds": 3.0, "bytes_seconds": 2.0, "seconds": 3.0}
 

@@ -146,6 +146,7 @@ import jax, numpy as np
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from jaxws import local_conv
+from jaxws.pooled import PooledKernel
 
 device = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices[0]
 
@@ -163,6 +164,20 @@ def check(size, c, f, n, k, s, d, dtype, precision=None):
     program = jax.jit(gradients).lower(x, kernel, array((*out, f, n), dtype)).compile().as_text()
     assert program.count('"tpu_custom_call"') == 2
 
+def check_pooled(size, c, f, n, dtype):
+    def conv(x, filters):
+        kernel = PooledKernel(filters, size)
+        return local_conv(x, kernel, implementation="mosaic", batch_last=True)
+    def input_gradient(x, filters, dy):
+        return jax.vjp(lambda x: conv(x, filters), x)[1](dy)
+    x, filters = array((*size, c, n), dtype), array((3, 3, 3, 3, c, f), dtype)
+    program = jax.jit(conv).lower(x, filters).compile().as_text()
+    assert program.count('"tpu_custom_call"') == 1
+    dy = array((*size, f, n), dtype)
+    program = jax.jit(input_gradient).lower(x, filters, dy).compile().as_text()
+    assert program.count('"tpu_custom_call"') == 1
+
+check_pooled((7, 8), 8, 16, 130, "bfloat16")
 check((7, 7), 256, 256, 256, 3, 1, 1, "bfloat16")
 check((8, 8), 32, 64, 256, 3, 2, 1, "float32", "highest")
 check((15, 13), 3, 5, 1, 7, 2, 2, "bfloat16")

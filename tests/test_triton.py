@@ -210,6 +210,15 @@ def test_all_layers_lower_to_one_kernel_for_cuda(layers, dtype):
             assert "stablehlo.dot_general" not in program
 
 
+def test_filters_that_repeat_lower_for_cuda():
+    spec, x, _, dy = problem_of(LAYERS[0], "float32")
+    k, c, f = spec.window.kernel_size, x.shape[-2], dy.shape[-2]
+    filters = jax.ShapeDtypeStruct((*k, *k, c, f), "float32")
+    for name, arguments in (("forward", (x, filters)), ("input_gradient", (dy, filters))):
+        program = lower(name, arguments, spec)
+        assert program.count("stablehlo.custom_call") == 1
+
+
 def test_more_positions_than_a_grid_axis_has():
     window = make_window((70000,), (3,), 1, 1)
     spec = Spec(window, 1, jnp.dtype("float32"), jnp.dtype("float32"))
