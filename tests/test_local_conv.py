@@ -89,30 +89,37 @@ def assert_close(actual, expected, dtype):
     np.testing.assert_allclose(actual / scale, expected / scale, atol=TOLERANCE[dtype], rtol=0)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def results_of(functions, *arguments):
+    """Values and gradients of all functions, compiled as one program, which is much faster."""
+    *arguments, dy = arguments
+
+    def run(*arguments):
+        pairs = [jax.vjp(function, *arguments) for function in functions]
+        return [(y, *vjp(dy)) for y, vjp in pairs]
+
+    return jax.jit(run)(*arguments)
+
+
 @settings(max_examples=20)
 @given(problem=problems(), dtype=st.sampled_from(["float32", "float32", "bfloat16", "float16"]))
-def test_values_and_gradients_equal_a_loop(implementation, problem, dtype):
+def test_values_and_gradients_equal_a_loop(problem, dtype):
     window, n, c, f, groups, padding, seed = problem
     arrays = [jnp.asarray(a, dtype) for a in draw_arrays(window, n, c, f, groups, seed)]
     x, kernel, dy = arrays
     expected = loop_reference(*(np.asarray(a, np.float64) for a in arrays), window, groups)
 
-    def function(x, kernel):
-        return local_conv(
-            x,
-            kernel,
-            strides=window.strides,
-            padding=padding,
-            dilation=window.dilation,
-            feature_group_count=groups,
-            implementation=implementation,
-        )
-
-    y, vjp = jax.vjp(jax.jit(function), x, kernel)
-    for actual, reference in zip((y, *vjp(dy)), expected, strict=True):
-        assert actual.dtype == dtype
-        assert_close(actual, reference, dtype)
+    layer = partial(
+        local_conv,
+        strides=window.strides,
+        padding=padding,
+        dilation=window.dilation,
+        feature_group_count=groups,
+    )
+    layers = [partial(layer, implementation=name) for name in IMPLEMENTATIONS]
+    for name, results in zip(IMPLEMENTATIONS, results_of(layers, x, kernel, dy), strict=True):
+        for actual, reference in zip(results, expected, strict=True):
+            assert actual.dtype == dtype, name
+            assert_close(actual, reference, dtype)
 
 
 @pytest.mark.parametrize("implementation", [name for name in IMPLEMENTATIONS if name != "native"])
@@ -139,10 +146,9 @@ def test_float64_to_the_last_digits(implementation):
             assert_close(actual, reference, "float64")
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @settings(max_examples=10)
 @given(problem=problems())
-def test_tied_weights_equal_a_convolution(implementation, problem):
+def test_tied_weights_equal_a_convolution(problem):
     window, n, c, f, groups, _padding, seed = problem
     x, kernel, dy = (
         jnp.asarray(a, jnp.float32) for a in draw_arrays(window, n, c, f, groups, seed)
@@ -151,7 +157,7 @@ def test_tied_weights_equal_a_convolution(implementation, problem):
     tied = kernel[(0,) * ndim]
     axes = "DHW"[-ndim:]
 
-    def local(x, tied):
+    def local(x, tied, implementation):
         repeated = jnp.broadcast_to(tied[(None,) * ndim], kernel.shape)
         return local_conv(
             x,
@@ -174,10 +180,11 @@ def test_tied_weights_equal_a_convolution(implementation, problem):
             dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         )
 
-    y, vjp = jax.vjp(local, x, tied)
-    reference, reference_vjp = jax.vjp(convolution, x, tied)
-    for a, b in zip((y, *vjp(dy)), (reference, *reference_vjp(dy)), strict=True):
-        assert_close(a, np.asarray(b, np.float64), "float32")
+    layers = [partial(local, implementation=name) for name in IMPLEMENTATIONS]
+    *results, expected = results_of([*layers, convolution], x, tied, dy)
+    for actual in results:
+        for a, b in zip(actual, expected, strict=True):
+            assert_close(a, np.asarray(b, np.float64), "float32")
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
