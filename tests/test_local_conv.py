@@ -242,12 +242,12 @@ def test_half_precision_gradients_accumulate_in_float32(implementation, dtype, l
         y = local_conv(x, kernel, implementation=implementation)
         return y.sum(dtype=jnp.float32)
 
-    dx = jax.grad(total)(x, kernel)
+    dx = jax.jit(jax.grad(total))(x, kernel)
     assert dx.dtype == dtype
     assert dx[0, 8, 0] == jnp.asarray(2 * large + 15, dtype)
     # And a filter adds up one term per image.
     images = jnp.ones((3000, 1, 1), dtype)
-    d_kernel = jax.grad(total, 1)(images, jnp.ones((1, 1, 1, 1), dtype))
+    d_kernel = jax.jit(jax.grad(total, 1))(images, jnp.ones((1, 1, 1, 1), dtype))
     assert d_kernel.ravel()[0] == jnp.asarray(3000, dtype)
 
 
@@ -274,10 +274,10 @@ def test_batch_last(implementation):
     window = make_window((6, 5), (3, 2), (2, 1), 1)
     x, kernel, dy = (jnp.asarray(a, jnp.float32) for a in draw_arrays(window, 3, 2, 4, 1, seed=2))
     layer = partial(local_conv, strides=(2, 1), padding=1, implementation=implementation)
-    y, vjp = jax.vjp(layer, x, kernel)
-    last, last_vjp = jax.vjp(partial(layer, batch_last=True), jnp.moveaxis(x, 0, -1), kernel)
+    [(y, dx, dk)] = results_of([layer], x, kernel, dy)
+    x, dy = jnp.moveaxis(x, 0, -1), jnp.moveaxis(dy, 0, -1)
+    [(last, dx_last, dk_last)] = results_of([partial(layer, batch_last=True)], x, kernel, dy)
     np.testing.assert_array_equal(jnp.moveaxis(last, -1, 0), y)
-    (dx, dk), (dx_last, dk_last) = vjp(dy), last_vjp(jnp.moveaxis(dy, 0, -1))
     np.testing.assert_array_equal(jnp.moveaxis(dx_last, -1, 0), dx)
     np.testing.assert_array_equal(dk_last, dk)
 
@@ -299,8 +299,8 @@ def test_second_derivatives_in_reverse_mode(implementation):
         return sum(jnp.vdot(g, a) for g, a in zip(gradient, along, strict=True))
 
     plain = partial(loss, implementation="slices")
-    _, expected = jax.jvp(jax.grad(plain), ((x, kernel),), (along,))
-    for actual, reference in zip(jax.grad(slope)((x, kernel)), expected, strict=True):
+    _, expected = jax.jit(partial(jax.jvp, jax.grad(plain)))(((x, kernel),), (along,))
+    for actual, reference in zip(jax.jit(jax.grad(slope))((x, kernel)), expected, strict=True):
         assert_close(actual, np.asarray(reference, np.float64), "float32")
 
 
@@ -317,7 +317,7 @@ def test_split_over_devices():
     def formula(x, kernel):
         return jnp.sum(jnp.square(local_conv(x, kernel, implementation="patches")))
 
-    expected = jax.grad(formula, (0, 1))(x, kernel)
+    expected = jax.jit(jax.grad(formula, (0, 1)))(x, kernel)
     by_xla = jax.jit(jax.grad(loss, (0, 1)))(
         jax.device_put(x, NamedSharding(mesh, P("data"))), kernel
     )
