@@ -204,9 +204,11 @@ def unknown_field(key: str, known: Any) -> str:
       >>> unknown_field("optimizer.lr", ["optimizer.learning_rate", "seed"])
       "unknown field config.optimizer.lr: did you mean 'config.optimizer.learning_rate'?"
     """
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     leaf = key.rsplit(".", 1)[-1]
-    near = near or [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    leaves = {name: name.rsplit(".", 1)[-1] for name in known}
+    near = [n for n, words in leaves.items() if leaf == "".join(w[0] for w in words.split("_"))]
+    near = near or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = near or [name for name in known if leaves[name] == leaf]
     hint = f"did you mean 'config.{near[0]}'?" if near else "see jaxws/config.py for all fields."
     return f"unknown field config.{key}: {hint}"
 
