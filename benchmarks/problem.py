@@ -2,9 +2,9 @@ r"""What every peer computes: the same network, weights and images, and the leas
 
 A locally connected layer multiplies each weight with one input of each image, so its arithmetic is
 that of the convolution of the same shape: 2 n w operations for n images and w = h w i j c f
-weights, forward, and as much again for each of its two gradients. What it cannot avoid to move is
-one gradient and two moments of AdamW per weight, 4 bytes each. A training step with ws(1), whose
-weights themselves are as few as a convolution's between steps, passes over them six times at least::
+weights, forward, and as much again for each of its two gradients. What it cannot avoid to move are
+a gradient and two moments of AdamW per weight, 4 bytes each. With ws(1), whose weights themselves
+are as few as those of a convolution between steps, a step passes over them six times at least::
 
     gradient written                                    1
     AdamW reads the gradient and two moments            3

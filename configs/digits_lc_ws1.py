@@ -18,7 +18,6 @@ def get_config() -> ConfigDict:
     config.model.width = 8
     config.sharing.every = 1
     config.optimizer.learning_rate = 3e-3
-    config.optimizer.drop_epochs = (15, 22)
     config.data.name = "digits"
     config.data.pad = 2
     config.data.flip = False

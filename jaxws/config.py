@@ -23,7 +23,9 @@ FREE_FIELDS = (
 _CHOICES = {
     "model.architecture": ("resnet_cifar", "resnet18"),
     "model.connectivity": ("local", "conv"),
-    "model.dtype": ("float32", "bfloat16"),
+    "model.dtype": ("float32", "bfloat16", "float16"),
+    "optimizer.name": ("adamw", "sgd"),
+    "divergence.action": ("stop", "skip"),
     "sharing.pools": ("grid", "global"),
     "data.on_corrupt": ("error", "skip"),
     "data.decoder": ("pil", "simplejpeg"),
@@ -35,11 +37,13 @@ _MINIMA = {
     "batch_size": 1,
     "eval_batch_size": 1,
     "max_steps": 1,
+    "accumulate": 1,
     "model.width": 1,
     "sharing.every": 0,
     "optimizer.learning_rate": 0,
     "optimizer.weight_decay": 0,
     "optimizer.drop_factor": 1,
+    "optimizer.momentum": 0,
     "data.pad": 0,
     "data.image_size": 1,
     "data.crop_size": 1,
@@ -61,14 +65,15 @@ def base_config() -> ConfigDict:
       line can set them.
 
     Example:
-      >>> base_config().optimizer.drop_epochs
-      (100, 150)
+      >>> base_config().epochs
+      200
     """
     config = ConfigDict()
     config.seed = 0  # of weights, batch order and augmentation
     config.epochs = 200
     config.batch_size = 512
     config.eval_batch_size = 512
+    config.accumulate = 1  # parts in which a batch's gradients are computed, to save memory
     config.max_steps = config_dict.placeholder(int)  # stop after so many steps
     config.log_every = 10  # steps between measurements of SNR in metrics.jsonl
 
@@ -78,17 +83,25 @@ def base_config() -> ConfigDict:
     config.model.width = 16  # features of the first stage
     config.model.connectivity = "local"  # or conv
     config.model.first_layer_conv = False  # "1st layer conv" of Table 13
-    config.model.dtype = "float32"  # of activations; or bfloat16
+    config.model.dtype = "float32"  # of activations; or bfloat16, float16 (with loss scaling)
 
     config.sharing = ConfigDict()
     config.sharing.every = 0  # ws(n): after batches 0, n, 2n, ... of each epoch; 0 is never
     config.sharing.pools = "grid"  # or global: layers become convolutions
 
     config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # or sgd
+    config.optimizer.momentum = 0.9  # sgd only
     config.optimizer.learning_rate = 1e-3
     config.optimizer.weight_decay = 1e-2
-    config.optimizer.drop_epochs = (100, 150)  # the rate is divided after these epochs
+    # The rate is divided after these epochs; unset: after 1/2 and 3/4 of them, as in the paper.
+    config.optimizer.drop_epochs = config_dict.placeholder(tuple)
     config.optimizer.drop_factor = 4.0
+
+    config.divergence = ConfigDict()
+    # A loss or gradients that are not finite: stop, or skip the step. float16 skips while a lower
+    # loss scale may help.
+    config.divergence.action = "stop"
 
     config.data = ConfigDict()
     config.data.name = "cifar10"  # digits, folder, or a data set prepared by TFDS
@@ -129,7 +142,7 @@ def check_config(config: ConfigDict) -> None:
       >>> config.model.dtype = "float31"
       >>> check_config(config)
       Traceback (most recent call last):
-      ValueError: config.model.dtype='float31': expected one of 'float32', 'bfloat16'.
+      ValueError: config.model.dtype='float31': expected one of 'float32', 'bfloat16', 'float16'.
     """
     known, given = dict(flat_fields(base_config())), dict(flat_fields(config))
     for key in given:
@@ -150,16 +163,30 @@ def check_config(config: ConfigDict) -> None:
             f"config.data.train_fraction={given['data.train_fraction']!r}: expected a part of the"
             " training images, above 0 and at most 1."
         )
-    drops = tuple(given["optimizer.drop_epochs"])
-    whole = all(isinstance(epoch, int) and epoch >= 1 for epoch in drops)
-    if not whole or sorted(set(drops)) != list(drops):
-        raise ValueError(
-            f"config.optimizer.drop_epochs={drops}: expected increasing epoch numbers from 1."
-        )
+    _check_optimizer(given)
     if given["model.connectivity"] == "conv" and given["sharing.every"]:
         raise ValueError(
             f"config.sharing.every={given['sharing.every']} with config.model.connectivity='conv':"
             " a convolution has nothing to share; set sharing.every=0 or connectivity='local'."
+        )
+
+
+def _check_optimizer(given: Mapping[str, Any]) -> None:
+    if not given["optimizer.momentum"] < 1:
+        raise ValueError(
+            f"config.optimizer.momentum={given['optimizer.momentum']!r}: expected a number below 1."
+        )
+    rows, parts = given["batch_size"] * given["data.n_reps"], given["accumulate"]
+    if rows % parts:
+        raise ValueError(
+            f"config.accumulate={parts}: expected a divisor of the {rows} images of a batch"
+            " (config.batch_size * config.data.n_reps)."
+        )
+    drops = tuple(given["optimizer.drop_epochs"] or ())
+    whole = all(isinstance(epoch, int) and epoch >= 1 for epoch in drops)
+    if not whole or sorted(set(drops)) != list(drops):
+        raise ValueError(
+            f"config.optimizer.drop_epochs={drops}: expected increasing epoch numbers from 1."
         )
 
 
@@ -177,9 +204,11 @@ def unknown_field(key: str, known: Any) -> str:
       >>> unknown_field("optimizer.lr", ["optimizer.learning_rate", "seed"])
       "unknown field config.optimizer.lr: did you mean 'config.optimizer.learning_rate'?"
     """
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     leaf = key.rsplit(".", 1)[-1]
-    near = near or [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    leaves = {name: name.rsplit(".", 1)[-1] for name in known}
+    near = [n for n, words in leaves.items() if leaf == "".join(w[0] for w in words.split("_"))]
+    near = near or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = near or [name for name in known if leaves[name] == leaf]
     hint = f"did you mean 'config.{near[0]}'?" if near else "see jaxws/config.py for all fields."
     return f"unknown field config.{key}: {hint}"
 

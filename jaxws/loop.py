@@ -10,13 +10,15 @@ from typing import Any
 
 import jax
 import optax
+from ml_collections import ConfigDict
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
+from jaxws.metrics import Metrics
+from jaxws.optimizers import make_optimizer
 from jaxws.plots import plot_accuracy, plot_snr
 from jaxws.progress import Progress
 from jaxws.run import Run
-from jaxws.schedules import step_decay
 from jaxws.state_layout import (
     as_resident,
     checkpoint_shapes,
@@ -25,7 +27,7 @@ from jaxws.state_layout import (
     to_checkpoint,
 )
 from jaxws.train_state import TrainState, create_train_state
-from jaxws.train_step import Metrics, Sharing, eval_step, train_step
+from jaxws.train_step import Sharing, StepInfo, eval_step, train_step
 from jaxws.waits import Waits
 from jaxws.workdir import Workdir
 
@@ -63,7 +65,7 @@ def train(run: Run) -> dict[str, Any]:
 
 def _train(run: Run) -> None:
     config, workdir = run.config, run.workdir
-    optimizer, key = _make_optimizer(run), jax.random.key(config.seed)
+    optimizer, key = make_optimizer(config, run.feed.steps_per_epoch), jax.random.key(config.seed)
     step_fn, eval_fn = _compile_lazily(run, optimizer)
 
     with closing(Checkpoints(workdir.checkpoints, config.checkpoint.keep)) as checkpoints:
@@ -78,8 +80,8 @@ def _train(run: Run) -> None:
         ):
             for steps in _epochs(run, first_step):
                 waits = Waits(inputs)
-                state, totals = _train_epoch(
-                    step_fn, state, steps, waits, workdir, progress, config.log_every
+                state, totals, skipped = _train_epoch(
+                    step_fn, state, steps, waits, workdir, progress, config
                 )
                 rates = {
                     "images_per_second": totals.images / waits.seconds,
@@ -94,22 +96,11 @@ def _train(run: Run) -> None:
                     **_means("train", totals),
                     **test,
                     **rates,
+                    "skipped": skipped,
                 }
                 workdir.append(record)
                 checkpoints.save(to_checkpoint(state))
                 progress.epoch(record, config.epochs)
-
-
-def _make_optimizer(run: Run) -> optax.GradientTransformation:
-    """AdamW; its decay is scaled by the rate and falls on every parameter, as in the paper."""
-    config = run.config.optimizer
-    schedule = step_decay(
-        config.learning_rate,
-        run.feed.steps_per_epoch,
-        tuple(config.drop_epochs),
-        config.drop_factor,
-    )
-    return optax.adamw(schedule, weight_decay=config.weight_decay)
 
 
 def _first_state(
@@ -120,6 +111,7 @@ def _first_state(
         model=run.model,
         optimizer=optimizer,
         image_shape=run.feed.image_shape,
+        dtype=run.config.model.dtype,
     )
     if checkpoints.latest_step() is None:
         return jax.jit(lambda key: as_resident(create(key)))(key)
@@ -144,16 +136,18 @@ def _compile_lazily(
     sharing = Sharing(config.sharing.every, config.sharing.pools, feed.steps_per_epoch)
 
     @partial(jax.jit, donate_argnums=0)
-    def jitted(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
+    def jitted(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
         return train_step(
             state,
             feed.train_batch(inputs, state.step),
             model=run.model,
             optimizer=optimizer,
             sharing=sharing,
+            accumulate=config.accumulate,
+            skip_nonfinite=config.divergence.action == "skip",
         )
 
-    def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
+    def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
         state, *results = jitted(state, inputs)
         return pool_if_shared(state, sharing), *results
 
@@ -171,33 +165,51 @@ def _train_epoch(
     waits: Waits,
     workdir: Workdir,
     progress: Progress,
-    log_every: int,
-) -> tuple[TrainState, Metrics]:
-    totals = Metrics(0.0, 0.0, 0.0, 0.0)
+    config: ConfigDict,
+) -> tuple[TrainState, Metrics, int]:
+    """Returns the state, sums over the steps that were not skipped, and how many were."""
+    totals, skipped = Metrics(0.0, 0.0, 0.0, 0.0), 0
 
-    def finish(step: int, metrics: Metrics, snr: dict[str, jax.Array]) -> None:
-        nonlocal totals
+    def finish(step: int, metrics: Metrics, info: StepInfo) -> None:
+        nonlocal totals, skipped
         sums = jax.tree.map(float, metrics)
-        totals = Metrics(*map(sum, zip(totals, sums, strict=True)))
+        if info.skipped:
+            skipped += 1
+        else:
+            totals = Metrics(*map(sum, zip(totals, sums, strict=True)))
         means = _means("train", sums)
-        if (step + 1) % log_every == 0:
-            neg_log_snr = {layer: float(value) for layer, value in snr.items()}
+        if (step + 1) % config.log_every == 0:
             record = {"kind": "train", "step": step + 1, **means, "data_wait": waits.lap()}
-            workdir.append(record | {"neg_log_snr": neg_log_snr})
+            workdir.append(record | _info_record(info, config.model.dtype))
         progress.step(step + 1, means | {"data_wait": waits.share})
-        _check_finite("loss", means["train_loss"], step + 1)
+        if info.diverged and config.divergence.action != "skip":
+            _check_finite("loss", means["train_loss"], step + 1)
+            _check_finite("norm of the gradients", float(info.grad_norm), step + 1)
 
     # Results of a step are fetched once the next one has been dispatched: the device never waits.
     pending: tuple[Any, ...] | None = None
     for step in steps:
         inputs = waits.next(pending)
-        state, metrics, snr = step_fn(state, inputs)
+        state, metrics, info = step_fn(state, inputs)
         if pending is not None:
             finish(*pending)
-        pending = (step, metrics, snr)
+        pending = (step, metrics, info)
     if pending is not None:
         finish(*pending)
-    return state, totals
+    if skipped == len(steps):
+        raise FloatingPointError(
+            f"all {skipped} steps until step {steps.stop} were skipped, as their loss or gradients"
+            " are not finite: the run has diverged. Lower --config.optimizer.learning_rate, with"
+            " another --workdir."
+        )
+    return state, totals, skipped
+
+
+def _info_record(info: StepInfo, dtype: str) -> dict[str, Any]:
+    """What a line of metrics.jsonl says of a step besides its metrics."""
+    record = jax.tree.map(float, info._asdict())
+    names = ["learning_rate", "grad_norm", "neg_log_snr"]
+    return {key: record[key] for key in names + ["loss_scale"] * (dtype == "float16")}
 
 
 def _evaluate(run: Run, eval_fn: Callable[..., Metrics], state: TrainState) -> Metrics:

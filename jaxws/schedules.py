@@ -19,8 +19,7 @@ def step_decay(
     Args:
       learning_rate: rate of the first epochs.
       steps_per_epoch: batches in an epoch, the ragged last one included.
-      drop_epochs: the rate drops once so many epochs are over; searches use (25, 37) of 50 epochs
-        and (10, 15) of 20.
+      drop_epochs: the rate drops once so many epochs are over; see :func:`drop_epochs`.
       drop_factor: divides the rate.
 
     Returns:
@@ -35,6 +34,25 @@ def step_decay(
     return optax.piecewise_constant_schedule(learning_rate, boundaries)
 
 
+def drop_epochs(epochs: int) -> tuple[int, ...]:
+    """When the rate drops in a run of so many epochs: after half and after three quarters of them.
+
+    These are the paper's schedules of 200 epochs, (100, 150), and its compressed ones of 50 and 20
+    for searches, and fractions of an epoch are left out as there.
+
+    Args:
+      epochs: of the run.
+
+    Returns:
+      Increasing epoch numbers from 1; fewer than two in runs that are too short.
+
+    Example:
+      >>> [drop_epochs(epochs) for epochs in (200, 50, 20)]
+      [(100, 150), (25, 37), (10, 15)]
+    """
+    return tuple(sorted({epochs // 2, 3 * epochs // 4} - {0}))
+
+
 def shares_after(step: jax.Array | int, every: int, steps_per_epoch: int) -> jax.Array | bool:
     """Whether ws(n) shares weights after this batch: batches 0, n, 2n, ... of every epoch.
 
@@ -44,12 +62,12 @@ def shares_after(step: jax.Array | int, every: int, steps_per_epoch: int) -> jax
       steps_per_epoch: batches in an epoch; the count starts again with each.
 
     Returns:
-      A bool, traced if ``step`` is.
+      A bool; an array if it depends on the step and ``step`` is one.
 
     Example:
       >>> [shares_after(step, every=3, steps_per_epoch=5) for step in range(7)]
       [True, False, False, True, False, True, False]
     """
-    if every == 0:
-        return False
+    if every in (0, 1):
+        return bool(every)
     return (step % steps_per_epoch) % every == 0

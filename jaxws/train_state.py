@@ -10,22 +10,26 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxws.loss_scale import LossScale, initial_loss_scale
+
 
 @flax.struct.dataclass
 class TrainState:
     """Parameters and everything else that a step changes.
 
     Attributes:
-      step: number of steps done, int32.
+      step: number of batches seen, int32; also of those whose step was skipped.
       params: parameters of the model, float32.
       batch_stats: running statistics of BatchNorm.
-      opt_state: state of the optimizer.
+      opt_state: state of the optimizer; the learning rate counts in it.
+      loss_scale: a :class:`jaxws.loss_scale.LossScale`, or () without loss scaling.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
+    loss_scale: LossScale | tuple[()] = ()
 
 
 def create_train_state(
@@ -33,6 +37,7 @@ def create_train_state(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     image_shape: tuple[int, int, int],
+    dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> TrainState:
     """Draws initial parameters.
 
@@ -41,6 +46,7 @@ def create_train_state(
       model: called on images as ``model(x, train=False)``.
       optimizer: an optax transformation.
       image_shape: (H, W, c) of the images.
+      dtype: that the model computes in; float16 gets a loss scale.
 
     Returns:
       The state before the first step.
@@ -58,4 +64,5 @@ def create_train_state(
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(variables["params"]),
+        loss_scale=initial_loss_scale(dtype),
     )

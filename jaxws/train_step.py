@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,28 +12,16 @@ import optax
 from jax import lax
 
 from jaxws.data.augment import Batch
+from jaxws.gradients import batch_gradients
+from jaxws.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
+from jaxws.metrics import Metrics, batch_metrics
+from jaxws.optimizers import last_learning_rate
 from jaxws.packing import unpack_kernels
 from jaxws.pooled import holds_pooled, pool_kernels, probes, spread_kernels, with_probes
 from jaxws.schedules import shares_after
 from jaxws.sharing import share_weights
 from jaxws.snr import weight_snr
 from jaxws.train_state import TrainState
-
-
-class Metrics(NamedTuple):
-    """Sums over the images of batches; divided by ``images`` they are means.
-
-    Attributes:
-      loss: sum of cross-entropies in nats.
-      top1: number of images whose label has the largest logit.
-      top5: number of images whose label is among the five largest.
-      images: number of images.
-    """
-
-    loss: jax.typing.ArrayLike
-    top1: jax.typing.ArrayLike
-    top5: jax.typing.ArrayLike
-    images: jax.typing.ArrayLike
 
 
 class Sharing(NamedTuple):
@@ -49,6 +38,27 @@ class Sharing(NamedTuple):
     steps_per_epoch: int
 
 
+class StepInfo(NamedTuple):
+    """What is known of a step besides its metrics.
+
+    Attributes:
+      neg_log_snr: -log SNR of every LC layer, after the update and before sharing.
+      grad_norm: Euclidean norm of the gradients of the mean loss, over all parameters.
+      learning_rate: of this update; NaN for an optimizer that is not of
+        :func:`jaxws.optimizers.make_optimizer`, as its state does not tell.
+      loss_scale: the loss was multiplied by; 1 without scaling.
+      skipped: whether the step left parameters, moments and statistics as they were.
+      diverged: whether loss or gradients are not finite, and not because of the loss scale.
+    """
+
+    neg_log_snr: dict[str, jax.Array]
+    grad_norm: jax.Array
+    learning_rate: jax.Array
+    loss_scale: jax.Array
+    skipped: jax.Array
+    diverged: jax.Array
+
+
 def train_step(
     state: TrainState,
     batch: Batch,
@@ -56,10 +66,15 @@ def train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     sharing: Sharing,
-) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
+    accumulate: int = 1,
+    skip_nonfinite: bool = False,
+) -> tuple[TrainState, Metrics, StepInfo]:
     """Cross-entropy, gradients, one update, and instant weight sharing where ws(n) says so.
 
-    Optimizer moments are left alone by sharing, as in the paper.
+    Optimizer moments are left alone by sharing, as in the paper. A state with a loss scale scales
+    its loss. With one, or with ``skip_nonfinite``, a step whose loss or gradients are not finite is
+    skipped: it changes nothing but ``step`` and the loss scale, and shares no weights. The learning
+    rate counts updates, ws(n) counts batches.
 
     Where the state's kernels are pooled (:mod:`jaxws.pooled`), weights are shared after this step
     whatever ``sharing`` says of it, and stay pooled; all numbers are those of the plain state.
@@ -70,10 +85,16 @@ def train_step(
       model: called as ``model(x, train=True, mask=mask)``.
       optimizer: an optax transformation.
       sharing: when and how to share.
+      accumulate: number of parts to compute the gradients in, see
+        :func:`jaxws.gradients.batch_gradients`.
+      skip_nonfinite: whether to skip without a loss scale too; else such a step spoils the weights.
 
     Returns:
-      The state after the step, the batch's metrics, and -log SNR of every LC layer after the update
-      and before sharing.
+      The state after the step, the batch's metrics, and more about the step. Metrics of a skipped
+      step are those of its batch, and may not be finite.
+
+    Raises:
+      ValueError: a batch that cannot be cut into so many parts.
 
     Example:
       >>> from functools import partial
@@ -87,41 +108,56 @@ def train_step(
       >>> batch = Batch(jnp.ones((2, 8, 8, 1)), jnp.array([0, 1]), mask=None)
       >>> sharing = Sharing(every=1, pools="grid", steps_per_epoch=10)
       >>> step = partial(train_step, model=model, optimizer=optimizer, sharing=sharing)
-      >>> state, metrics, _ = jax.jit(step, donate_argnums=0)(state, batch)
-      >>> int(state.step), float(metrics.images)
-      (1, 2.0)
+      >>> state, metrics, info = jax.jit(step, donate_argnums=0)(state, batch)
+      >>> int(state.step), float(metrics.images), bool(info.skipped)
+      (1, 2.0, False)
     """
-
-    def mean_loss(weights: Any) -> tuple[Any, tuple[Metrics, Any]]:
-        params = unpack_kernels(with_probes(state.params, weights))
-        logits, updates = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            batch.image,
-            train=True,
-            mask=batch.mask,
-            mutable=["batch_stats"],
+    loss_scale = state.loss_scale if isinstance(state.loss_scale, LossScale) else None
+    scale = 1.0 if loss_scale is None else loss_scale.scale
+    skips = skip_nonfinite or loss_scale is not None
+    grads, metrics, batch_stats = batch_gradients(
+        state.params, state.batch_stats, batch, model=model, accumulate=accumulate, scale=scale
+    )
+    if loss_scale is not None:
+        grads = jax.tree.map(lambda g: g / scale, grads)
+    norm = optax.tree.norm(grads)
+    finite = jnp.isfinite(norm) & jnp.isfinite(metrics.loss)
+    before = spread_kernels(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, before)
+    learning_rate = last_learning_rate(opt_state)
+    params = optax.apply_updates(before, updates)
+    shares = shares_after(state.step, sharing.every, sharing.steps_per_epoch)
+    if skips:
+        # In the loops that compute the new values, which have read the old ones anyway.
+        keep = partial(jnp.where, finite)
+        params, opt_state, batch_stats = jax.tree.map(
+            keep,
+            (params, opt_state, batch_stats),
+            (before, state.opt_state, state.batch_stats),
         )
-        metrics = batch_metrics(logits, batch)
-        return metrics.loss / metrics.images, (metrics, updates["batch_stats"])
-
-    weights = probes(state.params)
-    grads, (metrics, batch_stats) = jax.grad(mean_loss, has_aux=True)(weights)
-    params = spread_kernels(state.params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, params)
-    params = optax.apply_updates(params, updates)
+        shares = shares if shares is False else finite & shares
     # In every step: the pools' means, which sharing needs, and variances are one pass over weights.
     snr = {name: -jnp.log(r) for name, r in weight_snr(params, pools=sharing.pools).items()}
+    info = StepInfo(
+        neg_log_snr=snr,
+        grad_norm=norm,
+        learning_rate=learning_rate,
+        loss_scale=jnp.asarray(scale, jnp.float32),
+        skipped=~finite & skips,
+        diverged=~finite & (scale <= LEAST_SCALE),
+    )
     if holds_pooled(state.params):
         params = pool_kernels(params, pools=sharing.pools)
     else:
-        params = _maybe_share(state.step, params, sharing)
+        params = _share_if(shares, params, sharing.pools)
     state = TrainState(
         step=state.step + 1,
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
+        loss_scale=() if loss_scale is None else next_loss_scale(loss_scale, finite),
     )
-    return state, metrics, snr
+    return state, metrics, info
 
 
 def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) -> Metrics:
@@ -151,48 +187,7 @@ def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) 
     return batch_metrics(logits, batch)
 
 
-def batch_metrics(logits: jax.Array, batch: Batch) -> Metrics:
-    """Sums loss and hits over the real images of a batch.
-
-    A label ranks behind equal logits of smaller index, as argmax would have it, and behind all
-    others where logits are NaN.
-
-    Args:
-      logits: shape (n, classes).
-      batch: with labels (n,) and a mask (n,) or None.
-
-    Returns:
-      The sums.
-
-    Example:
-      >>> batch = Batch(image=None, label=jnp.array([1, 0]), mask=None)
-      >>> metrics = batch_metrics(jnp.array([[0.0, 9.0], [0.0, 9.0]]), batch)
-      >>> float(metrics.top1), float(metrics.top5)
-      (1.0, 2.0)
-    """
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
-    label = batch.label[:, None]
-    true = jnp.take_along_axis(logits, label, axis=1)
-    index = jnp.arange(logits.shape[1])
-    ahead = jnp.where(index < label, ~(logits < true), ~(logits <= true)) & (index != label)
-    rank = ahead.sum(axis=1)
-    real = jnp.ones(losses.shape, bool) if batch.mask is None else batch.mask
-    return Metrics(
-        loss=jnp.sum(losses, where=real),
-        top1=jnp.sum(real & (rank < 1), dtype=jnp.float32),
-        top5=jnp.sum(real & (rank < 5), dtype=jnp.float32),
-        images=jnp.sum(real, dtype=jnp.float32),
-    )
-
-
-def _maybe_share(step: jax.Array, params: Any, sharing: Sharing) -> Any:
-    if sharing.every == 0:
-        return params
-    if sharing.every == 1:
-        return share_weights(params, pools=sharing.pools)
-    return lax.cond(
-        shares_after(step, sharing.every, sharing.steps_per_epoch),
-        lambda p: share_weights(p, pools=sharing.pools),
-        lambda p: p,
-        params,
-    )
+def _share_if(shares: jax.Array | bool, params: Any, pools: str) -> Any:
+    if isinstance(shares, bool):
+        return share_weights(params, pools=pools) if shares else params
+    return lax.cond(shares, partial(share_weights, pools=pools), lambda p: p, params)

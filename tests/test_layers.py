@@ -5,7 +5,7 @@ import pytest
 from flax import linen as nn
 
 from jaxws import LocalConv, LocalDense, to_local
-from jaxws.models.resnet import CONV_INIT
+from jaxws.models.resnet import conv_init
 
 CASES = [
     {},
@@ -73,7 +73,7 @@ def test_lc_and_conv_outputs_start_with_the_same_variance(size, strides):
     x = jax.random.normal(jax.random.key(1), (64, size, size, 32))
     arguments = {
         "features": 48, "kernel_size": (3, 3), "strides": strides, "padding": "VALID",
-        "use_bias": False, "kernel_init": CONV_INIT,
+        "use_bias": False, "kernel_init": conv_init,
     }  # fmt: skip
     variances = []
     for layer in (nn.Conv(**arguments), LocalConv(**arguments)):
@@ -84,7 +84,7 @@ def test_lc_and_conv_outputs_start_with_the_same_variance(size, strides):
 
 
 def test_positions_draw_independent_filters():
-    kernel = LocalConv(16, (3, 3), kernel_init=CONV_INIT).init(
+    kernel = LocalConv(16, (3, 3), kernel_init=conv_init).init(
         jax.random.key(0), jnp.ones((1, 8, 8, 16))
     )["params"]["local_kernel"]
     flat = np.asarray(kernel).reshape(64, -1)

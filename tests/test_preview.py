@@ -15,8 +15,9 @@ from jaxws.commands import preview
 from jaxws.commands.flags import add_config_arguments, config_of, parse_config
 from jaxws.config import base_config
 from jaxws.data import load_dataset
+from jaxws.metrics import Metrics
 from jaxws.run import prepare
-from jaxws.train_step import Metrics
+from jaxws.train_step import StepInfo
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -52,7 +53,8 @@ def test_the_sheet_shows_what_a_run_sees(config, tmp_path, monkeypatch):
 
     def train_step(state, batch, **_):
         jax.debug.callback(keep("train"), batch.image, batch.label, batch.mask, ordered=True)
-        return state.replace(step=state.step + 1), Metrics(0.0, 0.0, 0.0, 1.0), {}
+        info = StepInfo({}, *(jnp.zeros(()),) * 3, *(jnp.asarray(False),) * 2)
+        return state.replace(step=state.step + 1), Metrics(0.0, 0.0, 0.0, 1.0), info
 
     def eval_step(params, batch_stats, batch, **_):
         jax.debug.callback(keep("test"), batch.image, batch.label, batch.mask, ordered=True)

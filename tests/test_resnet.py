@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from jaxws import LocalConv, to_local
 from jaxws.models import ResNet, resnet18, resnet_cifar
+from jaxws.models.resnet import conv_init
 
 LAYERS = pytest.mark.parametrize("layer", [nn.Conv, LocalConv], ids=["conv", "local"])
 small_cifar = partial(resnet_cifar, 8, width=4, num_classes=5)
@@ -177,6 +178,13 @@ def test_initial_weights_have_variance_2_over_fan_out():
             tolerance = 5 * math.sqrt(2 / leaf.size)
             assert abs(leaf.var() * f * k**2 / 2 - 1) < tolerance, path
             assert abs(leaf.mean()) < 5 * math.sqrt(2 / (f * k**2) / leaf.size), path
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_initial_weights_are_the_numbers_of_kaiming_fan_out(impl):
+    key, shape = jax.random.key(3, impl=impl), (3, 5, 4, 7)
+    expected = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")(key, shape)
+    np.testing.assert_array_equal(conv_init(key, shape), expected)
 
 
 def test_positions_start_from_different_filters():

@@ -9,10 +9,11 @@ import pytest
 
 from jaxws import LocalConv, share_weights, weight_snr
 from jaxws.data import Batch
+from jaxws.metrics import batch_metrics
 from jaxws.models import resnet_cifar
 from jaxws.schedules import step_decay
 from jaxws.train_state import create_train_state
-from jaxws.train_step import Sharing, batch_metrics, eval_step, train_step
+from jaxws.train_step import Sharing, eval_step, train_step
 
 MODEL = resnet_cifar(8, width=4, num_classes=7, conv=LocalConv)
 OPTIMIZER = optax.adamw(1e-2)
@@ -111,7 +112,7 @@ def test_ws_n_shares_after_batches_0_and_n_of_each_epoch(state):
 def test_snr_is_measured_before_sharing(state):
     batch = make_batch()
     plain, _, _ = step(state, batch)
-    _, _, measured = step(state, batch, every=1)
+    measured = step(state, batch, every=1)[2].neg_log_snr
     expected = {layer: -np.log(snr) for layer, snr in weight_snr(plain.params).items()}
     assert measured.keys() == expected.keys()
     for layer, value in measured.items():
