@@ -41,8 +41,12 @@ def variables_of(model, dtype):
     return variables["params"], variables.get("batch_stats", {})
 
 
+# Compiled once for all masks.
+jitted = jax.jit(batch_gradients, static_argnames=("model", "accumulate"))
+
+
 def gradients_of(model, params, batch_stats, batch, **arguments):
-    return jax.jit(partial(batch_gradients, model=model, **arguments))(params, batch_stats, batch)
+    return jitted(params, batch_stats, batch, model=model, **arguments)
 
 
 @pytest.mark.parametrize("real", [None, 11, 7, 2], ids=lambda n: f"real {n}")
@@ -92,9 +96,9 @@ def test_views_of_an_image_fall_to_different_parts():
 
     image = jnp.repeat(jnp.arange(4.0), views)[:, None]
     batch = Batch(image, jnp.zeros(12, jnp.int32), None)
-    params, _ = jax.jit(Spy().init)(jax.random.key(0), image).values(), None
+    params = jax.jit(Spy().init)(jax.random.key(0), image)["params"]
+    jax.effects_barrier()
     seen.clear()
-    (params,) = params
     jax.block_until_ready(gradients_of(Spy(), params, {}, batch, accumulate=views))
     jax.effects_barrier()
     assert [list(part) for part in seen[:views]] == [[0, 1, 2, 3]] * views
@@ -106,9 +110,7 @@ def test_the_scale_multiplies_gradients_and_nothing_else():
     plain = gradients_of(Net(), params, {}, batch)
     scaled = gradients_of(Net(), params, {}, batch, scale=2.0**10)
     np.testing.assert_array_equal(scaled[1].loss, plain[1].loss)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_array_equal(a, 2.0**10 * b), scaled[0], plain[0]
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, 2.0**10 * b), scaled[0], plain[0])
 
 
 @pytest.mark.parametrize("parts", [0, 5, 24])

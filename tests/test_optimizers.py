@@ -152,5 +152,5 @@ def test_a_factor_multiplies_all_rates():
 def test_an_unknown_optimizer_is_named():
     config = base_config()
     config.optimizer.name = "adam"
-    with pytest.raises(ValueError, match="optimizer.name='adam': expected one of"):
+    with pytest.raises(ValueError, match=r"optimizer\.name='adam': expected one of"):
         make_optimizer(config, steps_per_epoch=1)
