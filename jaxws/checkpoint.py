@@ -1,102 +1,288 @@
-"""Checkpoints: Orbax's manager, one checkpoint after each epoch, and checksums of its files."""
+"""Checkpoints: written by Orbax in the background, whole or not at all, and checked when read.
+
+Checksums of a checkpoint's files are part of it: they are written before Orbax renames its
+directory to its final name. A directory without them was never whole. One that no longer agrees
+with them is set aside, and the newest good one is used instead.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
-from jaxws.checksums import damaged_files, has_checksums, write_checksums
+from jaxws.atomic import write_atomically
+from jaxws.checksums import damaged_files, write_checksums
+from jaxws.facts import read_facts, refuse_other
 from jaxws.train_state import TrainState
+
+# Orbax writes these two after the checksums. It does not read them to restore.
+_UNCHECKED = ("_CHECKPOINT_METADATA", "commit_success.txt")
+
+Report = Callable[[int, str, str], None]
+
+
+class Saved(NamedTuple):
+    """A checkpoint.
+
+    Attributes:
+      state: the train state.
+      facts: what it says about itself; see :mod:`jaxws.facts`.
+    """
+
+    state: TrainState
+    facts: dict[str, Any]
 
 
 class Checkpoints:
     """The checkpoints of a run. Saving is asynchronous and atomic; damage is found by checksums.
 
-    A checkpoint gets its checksums when the next one is saved or the run ends; one that a kill left
-    without them is restored unchecked.
-
     Example:
       >>> import contextlib, tempfile, jax.numpy as jnp
+      >>> from jaxws.facts import describe
       >>> state = TrainState(jnp.asarray(7), {"w": jnp.ones(2)}, {}, ())
       >>> with contextlib.closing(Checkpoints(Path(tempfile.mkdtemp()), 1)) as checkpoints:
-      ...     checkpoints.save(state)
+      ...     checkpoints.save(state, describe(state))
       ...     checkpoints.wait()
-      ...     int(checkpoints.restore(state).step)
+      ...     int(checkpoints.restore(state).state.step)
       7
     """
 
-    def __init__(self, path: Path, keep: int):
+    def __init__(
+        self,
+        path: Path,
+        keep: int,
+        *,
+        scores: Mapping[int, float] | None = None,
+        report: Report | None = None,
+    ):
         """Opens a directory of checkpoints.
 
         Args:
           path: the directory; made if missing.
           keep: number of checkpoints to keep, the newest ones.
+          scores: by step; the newest of those with the highest is kept too. May be changed later.
+          report: is told of what goes wrong and is survived: step, name and one line about it; by
+            default, the line goes to stderr.
         """
-        self._path = path
+        self._path, self._report = path, report or _print
+        self._saving: int | None = None
         self._manager = ocp.CheckpointManager(
             path,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, create=True, cleanup_tmp_directories=True
+                create=True,
+                cleanup_tmp_directories=True,
+                lightweight_initialize=True,  # it would read files that may be damaged
+                preservation_policy=_LastAndBest(keep, {} if scores is None else scores),
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._before_commit),
             ),
         )
+        # What Orbax says about a failed save fills a screen; the exception says it all.
+        self._silence = _without_orbax
+        logging.getLogger("absl").addFilter(self._silence)
 
     def close(self) -> None:
         """Finishes what is being written."""
         try:
             self.wait()
-        finally:
             self._manager.close()
+        finally:
+            logging.getLogger("absl").removeFilter(self._silence)
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest complete checkpoint, or None."""
-        return self._manager.latest_step()
+        return max(steps_in(self._path), default=None)
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: TrainState, facts: Mapping[str, Any]) -> None:
         """Starts writing a checkpoint, unless the step's is there already.
+
+        What goes wrong now or in the background is reported, here or by a later call.
 
         Args:
           state: what to write.
+          facts: of :func:`jaxws.facts.describe`.
         """
+        self.wait()
         step = int(state.step)
-        if step != self.latest_step():
-            self.wait()
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+        if step in steps_in(self._path):
+            return
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(facts))
+        self._saving = step
+        try:
+            self._manager.save(step, args=items, force=True)
+        except Exception as error:  # Orbax has no base class for what can go wrong
+            self._failed(error)
 
     def wait(self) -> None:
-        """Blocks until everything is written, and takes checksums of it."""
-        self._manager.wait_until_finished()
-        for step in self._manager.all_steps():
-            if not has_checksums(self._path / str(step)):
-                write_checksums(self._path / str(step))
+        """Blocks until everything is written or has failed to be."""
+        if self._saving is None:
+            return
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            self._failed(error)
+            return
+        step, self._saving = self._saving, None
+        with contextlib.suppress(OSError):
+            write_atomically(self._path / "newest", f"{step}\n")
 
-    def restore(self, like: TrainState) -> TrainState:
-        """Reads the newest checkpoint.
+    def restore(self, like: TrainState, identity: str | None = None) -> Saved | None:
+        """Reads the newest good checkpoint; damaged ones that are newer are set aside.
 
         Args:
           like: a state of the same structure, shapes and dtypes, or its shapes.
+          identity: of the run, see :func:`jaxws.config.to_json`; None for any.
 
         Returns:
-          The state that was saved.
+          The checkpoint, or None if none has ever been written.
 
         Raises:
-          ValueError: the checkpoint is damaged or of another network.
+          ValueError: there were checkpoints and none is good, or the good one is of another run or
+            network. Nothing was changed then.
         """
-        directory = self._path / str(self.latest_step())
-        remedy = "Remove it to resume from the one before, or start anew with another --workdir."
-        # Before Orbax looks at it: what it says about a damaged file fills a screen.
-        if has_checksums(directory) and (damaged := damaged_files(directory)):
-            raise ValueError(
-                f"checkpoint {directory} is damaged: {len(damaged)} of its files changed since they"
-                f" were written, such as {damaged[0]}. {remedy}"
-            )
+        self.wait()
+        step, damaged = self._newest_good()
+        if step is None:
+            return None
+        directory = self._path / str(step)
+        facts = read_facts(directory)
+        refuse_other(directory, facts, like, identity)
+        self._set_aside(damaged, step)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         try:
-            return self._manager.restore(
-                self.latest_step(), args=ocp.args.StandardRestore(abstract)
-            )
-        except Exception as error:  # Orbax has no base class for what can be wrong with a file
+            return Saved(self._manager.restore(step, args=items).state, facts)
+        except Exception as error:
             raise ValueError(
-                f"checkpoint {directory} cannot be restored: {error}. {remedy}"
+                f"checkpoint {directory} has not changed since it was written but cannot be"
+                f" restored: {_reason(error)}"
             ) from error
+
+    def _newest_good(self) -> tuple[int | None, dict[int, list[str]]]:
+        """The newest step that is not damaged, and those above it with what is wrong with them."""
+        damaged: dict[int, list[str]] = {}
+        for step in sorted(steps_in(self._path), reverse=True):
+            if not (files := damaged_files(self._path / str(step))):
+                return step, damaged
+            damaged[step] = files
+        if not damaged and not (self._path / "newest").exists():
+            return None, {}
+        found = "; ".join(f"{step} is damaged, {_few(files)}" for step, files in damaged.items())
+        raise ValueError(
+            f"no good checkpoint is left in {self._path}: {found or 'there were some once'}. Nothing"
+            " was changed. Bring one back, or start anew with another --workdir."
+        )
+
+    def _set_aside(self, damaged: Mapping[int, Sequence[str]], step: int) -> None:
+        lost = {number: f"is damaged, {_few(files)}" for number, files in damaged.items()}
+        for number in damaged:
+            aside = _free_name(self._path / f"{number}.damaged")
+            (self._path / str(number)).rename(aside)
+            lost[number] += f", and was set aside as {aside}"
+        if (newest := self._newest()) is not None and newest > max([step, *damaged]):
+            lost[newest] = "is gone"
+        if lost:
+            self._manager.reload()
+            write_atomically(self._path / "newest", f"{step}\n")
+        for number, what in lost.items():
+            text = f"checkpoint {self._path / str(number)} {what}; going on from step {step}"
+            self._report(step, "damaged checkpoint", text)
+
+    def _newest(self) -> int | None:
+        """The newest step that has been written, as was noted after it was."""
+        try:
+            return int((self._path / "newest").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _before_commit(self) -> None:
+        """Called by Orbax in its thread when all files are written, before they get their name."""
+        for directory in self._path.glob(f"{self._saving}.orbax-checkpoint-tmp*"):
+            write_checksums(directory, leave_out=_UNCHECKED)
+
+    def _failed(self, error: Exception) -> None:
+        """Reports a save that failed, and makes room for others."""
+        step, self._saving = self._saving or 0, None
+        for directory in self._path.glob(f"{step}.orbax-checkpoint-tmp*"):
+            shutil.rmtree(directory, ignore_errors=True)
+        self._manager.reload()
+        latest = self.latest_step()
+        last = "there is none yet" if latest is None else f"the last one is of step {latest}"
+        self._report(
+            step,
+            "checkpoint not written",
+            f"the checkpoint of step {step} could not be written ({_reason(error)}): {last}",
+        )
+
+
+def steps_in(path: Path) -> list[int]:
+    """Steps that have a checkpoint, good or damaged, in ascending order.
+
+    Args:
+      path: a directory of checkpoints.
+
+    Returns:
+      The steps; none if there is no such directory.
+
+    Example:
+      >>> steps_in(Path("/nowhere"))
+      []
+    """
+    if not path.is_dir():
+        return []
+    return sorted(int(p.name) for p in path.iterdir() if p.name.isdecimal() and p.is_dir())
+
+
+class _LastAndBest:
+    """Which checkpoints Orbax keeps: the last ones, and the newest of those with the best score."""
+
+    def __init__(self, keep: int, scores: Mapping[int, float]):
+        self._keep, self._scores = keep, scores
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        last = sorted(steps)[-self._keep :]
+        scored = [step for step in steps if step in self._scores]
+        best = max(scored, key=lambda step: (self._scores[step], step), default=None)
+        return [step in last or step == best for step in steps]
+
+
+def _print(step: int, event: str, message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _without_orbax(record: logging.LogRecord) -> bool:
+    return "/orbax/" not in record.pathname
+
+
+def _few(files: Sequence[str]) -> str:
+    number = "one of its files" if len(files) == 1 else f"{len(files)} of its files"
+    return f"{number} changed since it was written: {files[0]}" + (", ..." if files[1:] else "")
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    candidate = path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}.{number}")
+    return candidate
+
+
+def _reason(error: BaseException) -> str:
+    """The first cause of an error in a few words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    for known in ("No space left on device", "Disk quota exceeded", "File too large"):
+        if known in text:
+            return known
+    return text[:200]

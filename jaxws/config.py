@@ -13,10 +13,11 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-# Fields that change how far or where a run goes, but no number it computes: a run may be resumed
-# with other values of them.
+# Fields that change how far or where a run goes, what it keeps and what it does once it has diverged,
+# but no number it computes before that: a run may be resumed with other values of them.
 FREE_FIELDS = (
-    *("max_steps", "checkpoint.keep"),
+    *("max_steps", "checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
+    *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
     *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
 )
 
@@ -25,6 +26,7 @@ _CHOICES = {
     "model.connectivity": ("local", "conv"),
     "model.dtype": ("float32", "bfloat16"),
     "sharing.pools": ("grid", "global"),
+    "divergence.action": ("stop", "skip", "rollback"),
     "data.on_corrupt": ("error", "skip"),
     "data.decoder": ("pil", "simplejpeg"),
     "data.split": ("final", "tuning"),
@@ -50,6 +52,9 @@ _MINIMA = {
     "data.split_seed": 0,
     "log_every": 1,
     "checkpoint.keep": 1,
+    "checkpoint.every_steps": 1,
+    "divergence.max_rollbacks": 1,
+    "divergence.max_skipped": 1,
 }
 
 
@@ -111,7 +116,15 @@ def base_config() -> ConfigDict:
     config.data.workers = 0  # processes that decode; 0: threads alone
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.keep = 2  # the last checkpoints; one is written after each epoch
+    config.checkpoint.keep = 2  # the last checkpoints
+    config.checkpoint.keep_best = True  # and that of the best top-1 on test images; of equals the newest
+    config.checkpoint.every_steps = config_dict.placeholder(int)  # unset: after each epoch
+
+    config.divergence = ConfigDict()  # where a loss or weights are not finite:
+    config.divergence.action = "stop"  # or skip: leave such steps out; or rollback
+    config.divergence.max_skipped = 50  # in a row; then the run stops or rolls back
+    config.divergence.rate_factor = 0.5  # of the learning rate, after each rollback
+    config.divergence.max_rollbacks = 3
     return config
 
 
@@ -149,6 +162,11 @@ def check_config(config: ConfigDict) -> None:
         raise ValueError(
             f"config.data.train_fraction={given['data.train_fraction']!r}: expected a part of the"
             " training images, above 0 and at most 1."
+        )
+    if not 0 < given["divergence.rate_factor"] <= 1:
+        raise ValueError(
+            f"config.divergence.rate_factor={given['divergence.rate_factor']!r}: expected a factor"
+            " above 0 and at most 1."
         )
     drops = tuple(given["optimizer.drop_epochs"])
     whole = all(isinstance(epoch, int) and epoch >= 1 for epoch in drops)

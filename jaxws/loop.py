@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
+from jaxws.divergence import (
+    ROLLBACK,
+    Diverged,
+    SkippedSteps,
+    all_finite,
+    check_finite,
+    rollbacks,
+    verdict,
+)
+from jaxws.epoch_totals import EpochTotals, means
+from jaxws.facts import describe
 from jaxws.plots import plot_accuracy, plot_snr
 from jaxws.progress import Progress
+from jaxws.resume import Start, first_start
 from jaxws.run import Run
-from jaxws.schedules import step_decay
-from jaxws.state_layout import as_resident, checkpoint_shapes, from_checkpoint, to_checkpoint
-from jaxws.train_state import TrainState, create_train_state
-from jaxws.train_step import Metrics, Sharing, eval_step, train_step
+from jaxws.signals import Signals, Stopped
+from jaxws.state_layout import to_checkpoint
+from jaxws.train_state import TrainState
+from jaxws.train_step import Metrics, Sharing, StepInfo, eval_step, train_step
 from jaxws.waits import Waits
-from jaxws.workdir import Workdir
 
 
 def train(run: Run) -> dict[str, Any]:
-    """Trains until the run's last step, from the newest checkpoint if there is one.
+    """Trains until the run's last step, from the newest good checkpoint if there is one.
 
-    Writes metrics.jsonl, a checkpoint after each epoch and, at the end, the plots. After a stop
-    within an epoch, by ``max_steps``, the epoch's record averages the training steps since.
+    Writes metrics.jsonl, checkpoints and, at the end, the plots. Whatever a run has been through,
+    it ends with the same bits as one that was never stopped; docs/reliability.md says how far that
+    goes. SIGTERM and SIGINT stop it in order if this is the main thread.
 
     Args:
       run: from :func:`jaxws.run.prepare`.
@@ -37,97 +49,215 @@ def train(run: Run) -> dict[str, Any]:
       The last record of kind ``epoch`` in metrics.jsonl.
 
     Raises:
-      FloatingPointError: a loss is not finite; the weights are not saved.
-      ValueError: a damaged checkpoint or metrics.jsonl.
+      Stopped: a signal has stopped the run.
+      FloatingPointError: the run has diverged; the weights are not saved.
+      ValueError: no good checkpoint is left, or they are of another run; a damaged metrics.jsonl.
+      OSError: the disk has been full until the end.
     """
     with closing(run.workdir):
         _train(run)
     records = list(run.workdir.records())
-    epochs = [record for record in records if record["kind"] == "epoch"]
-    if not epochs:
-        raise ValueError(
-            f"workdir {run.workdir.path} has checkpoints but no epoch in metrics.jsonl: bring the"
-            " file back, or start anew with another --workdir."
-        )
     plot_accuracy(records, run.workdir.path / "accuracy.png")
     if run.config.model.connectivity == "local":
         plot_snr(records, run.workdir.path / "snr.png")
-    return epochs[-1]
+    return [record for record in records if record["kind"] == "epoch"][-1]
 
 
 def _train(run: Run) -> None:
-    config, workdir = run.config, run.workdir
-    optimizer, key = _make_optimizer(run), jax.random.key(config.seed)
-    step_fn, eval_fn = _compile_lazily(run, optimizer)
+    """Trains to the end, rolled back as often as the configuration allows."""
+    workdir, scores = run.workdir, dict[int, float]()
 
-    with closing(Checkpoints(workdir.checkpoints, config.checkpoint.keep)) as checkpoints:
-        state = _first_state(run, optimizer, checkpoints, key)
-        first_step = int(state.step)
-        if first_step >= run.last_step:
+    def report(step: int, event: str, message: str) -> None:
+        print(f"warning: {message}", file=sys.stderr)
+        workdir.append({"kind": "event", "step": step, "event": event, "message": message})
+
+    with (
+        Signals() as signals,
+        closing(_open_checkpoints(run, scores, report)) as checkpoints,
+    ):
+        while True:
+            start = first_start(run, checkpoints, report)
+            scores.update(_scores(run))
+            try:
+                _Stretch(run, start, checkpoints, signals, scores).train()
+                break
+            except Diverged as diverged:
+                _roll_back(run, checkpoints, diverged, report)
+        checkpoints.wait()
+        if (latest := checkpoints.latest_step() or 0) < run.last_step:
+            raise OSError(
+                f"the last checkpoint of {workdir.path} could not be written; the newest is of step"
+                f" {latest}: make room, and give the same command once more to go on from there."
+            )
+
+
+def _open_checkpoints(run: Run, scores: dict[int, float], report: Callable[..., None]):
+    keep, best = run.config.checkpoint.keep, run.config.checkpoint.keep_best
+    return Checkpoints(
+        run.workdir.checkpoints, keep, scores=scores if best else None, report=report
+    )
+
+
+def _scores(run: Run) -> dict[int, float]:
+    """Top-1 on test images by step."""
+    return {r["step"]: r["test_top1"] for r in run.workdir.history if r["kind"] == "epoch"}
+
+
+def _roll_back(
+    run: Run, checkpoints: Checkpoints, diverged: Diverged, report: Callable[..., None]
+) -> None:
+    """Notes a rollback to the newest checkpoint, or ends the run."""
+    checkpoints.wait()
+    config, latest = run.config.divergence, checkpoints.latest_step()
+    done = rollbacks(run.workdir.history)
+    if message := verdict(diverged, done, latest, config):
+        raise FloatingPointError(message) from diverged
+    run.workdir.resume_from(latest or 0)
+    back = f"back to the checkpoint of step {latest}" if latest else "back to the start"
+    report(
+        latest or 0,
+        ROLLBACK,
+        f"{diverged}: {back}, with the learning rate times {config.rate_factor} from there"
+        f" (rollback {done + 1} of at most {config.max_rollbacks})",
+    )
+
+
+class _Step(NamedTuple):
+    """Results of a step, which may still be computed."""
+
+    step: int
+    metrics: Metrics
+    info: StepInfo
+
+
+class _Stretch:
+    """Training from a start until the end, a signal or a divergence."""
+
+    def __init__(
+        self,
+        run: Run,
+        start: Start,
+        checkpoints: Checkpoints,
+        signals: Signals,
+        scores: dict[int, float],
+    ):
+        self._run, self._start, self._checkpoints = run, start, checkpoints
+        self._signals, self._scores = signals, scores
+        self._state, self._step, self._totals = start.state, start.step, start.totals
+        self._skipped = SkippedSteps(run.config.divergence.max_skipped)
+        self._step_fn, self._eval_fn = _compile_lazily(run, start.optimizer)
+
+    def train(self) -> None:
+        run, start = self._run, self._start
+        epochs = list(start.epochs(run.feed.steps_per_epoch, run.last_step))
+        if not epochs:
             return
-        workdir.resume_from(first_step)
         with (
-            Progress(run.last_step, first_step) as progress,
-            data.Prefetch(run.feed.train_inputs(first_step), config.data.prefetch) as inputs,
+            Progress(run.last_step, start.step) as self._progress,
+            data.Prefetch(run.feed.train_inputs(start.step), run.config.data.prefetch) as inputs,
         ):
-            for steps in _epochs(run, first_step):
-                waits = Waits(inputs)
-                state, totals = _train_epoch(
-                    step_fn, state, steps, waits, workdir, progress, config.log_every
-                )
+            for steps in epochs:
+                waits, before = Waits(inputs), self._totals.sums.images
+                self._train_epoch(steps, waits)
                 rates = {
-                    "images_per_second": totals.images / waits.seconds,
+                    "images_per_second": (self._totals.sums.images - before) / waits.seconds,
                     "data_wait": waits.share,
                 }
-                test = _means("test", _evaluate(run, eval_fn, state))
-                _check_finite("test loss", test["test_loss"], steps.stop)
-                record = {
-                    "kind": "epoch",
-                    "step": steps.stop,
-                    "epoch": steps.stop / run.feed.steps_per_epoch,
-                    **_means("train", totals),
-                    **test,
-                    **rates,
-                }
-                workdir.append(record)
-                checkpoints.save(to_checkpoint(state))
-                progress.epoch(record, config.epochs)
+                self._end_epoch(means("test", self._evaluate()), rates)
+                self._totals = EpochTotals()
 
+    def _train_epoch(self, steps: range, waits: Waits) -> None:
+        # Results of a step are fetched once the next one is dispatched: the device never waits.
+        pending: _Step | None = None
+        for step in steps:
+            if self._signals.stop_before(step):
+                self._finish(pending, waits)
+                self._stop()
+            inputs = waits.next(pending)
+            self._state, metrics, info = self._step_fn(self._state, inputs)
+            self._step = step + 1
+            self._finish(pending, waits)
+            pending = _Step(self._step, metrics, info)
+            if self._step != steps.stop and self._is_due():
+                self._finish(pending, waits)
+                self._save()
+                pending = None
+        self._finish(pending, waits)
 
-def _make_optimizer(run: Run) -> optax.GradientTransformation:
-    """AdamW; its decay is scaled by the rate and falls on every parameter, as in the paper."""
-    config = run.config.optimizer
-    schedule = step_decay(
-        config.learning_rate,
-        run.feed.steps_per_epoch,
-        tuple(config.drop_epochs),
-        config.drop_factor,
-    )
-    return optax.adamw(schedule, weight_decay=config.weight_decay)
+    def _finish(self, done: _Step | None, waits: Waits) -> None:
+        """Takes in the results of a step."""
+        if done is None:
+            return
+        step, metrics, info = done
+        skipped = bool(info.skipped)
+        step_means = self._totals.add(metrics, skipped)
+        if step % self._run.config.log_every == 0:
+            neg_log_snr = {layer: float(value) for layer, value in info.neg_log_snr.items()}
+            record = {"kind": "train", "step": step, **step_means, "data_wait": waits.lap()}
+            self._run.workdir.append(record | {"neg_log_snr": neg_log_snr})
+        self._progress.step(step, step_means | {"data_wait": waits.share})
+        self._skipped.count(skipped, step)
+        if not skipped:
+            check_finite("loss", step_means["train_loss"], step)
 
+    def _evaluate(self) -> Metrics:
+        """Adds up exact counts over the whole split, a ragged last batch included."""
+        run, state = self._run, self._state
+        batches = []
+        with data.Prefetch(run.feed.eval_inputs(), run.config.data.prefetch) as inputs:
+            for each in inputs:
+                if self._signals.stop_now:
+                    self._stop()  # resumed, the run begins with this evaluation
+                batches.append(self._eval_fn(state.params, state.batch_stats, each))
+        return Metrics(*(sum(map(float, column)) for column in zip(*batches, strict=True)))
 
-def _first_state(
-    run: Run, optimizer: optax.GradientTransformation, checkpoints: Checkpoints, key: jax.Array
-) -> TrainState:
-    create = partial(
-        create_train_state,
-        model=run.model,
-        optimizer=optimizer,
-        image_shape=run.feed.image_shape,
-    )
-    if checkpoints.latest_step() is None:
-        return jax.jit(lambda key: as_resident(create(key)))(key)
-    shapes = checkpoint_shapes(jax.eval_shape(create, key))
-    return from_checkpoint(checkpoints.restore(shapes))
+    def _end_epoch(self, test: dict[str, float], rates: dict[str, float]) -> None:
+        check_finite("test loss", test["test_loss"], self._step)
+        record = {
+            "kind": "epoch",
+            "step": self._step,
+            "epoch": self._step / self._run.feed.steps_per_epoch,
+            **means("train", self._totals.sums),
+            "skipped": self._totals.skipped,
+            **test,
+            **rates,
+        }
+        self._check_state()
+        self._run.workdir.append(record)
+        is_best = test["test_top1"] >= max(self._scores.values(), default=0.0)
+        self._scores[self._step] = test["test_top1"]
+        config = self._run.config.checkpoint
+        if self._is_due() or config.every_steps is None or (config.keep_best and is_best):
+            self._save()
+        self._progress.epoch(record, self._run.config.epochs)
 
+    def _is_due(self) -> bool:
+        """Whether this step has a checkpoint, whatever epoch it is in."""
+        every = self._run.config.checkpoint.every_steps
+        return self._step == self._run.last_step or bool(every and self._step % every == 0)
 
-def _epochs(run: Run, step: int) -> Iterator[range]:
-    """The steps that are left of each epoch, from a step on."""
-    while step < run.last_step:
-        epoch = step // run.feed.steps_per_epoch
-        end = min((epoch + 1) * run.feed.steps_per_epoch, run.last_step)
-        yield range(step, end)
-        step = end
+    def _save(self) -> None:
+        self._check_state()
+        workdir = self._run.workdir
+        state = to_checkpoint(self._state)
+        facts = describe(
+            state,
+            identity=workdir.identity,
+            epoch=self._totals.to_json(),
+            history=workdir.history,
+        )
+        self._checkpoints.save(state, facts)
+
+    def _check_state(self) -> None:
+        """Weights that are not finite are never saved: a step's loss is of those before it."""
+        if not all_finite(self._state):
+            raise Diverged("a weight, moment or statistic is not finite", self._step)
+
+    def _stop(self) -> None:
+        if self._step != self._start.step:
+            self._save()
+        self._checkpoints.wait()
+        raise Stopped(self._signals.received or "?", self._step, self._checkpoints.latest_step())
 
 
 def _compile_lazily(
@@ -138,7 +268,7 @@ def _compile_lazily(
     sharing = Sharing(config.sharing.every, config.sharing.pools, feed.steps_per_epoch)
 
     @partial(jax.jit, donate_argnums=0)
-    def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
+    def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
         return train_step(
             state,
             feed.train_batch(inputs, state.step),
@@ -152,62 +282,3 @@ def _compile_lazily(
         return eval_step(params, batch_stats, feed.eval_batch(inputs), model=run.model)
 
     return step_fn, eval_fn
-
-
-def _train_epoch(
-    step_fn: Callable[..., Any],
-    state: TrainState,
-    steps: range,
-    waits: Waits,
-    workdir: Workdir,
-    progress: Progress,
-    log_every: int,
-) -> tuple[TrainState, Metrics]:
-    totals = Metrics(0.0, 0.0, 0.0, 0.0)
-
-    def finish(step: int, metrics: Metrics, snr: dict[str, jax.Array]) -> None:
-        nonlocal totals
-        sums = jax.tree.map(float, metrics)
-        totals = Metrics(*map(sum, zip(totals, sums, strict=True)))
-        means = _means("train", sums)
-        if (step + 1) % log_every == 0:
-            neg_log_snr = {layer: float(value) for layer, value in snr.items()}
-            record = {"kind": "train", "step": step + 1, **means, "data_wait": waits.lap()}
-            workdir.append(record | {"neg_log_snr": neg_log_snr})
-        progress.step(step + 1, means | {"data_wait": waits.share})
-        _check_finite("loss", means["train_loss"], step + 1)
-
-    # Results of a step are fetched once the next one has been dispatched: the device never waits.
-    pending: tuple[Any, ...] | None = None
-    for step in steps:
-        inputs = waits.next(pending)
-        state, metrics, snr = step_fn(state, inputs)
-        if pending is not None:
-            finish(*pending)
-        pending = (step, metrics, snr)
-    if pending is not None:
-        finish(*pending)
-    return state, totals
-
-
-def _evaluate(run: Run, eval_fn: Callable[..., Metrics], state: TrainState) -> Metrics:
-    """Adds up exact counts over the whole split, a ragged last batch included."""
-    with data.Prefetch(run.feed.eval_inputs(), run.config.data.prefetch) as inputs:
-        batches = [eval_fn(state.params, state.batch_stats, each) for each in inputs]
-    return Metrics(*(sum(map(float, column)) for column in zip(*batches, strict=True)))
-
-
-def _check_finite(name: str, value: float, step: int) -> None:
-    """Stops a run before weights that have diverged are saved as a checkpoint."""
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"the {name} is {value} at step {step}: the run has diverged. Lower"
-            " --config.optimizer.learning_rate, with another --workdir; checkpoints of earlier"
-            " epochs, if any, are kept."
-        )
-
-
-def _means(split: str, sums: Metrics) -> dict[str, float]:
-    return {
-        f"{split}_{name}": getattr(sums, name) / sums.images for name in ("loss", "top1", "top5")
-    }

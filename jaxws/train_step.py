@@ -34,6 +34,18 @@ class Metrics(NamedTuple):
     images: jax.typing.ArrayLike
 
 
+class StepInfo(NamedTuple):
+    """What a step tells beside its metrics.
+
+    Attributes:
+      neg_log_snr: -log SNR of every LC layer after the update and before sharing.
+      skipped: whether the step changed nothing, as its loss or gradients were not finite.
+    """
+
+    neg_log_snr: dict[str, jax.Array]
+    skipped: jax.typing.ArrayLike
+
+
 class Sharing(NamedTuple):
     """When and how a run shares weights.
 
@@ -55,7 +67,7 @@ def train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     sharing: Sharing,
-) -> tuple[TrainState, Metrics, dict[str, jax.Array]]:
+) -> tuple[TrainState, Metrics, StepInfo]:
     """Cross-entropy, gradients, one update, and instant weight sharing where ws(n) says so.
 
     Optimizer moments are left alone by sharing, as in the paper.
@@ -68,8 +80,7 @@ def train_step(
       sharing: when and how to share.
 
     Returns:
-      The state after the step, the batch's metrics, and -log SNR of every LC layer after the update
-      and before sharing.
+      The state after the step, the batch's metrics, and what else there is to tell.
 
     Example:
       >>> from functools import partial
@@ -110,7 +121,7 @@ def train_step(
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
-    return state, metrics, snr
+    return state, metrics, StepInfo(snr, skipped=False)
 
 
 def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) -> Metrics:
