@@ -176,8 +176,8 @@ class Checkpoints:
             return None, {}
         found = "; ".join(f"{step} is damaged, {_few(files)}" for step, files in damaged.items())
         raise ValueError(
-            f"no good checkpoint is left in {self._path}: {found or 'there were some once'}. Nothing"
-            " was changed. Bring one back, or start anew with another --workdir."
+            f"no good checkpoint is left in {self._path}: {found or 'there were some once'}."
+            " Nothing was changed. Bring one back, or start anew with another --workdir."
         )
 
     def _set_aside(self, damaged: Mapping[int, Sequence[str]], step: int) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-# Fields that change how far or where a run goes, what it keeps and what it does once it has diverged,
-# but no number it computes before that: a run may be resumed with other values of them.
+# Fields that change how far or where a run goes, what it keeps, and what it does once it has
+# diverged, but no number it computes before that: a run may be resumed with other values of them.
 FREE_FIELDS = (
     *("max_steps", "checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
     *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
@@ -117,7 +117,9 @@ def base_config() -> ConfigDict:
 
     config.checkpoint = ConfigDict()
     config.checkpoint.keep = 2  # the last checkpoints
-    config.checkpoint.keep_best = True  # and that of the best top-1 on test images; of equals the newest
+    config.checkpoint.keep_best = (
+        True  # and that of the best top-1 on test images; of equals the newest
+    )
     config.checkpoint.every_steps = config_dict.placeholder(int)  # unset: after each epoch
 
     config.divergence = ConfigDict()  # where a loss or weights are not finite:

@@ -109,63 +109,79 @@ class SkippedSteps:
         """
         self._row = self._row + 1 if skipped else 0
         if self._row >= self._limit:
-            raise Diverged(f"{self._row} steps in a row were skipped as not finite, the last one", step)
+            raise Diverged(
+                f"{self._row} steps in a row were skipped as not finite, the last one", step
+            )
 
 
-def rate_factor(history: Iterable[Mapping[str, Any]], config: ConfigDict) -> float:
-    """What the learning rate is multiplied by after the rollbacks so far.
+class Policy:
+    """What ``config.divergence`` says, and what has been done so far.
 
-    Args:
-      history: records of metrics.jsonl.
-      config: ``config.divergence``.
-
-    Returns:
-      ``config.rate_factor`` to the power of their number.
+    Rollbacks are events in the history of a run, which checkpoints and metrics.jsonl carry; so a
+    run that resumes from a step knows those before it, and repeats those after it.
 
     Example:
       >>> from jaxws.config import base_config
       >>> config = base_config().divergence
-      >>> rate_factor([{"kind": "event", "event": "rollback"}], config) == config.rate_factor
-      True
+      >>> config.action = "rollback"
+      >>> policy = Policy(config)
+      >>> policy.rate_factor([{"kind": "event", "event": "rollback"}])
+      0.5
     """
-    return config.rate_factor ** rollbacks(history)
+
+    def __init__(self, config: ConfigDict):
+        """Reads the configuration.
+
+        Args:
+          config: ``config.divergence``.
+        """
+        self._rolls_back = config.action == "rollback"
+        self._factor, self._most = config.rate_factor, config.max_rollbacks
+        self.max_skipped = config.max_skipped
+
+    def rate_factor(self, history: Iterable[Mapping[str, Any]]) -> float:
+        """What the learning rate is multiplied by after the rollbacks so far.
+
+        Args:
+          history: records of metrics.jsonl.
+
+        Returns:
+          The factor.
+        """
+        return self._factor ** _rollbacks(history)
+
+    def answer(
+        self, diverged: Diverged, history: Iterable[Mapping[str, Any]], checkpoint: int | None
+    ) -> str:
+        """Decides what to do about a divergence.
+
+        Args:
+          diverged: what happened.
+          history: records of metrics.jsonl.
+          checkpoint: step of the newest checkpoint, all of which are finite; None for none.
+
+        Returns:
+          What to note about a rollback to that checkpoint.
+
+        Raises:
+          FloatingPointError: the run ends here; in one line that says what to do.
+        """
+        done = _rollbacks(history)
+        if self._rolls_back and done < self._most:
+            back = "the start" if checkpoint is None else f"the checkpoint of step {checkpoint}"
+            return (
+                f"{diverged}: back to {back}, with the learning rate times {self._factor} from"
+                f" there (rollback {done + 1} of at most {self._most})"
+            )
+        last = "No checkpoint had been written"
+        if checkpoint is not None:
+            last = f"The last good checkpoint is of step {checkpoint}"
+        remedy = "Lower --config.optimizer.learning_rate, with another --workdir"
+        if not self._rolls_back:
+            remedy += ", or go on here with --config.divergence.action=rollback"
+        after = f" after {done} rollbacks" if done else ""
+        raise FloatingPointError(f"{diverged}: the run has diverged{after}. {last}. {remedy}.")
 
 
-def rollbacks(history: Iterable[Mapping[str, Any]]) -> int:
-    """Number of rollbacks so far.
-
-    Args:
-      history: records of metrics.jsonl.
-
-    Returns:
-      The number.
-
-    Example:
-      >>> rollbacks([])
-      0
-    """
+def _rollbacks(history: Iterable[Mapping[str, Any]]) -> int:
     return sum(record.get("event") == ROLLBACK for record in history)
-
-
-def verdict(diverged: Diverged, done: int, checkpoint: int | None, config: ConfigDict) -> str | None:
-    """What to tell a user whose run ends here; None if it is to be rolled back.
-
-    Args:
-      diverged: what happened.
-      done: number of rollbacks before.
-      checkpoint: step of the last checkpoint, all of which are finite; None if there is none.
-      config: ``config.divergence``.
-
-    Returns:
-      One line, or None.
-    """
-    if config.action == "rollback" and done < config.max_rollbacks:
-        return None
-    last = "No checkpoint had been written"
-    if checkpoint is not None:
-        last = f"The last good checkpoint is of step {checkpoint}"
-    remedy = "Lower --config.optimizer.learning_rate, with another --workdir"
-    if config.action != "rollback":
-        remedy += ", or go on here with --config.divergence.action=rollback"
-    after = f" after {done} rollbacks" if done else ""
-    return f"{diverged}: the run has diverged{after}. {last}. {remedy}."

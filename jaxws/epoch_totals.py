@@ -28,14 +28,19 @@ class EpochTotals:
       True
     """
 
-    def __init__(self, sums: Metrics = Metrics(0.0, 0.0, 0.0, 0.0), skipped: int = 0):
+    def __init__(self, sums: Metrics | None = None, skipped: int = 0):
         """Starts from sums so far.
 
         Args:
-          sums: floats.
+          sums: floats; None before the first step.
           skipped: number of skipped steps.
         """
-        self.sums, self.skipped = sums, skipped
+        self.sums, self.skipped = sums or Metrics(0.0, 0.0, 0.0, 0.0), skipped
+
+    @property
+    def images(self) -> float:
+        """Number of images so far."""
+        return float(self.to_json()["images"])
 
     def add(self, metrics: Metrics, skipped: bool) -> dict[str, float]:
         """Adds a step.
@@ -47,14 +52,14 @@ class EpochTotals:
         Returns:
           Means over the step's images.
         """
-        step = Metrics(*(float(value) for value in metrics))
+        step = jax.tree.map(float, metrics)
         if skipped:
             self.skipped += 1
         else:
             self.sums = jax.tree.map(lambda a, b: a + b, self.sums, step)
         return means("train", step)
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, Any]:
         """What :meth:`from_json` reads; exact."""
         return {**self.sums._asdict(), "skipped": self.skipped}
 
@@ -87,5 +92,6 @@ def means(split: str, sums: Metrics) -> dict[str, float]:
       >>> means("test", Metrics(4.0, 1.0, 2.0, 2.0))["test_top1"]
       0.5
     """
-    images = float(sums.images) or float("nan")
-    return {f"{split}_{name}": getattr(sums, name) / images for name in ("loss", "top1", "top5")}
+    values: dict[str, Any] = sums._asdict()
+    images = values["images"] or float("nan")
+    return {f"{split}_{name}": values[name] / images for name in ("loss", "top1", "top5")}

@@ -16,11 +16,10 @@ from jaxws.checkpoint import Checkpoints
 from jaxws.divergence import (
     ROLLBACK,
     Diverged,
+    Policy,
     SkippedSteps,
     all_finite,
     check_finite,
-    rollbacks,
-    verdict,
 )
 from jaxws.epoch_totals import EpochTotals, means
 from jaxws.facts import describe
@@ -65,61 +64,40 @@ def train(run: Run) -> dict[str, Any]:
 
 def _train(run: Run) -> None:
     """Trains to the end, rolled back as often as the configuration allows."""
-    workdir, scores = run.workdir, dict[int, float]()
+    workdir, policy, scores = run.workdir, Policy(run.config.divergence), dict[int, float]()
 
     def report(step: int, event: str, message: str) -> None:
         print(f"warning: {message}", file=sys.stderr)
         workdir.append({"kind": "event", "step": step, "event": event, "message": message})
 
-    with (
-        Signals() as signals,
-        closing(_open_checkpoints(run, scores, report)) as checkpoints,
-    ):
+    config = run.config.checkpoint
+    kept = Checkpoints(
+        workdir.checkpoints,
+        config.keep,
+        scores=scores if config.keep_best else None,
+        report=report,
+    )
+    with Signals() as signals, closing(kept) as checkpoints:
         while True:
-            start = first_start(run, checkpoints, report)
-            scores.update(_scores(run))
+            start = first_start(run, checkpoints, policy, report)
+            scores.clear()
+            epochs = [record for record in workdir.history if record["kind"] == "epoch"]
+            scores.update((record["step"], record["test_top1"]) for record in epochs)
             try:
-                _Stretch(run, start, checkpoints, signals, scores).train()
+                _Stretch(run, start, checkpoints, signals, policy, scores).train()
                 break
             except Diverged as diverged:
-                _roll_back(run, checkpoints, diverged, report)
+                checkpoints.wait()
+                latest = checkpoints.latest_step()
+                message = policy.answer(diverged, workdir.history, latest)
+                workdir.resume_from(latest or 0)
+                report(latest or 0, ROLLBACK, message)
         checkpoints.wait()
         if (latest := checkpoints.latest_step() or 0) < run.last_step:
             raise OSError(
                 f"the last checkpoint of {workdir.path} could not be written; the newest is of step"
                 f" {latest}: make room, and give the same command once more to go on from there."
             )
-
-
-def _open_checkpoints(run: Run, scores: dict[int, float], report: Callable[..., None]):
-    keep, best = run.config.checkpoint.keep, run.config.checkpoint.keep_best
-    return Checkpoints(
-        run.workdir.checkpoints, keep, scores=scores if best else None, report=report
-    )
-
-
-def _scores(run: Run) -> dict[int, float]:
-    """Top-1 on test images by step."""
-    return {r["step"]: r["test_top1"] for r in run.workdir.history if r["kind"] == "epoch"}
-
-
-def _roll_back(
-    run: Run, checkpoints: Checkpoints, diverged: Diverged, report: Callable[..., None]
-) -> None:
-    """Notes a rollback to the newest checkpoint, or ends the run."""
-    checkpoints.wait()
-    config, latest = run.config.divergence, checkpoints.latest_step()
-    done = rollbacks(run.workdir.history)
-    if message := verdict(diverged, done, latest, config):
-        raise FloatingPointError(message) from diverged
-    run.workdir.resume_from(latest or 0)
-    back = f"back to the checkpoint of step {latest}" if latest else "back to the start"
-    report(
-        latest or 0,
-        ROLLBACK,
-        f"{diverged}: {back}, with the learning rate times {config.rate_factor} from there"
-        f" (rollback {done + 1} of at most {config.max_rollbacks})",
-    )
 
 
 class _Step(NamedTuple):
@@ -139,12 +117,13 @@ class _Stretch:
         start: Start,
         checkpoints: Checkpoints,
         signals: Signals,
+        policy: Policy,
         scores: dict[int, float],
     ):
         self._run, self._start, self._checkpoints = run, start, checkpoints
         self._signals, self._scores = signals, scores
         self._state, self._step, self._totals = start.state, start.step, start.totals
-        self._skipped = SkippedSteps(run.config.divergence.max_skipped)
+        self._skipped = SkippedSteps(policy.max_skipped)
         self._step_fn, self._eval_fn = _compile_lazily(run, start.optimizer)
 
     def train(self) -> None:
@@ -157,10 +136,10 @@ class _Stretch:
             data.Prefetch(run.feed.train_inputs(start.step), run.config.data.prefetch) as inputs,
         ):
             for steps in epochs:
-                waits, before = Waits(inputs), self._totals.sums.images
+                waits, before = Waits(inputs), self._totals.images
                 self._train_epoch(steps, waits)
                 rates = {
-                    "images_per_second": (self._totals.sums.images - before) / waits.seconds,
+                    "images_per_second": (self._totals.images - before) / waits.seconds,
                     "data_wait": waits.share,
                 }
                 self._end_epoch(means("test", self._evaluate()), rates)

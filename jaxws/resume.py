@@ -10,7 +10,7 @@ import jax
 import optax
 
 from jaxws.checkpoint import Checkpoints, Report
-from jaxws.divergence import rate_factor
+from jaxws.divergence import Policy
 from jaxws.epoch_totals import EpochTotals
 from jaxws.facts import other_versions
 from jaxws.run import Run
@@ -56,12 +56,13 @@ class Start(NamedTuple):
             step = end
 
 
-def first_start(run: Run, checkpoints: Checkpoints, report: Report) -> Start:
+def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Report) -> Start:
     """Finds where a run begins, and drops what metrics.jsonl has of later steps.
 
     Args:
       run: a run that is open.
       checkpoints: of the run.
+      policy: of the run.
       report: see :class:`jaxws.checkpoint.Checkpoints`.
 
     Returns:
@@ -85,9 +86,11 @@ def first_start(run: Run, checkpoints: Checkpoints, report: Report) -> Start:
         step = int(saved.state.step)
         workdir.resume_from(step, saved.facts["history"], ends=step >= run.last_step)
         if changed := other_versions(saved.facts):
-            text = f"the checkpoint of step {step} was written elsewhere ({changed}): bits may differ"
+            text = (
+                f"the checkpoint of step {step} was written elsewhere ({changed}): bits may differ"
+            )
             report(step, "other versions", text)
-    optimizer = make_optimizer(run, rate_factor(workdir.history, run.config.divergence))
+    optimizer = make_optimizer(run, policy.rate_factor(workdir.history))
     if saved is None:
         state = jax.jit(lambda key: as_resident(create(key, optimizer=optimizer)))(key)
         return Start(state, 0, EpochTotals(), True, optimizer)

@@ -16,14 +16,14 @@ from types import TracebackType
 import jax
 from jax.experimental import multihost_utils
 
-# Exit status of a run that stopped in order and goes on when its command is given again: EX_TEMPFAIL
-# of sysexits.h. A process that a signal ended at once has 128 plus the signal's number instead.
+# Exit status of a run that stopped in order and goes on when its command is given again: the
+# EX_TEMPFAIL of sysexits.h. After a second signal it is 128 plus the signal's number.
 RESUMABLE = 75
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(Exception):  # noqa: N818 - nothing went wrong
+class Stopped(Exception):
     """A run has stopped in order, before its end.
 
     Attributes:
@@ -32,8 +32,8 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
     Example:
       >>> str(Stopped("SIGTERM", step=12, checkpoint=12))
       'stopped by SIGTERM after step 12; the checkpoint of step 12 is written'
-      >>> str(Stopped("SIGTERM", step=12, checkpoint=8))
-      'stopped by SIGTERM after step 12; that step could not be saved, the last checkpoint is of step 8'
+      >>> print(Stopped("SIGINT", step=9, checkpoint=8))
+      stopped by SIGINT after step 9; that step could not be saved, the last checkpoint is of step 8
     """
 
     def __init__(self, cause: str, step: int, checkpoint: int | None):
@@ -45,7 +45,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
           checkpoint: step of the newest checkpoint; None if there is none.
         """
         self.step = step
-        last = "there is no checkpoint yet"
+        last = "there is no checkpoint"
         if checkpoint is not None:
             last = f"the last checkpoint is of step {checkpoint}"
         saved = f"that step could not be saved, {last}"
