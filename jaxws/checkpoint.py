@@ -8,7 +8,6 @@ with them is set aside, and the newest good one is used instead.
 from __future__ import annotations
 
 import contextlib
-import logging
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ import orbax.checkpoint as ocp
 from jaxws.atomic import write_atomically
 from jaxws.checksums import damaged_files, write_checksums
 from jaxws.facts import read_facts, refuse_other
+from jaxws.orbax_noise import Quiet
 from jaxws.train_state import TrainState
 
 # Orbax writes these two after the checksums. It does not read them to restore.
@@ -73,20 +73,20 @@ class Checkpoints:
             default, the line goes to stderr.
         """
         self._path, self._report = path, report or _print
+        self._policy = _LastAndBest(keep, {} if scores is None else scores)
         self._saving: int | None = None
-        self._manager = ocp.CheckpointManager(
-            path,
-            options=ocp.CheckpointManagerOptions(
-                create=True,
-                cleanup_tmp_directories=True,
-                lightweight_initialize=True,  # it would read files that may be damaged
-                preservation_policy=_LastAndBest(keep, {} if scores is None else scores),
-                async_options=ocp.AsyncOptions(post_finalization_callback=self._before_commit),
-            ),
+        self._manager = self._open()
+        self._quiet = Quiet()
+
+    def _open(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            create=True,
+            cleanup_tmp_directories=True,
+            lightweight_initialize=True,  # it would read files that may be damaged
+            preservation_policy=self._policy,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._before_commit),
         )
-        # What Orbax says about a failed save fills a screen; the exception says it all.
-        self._silence = _without_orbax
-        logging.getLogger("absl").addFilter(self._silence)
+        return ocp.CheckpointManager(self._path, options=options)
 
     def close(self) -> None:
         """Finishes what is being written."""
@@ -94,7 +94,7 @@ class Checkpoints:
             self.wait()
             self._manager.close()
         finally:
-            logging.getLogger("absl").removeFilter(self._silence)
+            self._quiet.end()
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest complete checkpoint, or None."""
@@ -210,9 +210,11 @@ class Checkpoints:
     def _failed(self, error: Exception) -> None:
         """Reports a save that failed, and makes room for others."""
         step, self._saving = self._saving or 0, None
+        with contextlib.suppress(Exception):  # the same, once more
+            self._manager.close()
         for directory in self._path.glob(f"{step}.orbax-checkpoint-tmp*"):
             shutil.rmtree(directory, ignore_errors=True)
-        self._manager.reload()
+        self._manager = self._open()  # the old one would go on to raise the error
         latest = self.latest_step()
         last = "there is none yet" if latest is None else f"the last one is of step {latest}"
         self._report(
@@ -257,10 +259,6 @@ class _LastAndBest:
 
 def _print(step: int, event: str, message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
-
-
-def _without_orbax(record: logging.LogRecord) -> bool:
-    return "/orbax/" not in record.pathname
 
 
 def _few(files: Sequence[str]) -> str:

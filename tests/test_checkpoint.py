@@ -66,7 +66,7 @@ def files_of(checkpoint):
 
 
 def test_every_class_of_files_is_known(good):
-    """If Orbax writes others one day, the matrix below and its table in the docs should show them."""
+    """If Orbax writes others one day, the matrix below and the docs should have them too."""
     assert set(files_of(good / "8")) == {
         *HARMLESS, "sha256.json", "run/metadata", "run/commit_success.txt", "state/_METADATA",
         "state/_sharding", "state/array_metadatas/process_0", "state/commit_success.txt",
