@@ -31,6 +31,6 @@ class Quiet:
         logging.getLogger("absl").removeFilter(self._filter)
 
     def _unraisable(self, event: Any) -> None:
-        # Arrays that are still being written when the first one fails report to a loop that is gone.
+        # Arrays that are being written when the first one fails report to a loop that is gone.
         if str(event.exc_value) != "Event loop is closed":
             self._hook(event)

@@ -133,7 +133,7 @@ def test_finite_means_every_number():
 def test_a_factor_that_is_none(factor):
     config = base_config()
     config.divergence.rate_factor = factor
-    with pytest.raises(ValueError, match="divergence.rate_factor"):
+    with pytest.raises(ValueError, match=r"divergence\.rate_factor"):
         check_config(config)
 
 
