@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
-from jaxws.atomic import write_atomically
-from jaxws.checksums import damaged_files, write_checksums
+from jaxws.checksums import write_checksums
+from jaxws.damage import newest_good, note_newest, set_aside, steps_in
 from jaxws.facts import read_facts, refuse_other
 from jaxws.orbax_noise import Quiet
 from jaxws.train_state import TrainState
@@ -60,7 +60,7 @@ class Checkpoints:
         path: Path,
         keep: int,
         *,
-        scores: Mapping[int, float] | None = None,
+        scores: Callable[[], Mapping[int, float]] = dict,
         report: Report | None = None,
     ):
         """Opens a directory of checkpoints.
@@ -68,12 +68,12 @@ class Checkpoints:
         Args:
           path: the directory; made if missing.
           keep: number of checkpoints to keep, the newest ones.
-          scores: by step; the newest of those with the highest is kept too. May be changed later.
+          scores: gives scores by step; the newest of those with the highest is kept too.
           report: is told of what goes wrong and is survived: step, name and one line about it; by
             default, the line goes to stderr.
         """
         self._path, self._report = path, report or _print
-        self._policy = _LastAndBest(keep, {} if scores is None else scores)
+        self._policy = _LastAndBest(keep, scores)
         self._saving: int | None = None
         self._manager = self._open()
         self._quiet = Quiet()
@@ -130,8 +130,7 @@ class Checkpoints:
             self._failed(error)
             return
         step, self._saving = self._saving, None
-        with contextlib.suppress(OSError):
-            write_atomically(self._path / "newest", f"{step}\n")
+        note_newest(self._path, step)
 
     def restore(self, like: TrainState, identity: str | None = None) -> Saved | None:
         """Reads the newest good checkpoint; damaged ones that are newer are set aside.
@@ -148,13 +147,15 @@ class Checkpoints:
             network. Nothing was changed then.
         """
         self.wait()
-        step, damaged = self._newest_good()
+        step, damaged = newest_good(self._path)
         if step is None:
             return None
         directory = self._path / str(step)
         facts = read_facts(directory)
         refuse_other(directory, facts, like, identity)
-        self._set_aside(damaged, step)
+        for line in set_aside(self._path, damaged, step):
+            self._report(step, "damaged checkpoint", f"{line}; going on from step {step}")
+        self._manager.reload()
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         try:
@@ -164,43 +165,6 @@ class Checkpoints:
                 f"checkpoint {directory} has not changed since it was written but cannot be"
                 f" restored: {_reason(error)}"
             ) from error
-
-    def _newest_good(self) -> tuple[int | None, dict[int, list[str]]]:
-        """The newest step that is not damaged, and those above it with what is wrong with them."""
-        damaged: dict[int, list[str]] = {}
-        for step in sorted(steps_in(self._path), reverse=True):
-            if not (files := damaged_files(self._path / str(step))):
-                return step, damaged
-            damaged[step] = files
-        if not damaged and not (self._path / "newest").exists():
-            return None, {}
-        found = "; ".join(f"{step} is damaged, {_few(files)}" for step, files in damaged.items())
-        raise ValueError(
-            f"no good checkpoint is left in {self._path}: {found or 'there were some once'}."
-            " Nothing was changed. Bring one back, or start anew with another --workdir."
-        )
-
-    def _set_aside(self, damaged: Mapping[int, Sequence[str]], step: int) -> None:
-        lost = {number: f"is damaged, {_few(files)}" for number, files in damaged.items()}
-        for number in damaged:
-            aside = _free_name(self._path / f"{number}.damaged")
-            (self._path / str(number)).rename(aside)
-            lost[number] += f", and was set aside as {aside}"
-        if (newest := self._newest()) is not None and newest > max([step, *damaged]):
-            lost[newest] = "is gone"
-        if lost:
-            self._manager.reload()
-            write_atomically(self._path / "newest", f"{step}\n")
-        for number, what in lost.items():
-            text = f"checkpoint {self._path / str(number)} {what}; going on from step {step}"
-            self._report(step, "damaged checkpoint", text)
-
-    def _newest(self) -> int | None:
-        """The newest step that has been written, as was noted after it was."""
-        try:
-            return int((self._path / "newest").read_text())
-        except (OSError, ValueError):
-            return None
 
     def _before_commit(self) -> None:
         """Called by Orbax in its thread when all files are written, before they get their name."""
@@ -224,55 +188,24 @@ class Checkpoints:
         )
 
 
-def steps_in(path: Path) -> list[int]:
-    """Steps that have a checkpoint, good or damaged, in ascending order.
-
-    Args:
-      path: a directory of checkpoints.
-
-    Returns:
-      The steps; none if there is no such directory.
-
-    Example:
-      >>> steps_in(Path("/nowhere"))
-      []
-    """
-    if not path.is_dir():
-        return []
-    return sorted(int(p.name) for p in path.iterdir() if p.name.isdecimal() and p.is_dir())
-
-
 class _LastAndBest:
     """Which checkpoints Orbax keeps: the last ones, and the newest of those with the best score."""
 
-    def __init__(self, keep: int, scores: Mapping[int, float]):
+    def __init__(self, keep: int, scores: Callable[[], Mapping[int, float]]):
         self._keep, self._scores = keep, scores
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         del context
         steps = [checkpoint.step for checkpoint in checkpoints]
         last = sorted(steps)[-self._keep :]
-        scored = [step for step in steps if step in self._scores]
-        best = max(scored, key=lambda step: (self._scores[step], step), default=None)
+        scores = self._scores()
+        scored = [step for step in steps if step in scores]
+        best = max(scored, key=lambda step: (scores[step], step), default=None)
         return [step in last or step == best for step in steps]
 
 
 def _print(step: int, event: str, message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
-
-
-def _few(files: Sequence[str]) -> str:
-    number = "one of its files" if len(files) == 1 else f"{len(files)} of its files"
-    return f"{number} changed since it was written: {files[0]}" + (", ..." if files[1:] else "")
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    candidate = path
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}.{number}")
-    return candidate
 
 
 def _reason(error: BaseException) -> str:

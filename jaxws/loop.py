@@ -64,7 +64,7 @@ def train(run: Run) -> dict[str, Any]:
 
 def _train(run: Run) -> None:
     """Trains to the end, rolled back as often as the configuration allows."""
-    workdir, policy, scores = run.workdir, Policy(run.config.divergence), dict[int, float]()
+    workdir, policy = run.workdir, Policy(run.config.divergence)
 
     def report(step: int, event: str, message: str) -> None:
         print(f"warning: {message}", file=sys.stderr)
@@ -74,17 +74,14 @@ def _train(run: Run) -> None:
     kept = Checkpoints(
         workdir.checkpoints,
         config.keep,
-        scores=scores if config.keep_best else None,
+        scores=workdir.scores if config.keep_best else dict,
         report=report,
     )
     with Signals() as signals, closing(kept) as checkpoints:
         while True:
             start = first_start(run, checkpoints, policy, report)
-            scores.clear()
-            epochs = [record for record in workdir.history if record["kind"] == "epoch"]
-            scores.update((record["step"], record["test_top1"]) for record in epochs)
             try:
-                _Stretch(run, start, checkpoints, signals, policy, scores).train()
+                _Stretch(run, start, checkpoints, signals, policy).train()
                 break
             except Diverged as diverged:
                 checkpoints.wait()
@@ -118,10 +115,8 @@ class _Stretch:
         checkpoints: Checkpoints,
         signals: Signals,
         policy: Policy,
-        scores: dict[int, float],
     ):
-        self._run, self._start, self._checkpoints = run, start, checkpoints
-        self._signals, self._scores = signals, scores
+        self._run, self._start, self._checkpoints, self._signals = run, start, checkpoints, signals
         self._state, self._step, self._totals = start.state, start.step, start.totals
         self._skipped = SkippedSteps(policy.max_skipped)
         self._step_fn, self._eval_fn = _compile_lazily(run, start.optimizer)
@@ -202,10 +197,9 @@ class _Stretch:
             **rates,
         }
         self._check_state()
-        self._run.workdir.append(record)
-        is_best = test["test_top1"] >= max(self._scores.values(), default=0.0)
-        self._scores[self._step] = test["test_top1"]
-        config = self._run.config.checkpoint
+        config, workdir = self._run.config.checkpoint, self._run.workdir
+        is_best = test["test_top1"] >= max(workdir.scores().values(), default=0.0)
+        workdir.append(record)
         if self._is_due() or config.every_steps is None or (config.keep_best and is_best):
             self._save()
         self._progress.epoch(record, self._run.config.epochs)
@@ -217,14 +211,9 @@ class _Stretch:
 
     def _save(self) -> None:
         self._check_state()
-        workdir = self._run.workdir
-        state = to_checkpoint(self._state)
-        facts = describe(
-            state,
-            identity=workdir.identity,
-            epoch=self._totals.to_json(),
-            history=workdir.history,
-        )
+        state, workdir = to_checkpoint(self._state), self._run.workdir
+        epoch = self._totals.to_json()
+        facts = describe(state, identity=workdir.identity, epoch=epoch, history=workdir.history)
         self._checkpoints.save(state, facts)
 
     def _check_state(self) -> None:

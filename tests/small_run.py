@@ -10,10 +10,10 @@ import orbax.checkpoint as ocp
 from PIL import Image
 
 from jaxws import LocalConv
-from jaxws.checkpoint import steps_in
 from jaxws.config import base_config
+from jaxws.damage import steps_in
+from jaxws.metrics_file import timeless
 from jaxws.run import prepare
-from jaxws.workdir import timeless
 
 STEPS_PER_EPOCH = 4  # of 20 images in batches of 6: the last one is ragged
 

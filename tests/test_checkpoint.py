@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxws.checkpoint import Checkpoints, steps_in
+from jaxws.checkpoint import Checkpoints
+from jaxws.damage import steps_in
 from jaxws.facts import describe, read_facts
 from jaxws.train_state import TrainState
 from tests.damage import flip_bit, remove, snapshot, truncate
@@ -168,7 +169,7 @@ def test_a_checkpoint_explains_itself(good):
 
 def test_the_last_and_the_best_are_kept(tmp_path):
     scores = {1: 0.5, 2: 0.7, 3: 0.7, 4: 0.6}
-    assert write(tmp_path / "best", 1, 2, 3, 4, 5, keep=1, scores=scores) == []
+    assert write(tmp_path / "best", 1, 2, 3, 4, 5, keep=1, scores=lambda: scores) == []
     assert steps_in(tmp_path / "best") == [3, 5]
     assert write(tmp_path / "last", 1, 2, 3, 4, 5, keep=2) == []
     assert steps_in(tmp_path / "last") == [4, 5]

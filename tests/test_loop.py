@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from jaxws import loop
-from jaxws.checkpoint import Checkpoints, steps_in
+from jaxws.checkpoint import Checkpoints
 from jaxws.config import flat_fields
+from jaxws.damage import steps_in
 from jaxws.data import build_feed
 from jaxws.loop import train
 from jaxws.run import build_model, prepare

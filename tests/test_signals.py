@@ -12,7 +12,8 @@ import jax
 import pytest
 
 from jaxws import loop
-from jaxws.checkpoint import Checkpoints, steps_in
+from jaxws.checkpoint import Checkpoints
+from jaxws.damage import steps_in
 from jaxws.signals import Signals, Stopped
 from tests.small_run import make_folder, prepare_small, small_config
 from tests.victim import in_process

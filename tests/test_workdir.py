@@ -144,7 +144,7 @@ def test_what_stays_is_not_written_anew(tmp_path):
     workdir = Workdir(tmp_path, base_config())
     for step in (1, 2, 3):
         workdir.append({"kind": "train", "step": step})
-    with patch("jaxws.workdir.write_atomically", side_effect=OSError(28, "No space left")):
+    with patch("jaxws.metrics_file.write_atomically", side_effect=OSError(28, "No space left")):
         workdir.resume_from(2)
     assert [record["step"] for record in workdir.records()] == [1, 2]
 
