@@ -7,6 +7,7 @@ of the state by name with dtype and shape, sums of the epoch in progress, and th
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,7 @@ def describe(
     }
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions and the device on which the next steps have the same bits.
 

@@ -109,12 +109,7 @@ class _Stretch:
     """Training from a start until the end, a signal or a divergence."""
 
     def __init__(
-        self,
-        run: Run,
-        start: Start,
-        checkpoints: Checkpoints,
-        signals: Signals,
-        policy: Policy,
+        self, run: Run, start: Start, checkpoints: Checkpoints, signals: Signals, policy: Policy
     ):
         self._run, self._start, self._checkpoints, self._signals = run, start, checkpoints, signals
         self._state, self._step, self._totals = start.state, start.step, start.totals
