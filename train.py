@@ -61,7 +61,7 @@ def main(parsed: tuple[ConfigDict, str, list[str]]) -> None:
             raise
         _fail(str(error), DIVERGED if isinstance(error, FloatingPointError) else 2)
     except KeyboardInterrupt:
-        print("\ninterrupted before training began; nothing was changed.", file=sys.stderr)
+        print("\ninterrupted; the same command can be given again.", file=sys.stderr)
         sys.exit(130)
     table = Table(title=name, show_header=False)
     for row in summary_rows(record):

@@ -1,5 +1,6 @@
 import json
 import shutil
+from unittest.mock import patch
 
 import pytest
 from PIL import Image
@@ -219,6 +220,22 @@ def test_a_checkpoint_of_another_network_is_refused(config, tmp_path):
         ValueError, match=r"another network or optimizer \(.*float32\[.*\] there, none"
     ):
         train(run)
+
+
+def test_a_disk_that_is_full_until_the_end(config, tmp_path, capsys):
+    """The last checkpoint is missing, which is an error; given room, the same command mends it."""
+    config.max_steps = 4
+    train(prepare_small(config, tmp_path / "run"))
+    config.max_steps, failing = 8, {"side_effect": OSError(28, "No space left on device")}
+    with (
+        patch("jaxws.checkpoint.write_checksums", **failing),
+        pytest.raises(OSError, match="could not be written; the newest is of step 4: make room"),
+    ):
+        train(prepare_small(config, tmp_path / "run"))
+    assert "step 8 could not be written (No space left on device)" in capsys.readouterr().err
+    run = prepare_small(config, tmp_path / "run")
+    assert train(run)["step"] == 8
+    assert steps_in(run.workdir.checkpoints) == [4, 8]
 
 
 def test_the_best_checkpoint_is_kept_and_others_as_often_as_asked_for(
