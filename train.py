@@ -4,11 +4,14 @@
    $ python train.py --config configs/cifar10_lc_ws1.py --config.data.path=/data/cifar10
    $ python train.py --config configs/digits_lc.py --config.seed=1 --workdir=runs/digits_lc_1
 
-The same command resumes a run that was stopped.
+The same command resumes a run that was stopped. Exit status: 0 at the end of the run; 75 after an
+orderly stop, by SIGTERM or Ctrl-C, with a checkpoint; 2 for a mistake or a full disk; 3 for a run
+that has diverged. docs/reliability.md has more.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -27,7 +30,9 @@ from jaxws.commands.flags import parse_config
 from jaxws.loop import train
 from jaxws.progress import summary_rows
 from jaxws.run import Run, prepare
+from jaxws.signals import RESUMABLE, Stopped
 
+DIVERGED = 3
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "digits_lc_ws1.py")
 
 _WORKDIR = flags.DEFINE_string(
@@ -48,14 +53,15 @@ def main(parsed: tuple[ConfigDict, str, list[str]]) -> None:
         run = prepare(config, workdir)
         console.print(_headline(run), highlight=False, soft_wrap=True)
         record = train(run)
+    except Stopped as stopped:
+        print(f"{stopped}. To go on: {shlex.join([Path(sys.executable).name, *sys.argv])}")
+        sys.exit(RESUMABLE)
     except (ValueError, FloatingPointError, OSError) as error:
         if _DEBUG.value:
             raise
-        _fail(str(error))
+        _fail(str(error), DIVERGED if isinstance(error, FloatingPointError) else 2)
     except KeyboardInterrupt:
-        print(
-            f"\ninterrupted: the same command goes on in {workdir} from the last epoch that ended."
-        )
+        print("\ninterrupted; the same command can be given again.", file=sys.stderr)
         sys.exit(130)
     table = Table(title=name, show_header=False)
     for row in summary_rows(record):
@@ -77,9 +83,9 @@ def _headline(run: Run) -> str:
     )
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 2) -> NoReturn:
     print("error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def _parse_flags(argv: list[str]) -> tuple[ConfigDict, str, list[str]]:

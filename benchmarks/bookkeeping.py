@@ -70,9 +70,7 @@ class Step:
         )
         optimizer = make_optimizer(base_config(), steps_per_epoch=100)
         image = (problem.image, problem.image, 3)
-        create = partial(
-            create_train_state, model=model, optimizer=optimizer, image_shape=image
-        )
+        create = partial(create_train_state, model=model, optimizer=optimizer, image_shape=image)
         images, labels = problems.make_batch(problem)
         self.batch = Batch(jnp.asarray(images, dtype), jnp.asarray(labels), mask=None)
         state: TrainState = jax.jit(create)(jax.random.key(0))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a file under another name and renames it once it is whole.
+    """Writes a file under another name and renames it once it is whole and on the disk.
 
     Args:
       path: of the file; ``.tmp`` is added to its name while it is written.
       text: its content.
+
+    Raises:
+      OSError: the file could not be written, as on a full disk; what was there is unchanged.
 
     Example:
       >>> import tempfile
@@ -20,5 +24,12 @@ def write_atomically(path: Path, text: str) -> None:
       '{}'
     """
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

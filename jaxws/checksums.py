@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from jaxws.atomic import write_atomically
@@ -11,26 +12,15 @@ from jaxws.atomic import write_atomically
 NAME = "sha256.json"
 
 
-def write_checksums(directory: Path) -> None:
-    """Writes the SHA-256 of every file below a directory into ``sha256.json`` there.
+def write_checksums(directory: Path, leave_out: Collection[str] = ()) -> None:
+    """Writes the SHA-256 of the files below a directory into ``sha256.json`` there.
 
     Args:
       directory: whose files will not change any more.
+      leave_out: files that may, relative to the directory.
     """
-    digests = json.dumps(_digests(directory), indent=1, sort_keys=True)
-    write_atomically(directory / NAME, digests + "\n")
-
-
-def has_checksums(directory: Path) -> bool:
-    """Whether :func:`write_checksums` has been here.
-
-    Args:
-      directory: any directory.
-
-    Returns:
-      True if the checksums were written.
-    """
-    return (directory / NAME).exists()
+    digests = {name: _digest(path) for name, path in _files(directory) if name not in leave_out}
+    write_atomically(directory / NAME, json.dumps(digests, indent=1, sort_keys=True) + "\n")
 
 
 def damaged_files(directory: Path) -> list[str]:
@@ -40,7 +30,8 @@ def damaged_files(directory: Path) -> list[str]:
       directory: where :func:`write_checksums` has been.
 
     Returns:
-      Names of the files that were changed or removed, relative to the directory.
+      Names of the files that were changed or removed, relative to the directory; ``sha256.json`` if
+      that is not there or is no longer what was written.
 
     Example:
       >>> import tempfile
@@ -54,18 +45,27 @@ def damaged_files(directory: Path) -> list[str]:
       ['weights']
     """
     try:
-        written = json.loads((directory / NAME).read_text())
-    except ValueError:
+        written = dict(json.loads((directory / NAME).read_text()))
+    except (OSError, ValueError, TypeError):
         return [NAME]
-    found = _digests(directory)
-    return sorted(name for name, digest in written.items() if found.get(name) != digest)
+    return sorted(
+        name for name, digest in written.items() if _digest(directory / name) != digest
+    ) or ([] if written else [NAME])
 
 
-def _digests(directory: Path) -> dict[str, str]:
-    digests = {}
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and not path.name.startswith(NAME):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            digests[path.relative_to(directory).as_posix()] = digest
-    return digests
+def _files(directory: Path) -> list[tuple[str, Path]]:
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return [
+        (path.relative_to(directory).as_posix(), path)
+        for path in files
+        if not path.name.startswith(NAME)
+    ]
+
+
+def _digest(path: Path) -> str | None:
+    """The SHA-256 of a file; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -13,10 +13,11 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-# Fields that change how far or where a run goes, but no number it computes: a run may be resumed
-# with other values of them.
+# Fields that change how far or where a run goes, what it keeps, and what it does once it has
+# diverged, but no number it computes before that: a run may be resumed with other values of them.
 FREE_FIELDS = (
-    *("max_steps", "checkpoint.keep"),
+    *("max_steps", "checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
+    *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
     *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
 )
 
@@ -25,8 +26,8 @@ _CHOICES = {
     "model.connectivity": ("local", "conv"),
     "model.dtype": ("float32", "bfloat16", "float16"),
     "optimizer.name": ("adamw", "sgd"),
-    "divergence.action": ("stop", "skip"),
     "sharing.pools": ("grid", "global"),
+    "divergence.action": ("stop", "skip", "rollback"),
     "data.on_corrupt": ("error", "skip"),
     "data.decoder": ("pil", "simplejpeg"),
     "data.split": ("final", "tuning"),
@@ -54,6 +55,9 @@ _MINIMA = {
     "data.split_seed": 0,
     "log_every": 1,
     "checkpoint.keep": 1,
+    "checkpoint.every_steps": 1,
+    "divergence.max_rollbacks": 1,
+    "divergence.max_skipped": 1,
 }
 
 
@@ -124,7 +128,17 @@ def base_config() -> ConfigDict:
     config.data.workers = 0  # processes that decode; 0: threads alone
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.keep = 2  # the last checkpoints; one is written after each epoch
+    config.checkpoint.keep = 2  # the last checkpoints
+    config.checkpoint.keep_best = (
+        True  # and that of the best top-1 on test images; of equals the newest
+    )
+    config.checkpoint.every_steps = config_dict.placeholder(int)  # unset: after each epoch
+
+    config.divergence = ConfigDict()  # where a loss or weights are not finite:
+    config.divergence.action = "stop"  # or skip: leave such steps out; or rollback
+    config.divergence.max_skipped = 50  # in a row; then the run stops or rolls back
+    config.divergence.rate_factor = 0.5  # of the learning rate, after each rollback
+    config.divergence.max_rollbacks = 3
     return config
 
 
@@ -164,6 +178,11 @@ def check_config(config: ConfigDict) -> None:
             " training images, above 0 and at most 1."
         )
     _check_optimizer(given)
+    if not 0 < given["divergence.rate_factor"] <= 1:
+        raise ValueError(
+            f"config.divergence.rate_factor={given['divergence.rate_factor']!r}: expected a factor"
+            " above 0 and at most 1."
+        )
     if given["model.connectivity"] == "conv" and given["sharing.every"]:
         raise ValueError(
             f"config.sharing.every={given['sharing.every']} with config.model.connectivity='conv':"

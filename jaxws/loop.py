@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
-from ml_collections import ConfigDict
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
+from jaxws.divergence import (
+    ROLLBACK,
+    Diverged,
+    Policy,
+    SkippedSteps,
+    all_finite,
+    check_finite,
+)
+from jaxws.epoch_totals import EpochTotals, means
+from jaxws.facts import describe
 from jaxws.metrics import Metrics
-from jaxws.optimizers import make_optimizer
 from jaxws.plots import plot_accuracy, plot_snr
 from jaxws.progress import Progress
+from jaxws.resume import Start, first_start
 from jaxws.run import Run
-from jaxws.state_layout import (
-    as_resident,
-    checkpoint_shapes,
-    from_checkpoint,
-    pool_if_shared,
-    to_checkpoint,
-)
-from jaxws.train_state import TrainState, create_train_state
-from jaxws.train_step import Sharing, StepInfo, eval_step, train_step
+from jaxws.signals import Signals, Stopped
+from jaxws.state_layout import pool_if_shared, to_checkpoint
+from jaxws.train_state import TrainState
+from jaxws.train_step import StepInfo, eval_step, train_step
 from jaxws.waits import Waits
-from jaxws.workdir import Workdir
 
 
 def train(run: Run) -> dict[str, Any]:
-    """Trains until the run's last step, from the newest checkpoint if there is one.
+    """Trains until the run's last step, from the newest good checkpoint if there is one.
 
-    Writes metrics.jsonl, a checkpoint after each epoch and, at the end, the plots. After a stop
-    within an epoch, by ``max_steps``, the epoch's record averages the training steps since.
+    Writes metrics.jsonl, checkpoints and, at the end, the plots. Whatever a run has been through,
+    it ends with the same bits as one that was never stopped; docs/reliability.md says how far that
+    goes. SIGTERM and SIGINT stop it in order if this is the main thread.
 
     Args:
       run: from :func:`jaxws.run.prepare`.
@@ -45,87 +49,180 @@ def train(run: Run) -> dict[str, Any]:
       The last record of kind ``epoch`` in metrics.jsonl.
 
     Raises:
-      FloatingPointError: a loss is not finite; the weights are not saved.
-      ValueError: a damaged checkpoint or metrics.jsonl.
+      Stopped: a signal has stopped the run.
+      FloatingPointError: the run has diverged; the weights are not saved.
+      ValueError: no good checkpoint is left, or they are of another run; a damaged metrics.jsonl.
+      OSError: the disk has been full until the end.
     """
     with closing(run.workdir):
         _train(run)
     records = list(run.workdir.records())
-    epochs = [record for record in records if record["kind"] == "epoch"]
-    if not epochs:
-        raise ValueError(
-            f"workdir {run.workdir.path} has checkpoints but no epoch in metrics.jsonl: bring the"
-            " file back, or start anew with another --workdir."
-        )
     plot_accuracy(records, run.workdir.path / "accuracy.png")
     if run.config.model.connectivity == "local":
         plot_snr(records, run.workdir.path / "snr.png")
-    return epochs[-1]
+    return [record for record in records if record["kind"] == "epoch"][-1]
 
 
 def _train(run: Run) -> None:
-    config, workdir = run.config, run.workdir
-    optimizer, key = make_optimizer(config, run.feed.steps_per_epoch), jax.random.key(config.seed)
-    step_fn, eval_fn = _compile_lazily(run, optimizer)
+    """Trains to the end, rolled back as often as the configuration allows."""
+    workdir, policy = run.workdir, Policy(run.config.divergence)
 
-    with closing(Checkpoints(workdir.checkpoints, config.checkpoint.keep)) as checkpoints:
-        state = _first_state(run, optimizer, checkpoints, key)
-        first_step = int(state.step)
-        if first_step >= run.last_step:
+    def report(step: int, event: str, message: str) -> None:
+        print(f"warning: {message}", file=sys.stderr)
+        workdir.append({"kind": "event", "step": step, "event": event, "message": message})
+
+    config = run.config.checkpoint
+    kept = Checkpoints(
+        workdir.checkpoints,
+        config.keep,
+        scores=workdir.scores if config.keep_best else dict,
+        report=report,
+    )
+    with Signals() as signals, closing(kept) as checkpoints:
+        while True:
+            start = first_start(run, checkpoints, policy, report)
+            try:
+                _Stretch(run, start, checkpoints, signals, policy).train()
+                break
+            except Diverged as diverged:
+                checkpoints.wait()
+                latest = checkpoints.latest_step()
+                message = policy.answer(diverged, workdir.history, latest)
+                workdir.resume_from(latest or 0)
+                report(latest or 0, ROLLBACK, message)
+        checkpoints.wait()
+        if (latest := checkpoints.latest_step() or 0) < run.last_step:
+            raise OSError(
+                f"the last checkpoint of {workdir.path} could not be written; the newest is of step"
+                f" {latest}: make room, and give the same command once more to go on from there."
+            )
+
+
+class _Step(NamedTuple):
+    """Results of a step, which may still be computed."""
+
+    step: int
+    metrics: Metrics
+    info: StepInfo
+
+
+class _Stretch:
+    """Training from a start until the end, a signal or a divergence."""
+
+    def __init__(
+        self, run: Run, start: Start, checkpoints: Checkpoints, signals: Signals, policy: Policy
+    ):
+        self._run, self._start, self._checkpoints, self._signals = run, start, checkpoints, signals
+        self._state, self._step, self._totals = start.state, start.step, start.totals
+        self._skipped = SkippedSteps(policy.max_skipped)
+        self._step_fn, self._eval_fn = _compile_lazily(run, start.optimizer)
+
+    def train(self) -> None:
+        run, start = self._run, self._start
+        epochs = list(start.epochs(run.feed.steps_per_epoch, run.last_step))
+        if not epochs:
             return
-        workdir.resume_from(first_step)
         with (
-            Progress(run.last_step, first_step) as progress,
-            data.Prefetch(run.feed.train_inputs(first_step), config.data.prefetch) as inputs,
+            Progress(run.last_step, start.step) as self._progress,
+            data.Prefetch(run.feed.train_inputs(start.step), run.config.data.prefetch) as inputs,
         ):
-            for steps in _epochs(run, first_step):
-                waits = Waits(inputs)
-                state, totals, skipped = _train_epoch(
-                    step_fn, state, steps, waits, workdir, progress, config
-                )
+            for steps in epochs:
+                waits, before = Waits(inputs), self._totals.images
+                self._train_epoch(steps, waits)
                 rates = {
-                    "images_per_second": totals.images / waits.seconds,
+                    "images_per_second": (self._totals.images - before) / waits.seconds,
                     "data_wait": waits.share,
                 }
-                test = _means("test", _evaluate(run, eval_fn, state))
-                _check_finite("test loss", test["test_loss"], steps.stop)
-                record = {
-                    "kind": "epoch",
-                    "step": steps.stop,
-                    "epoch": steps.stop / run.feed.steps_per_epoch,
-                    **_means("train", totals),
-                    **test,
-                    **rates,
-                    "skipped": skipped,
-                }
-                workdir.append(record)
-                checkpoints.save(to_checkpoint(state))
-                progress.epoch(record, config.epochs)
+                self._end_epoch(means("test", self._evaluate()), rates)
+                self._totals = EpochTotals()
 
+    def _train_epoch(self, steps: range, waits: Waits) -> None:
+        # Results of a step are fetched once the next one is dispatched: the device never waits.
+        pending: _Step | None = None
+        for step in steps:
+            if self._signals.stop_before(step):
+                self._finish(pending, waits)
+                self._stop()
+            inputs = waits.next(pending)
+            self._state, metrics, info = self._step_fn(self._state, inputs)
+            self._step = step + 1
+            self._finish(pending, waits)
+            pending = _Step(self._step, metrics, info)
+            if self._step != steps.stop and self._is_due():
+                self._finish(pending, waits)
+                self._save()
+                pending = None
+        self._finish(pending, waits)
 
-def _first_state(
-    run: Run, optimizer: optax.GradientTransformation, checkpoints: Checkpoints, key: jax.Array
-) -> TrainState:
-    create = partial(
-        create_train_state,
-        model=run.model,
-        optimizer=optimizer,
-        image_shape=run.feed.image_shape,
-        dtype=run.config.model.dtype,
-    )
-    if checkpoints.latest_step() is None:
-        return jax.jit(lambda key: as_resident(create(key)))(key)
-    shapes = checkpoint_shapes(jax.eval_shape(create, key))
-    return from_checkpoint(checkpoints.restore(shapes))
+    def _finish(self, done: _Step | None, waits: Waits) -> None:
+        """Takes in the results of a step."""
+        if done is None:
+            return
+        step, metrics, info = done
+        skipped = bool(info.skipped)
+        step_means = self._totals.add(metrics, skipped)
+        if step % self._run.config.log_every == 0:
+            neg_log_snr = {layer: float(value) for layer, value in info.neg_log_snr.items()}
+            record = {"kind": "train", "step": step, **step_means, "data_wait": waits.lap()}
+            self._run.workdir.append(record | {"neg_log_snr": neg_log_snr})
+        self._progress.step(step, step_means | {"data_wait": waits.share})
+        self._skipped.count(skipped, step)
+        if info.diverged and self._run.config.divergence.action != "skip":
+            check_finite("loss", step_means["train_loss"], step)
+            check_finite("norm of the gradients", float(info.grad_norm), step)
 
+    def _evaluate(self) -> Metrics:
+        """Adds up exact counts over the whole split, a ragged last batch included."""
+        run, state = self._run, self._state
+        batches = []
+        with data.Prefetch(run.feed.eval_inputs(), run.config.data.prefetch) as inputs:
+            for each in inputs:
+                if self._signals.stop_now:
+                    self._stop()  # resumed, the run begins with this evaluation
+                batches.append(self._eval_fn(state.params, state.batch_stats, each))
+        return Metrics(*(sum(map(float, column)) for column in zip(*batches, strict=True)))
 
-def _epochs(run: Run, step: int) -> Iterator[range]:
-    """The steps that are left of each epoch, from a step on."""
-    while step < run.last_step:
-        epoch = step // run.feed.steps_per_epoch
-        end = min((epoch + 1) * run.feed.steps_per_epoch, run.last_step)
-        yield range(step, end)
-        step = end
+    def _end_epoch(self, test: dict[str, float], rates: dict[str, float]) -> None:
+        check_finite("test loss", test["test_loss"], self._step)
+        record = {
+            "kind": "epoch",
+            "step": self._step,
+            "epoch": self._step / self._run.feed.steps_per_epoch,
+            **means("train", self._totals.sums),
+            "skipped": self._totals.skipped,
+            **test,
+            **rates,
+        }
+        self._check_state()
+        config, workdir = self._run.config.checkpoint, self._run.workdir
+        is_best = test["test_top1"] >= max(workdir.scores().values(), default=0.0)
+        workdir.append(record)
+        if self._is_due() or config.every_steps is None or (config.keep_best and is_best):
+            self._save()
+        self._progress.epoch(record, self._run.config.epochs)
+
+    def _is_due(self) -> bool:
+        """Whether this step has a checkpoint, whatever epoch it is in."""
+        every = self._run.config.checkpoint.every_steps
+        return self._step == self._run.last_step or bool(every and self._step % every == 0)
+
+    def _save(self) -> None:
+        self._check_state()
+        state, workdir = to_checkpoint(self._state), self._run.workdir
+        epoch = self._totals.to_json()
+        facts = describe(state, identity=workdir.identity, epoch=epoch, history=workdir.history)
+        self._checkpoints.save(state, facts)
+
+    def _check_state(self) -> None:
+        """Weights that are not finite are never saved: a step's loss is of those before it."""
+        if not all_finite(self._state):
+            raise Diverged("a weight, moment or statistic is not finite", self._step)
+
+    def _stop(self) -> None:
+        if self._step != self._start.step:
+            self._save()
+        self._checkpoints.wait()
+        raise Stopped(self._signals.received or "?", self._step, self._checkpoints.latest_step())
 
 
 def _compile_lazily(
@@ -133,103 +230,25 @@ def _compile_lazily(
 ) -> tuple[Callable[..., Any], Callable[..., Metrics]]:
     """The jitted steps, batches included: data go in as uint8 and never come back."""
     config, feed = run.config, run.feed
-    sharing = Sharing(config.sharing.every, config.sharing.pools, feed.steps_per_epoch)
 
     @partial(jax.jit, donate_argnums=0)
-    def jitted(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
+    def compiled(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
         return train_step(
             state,
             feed.train_batch(inputs, state.step),
             model=run.model,
             optimizer=optimizer,
-            sharing=sharing,
+            sharing=run.sharing,
             accumulate=config.accumulate,
             skip_nonfinite=config.divergence.action == "skip",
         )
 
     def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
-        state, *results = jitted(state, inputs)
-        return pool_if_shared(state, sharing), *results
+        state, metrics, info = compiled(state, inputs)
+        return pool_if_shared(state, run.sharing), metrics, info
 
     @jax.jit
     def eval_fn(params: Any, batch_stats: Any, inputs: Any) -> Metrics:
         return eval_step(params, batch_stats, feed.eval_batch(inputs), model=run.model)
 
     return step_fn, eval_fn
-
-
-def _train_epoch(
-    step_fn: Callable[..., Any],
-    state: TrainState,
-    steps: range,
-    waits: Waits,
-    workdir: Workdir,
-    progress: Progress,
-    config: ConfigDict,
-) -> tuple[TrainState, Metrics, int]:
-    """Returns the state, sums over the steps that were not skipped, and how many were."""
-    totals, skipped = Metrics(0.0, 0.0, 0.0, 0.0), 0
-
-    def finish(step: int, metrics: Metrics, info: StepInfo) -> None:
-        nonlocal totals, skipped
-        sums = jax.tree.map(float, metrics)
-        if info.skipped:
-            skipped += 1
-        else:
-            totals = Metrics(*map(sum, zip(totals, sums, strict=True)))
-        means = _means("train", sums)
-        if (step + 1) % config.log_every == 0:
-            record = {"kind": "train", "step": step + 1, **means, "data_wait": waits.lap()}
-            workdir.append(record | _info_record(info, config.model.dtype))
-        progress.step(step + 1, means | {"data_wait": waits.share})
-        if info.diverged and config.divergence.action != "skip":
-            _check_finite("loss", means["train_loss"], step + 1)
-            _check_finite("norm of the gradients", float(info.grad_norm), step + 1)
-
-    # Results of a step are fetched once the next one has been dispatched: the device never waits.
-    pending: tuple[Any, ...] | None = None
-    for step in steps:
-        inputs = waits.next(pending)
-        state, metrics, info = step_fn(state, inputs)
-        if pending is not None:
-            finish(*pending)
-        pending = (step, metrics, info)
-    if pending is not None:
-        finish(*pending)
-    if skipped == len(steps):
-        raise FloatingPointError(
-            f"all {skipped} steps until step {steps.stop} were skipped, as their loss or gradients"
-            " are not finite: the run has diverged. Lower --config.optimizer.learning_rate, with"
-            " another --workdir."
-        )
-    return state, totals, skipped
-
-
-def _info_record(info: StepInfo, dtype: str) -> dict[str, Any]:
-    """What a line of metrics.jsonl says of a step besides its metrics."""
-    record = jax.tree.map(float, info._asdict())
-    names = ["learning_rate", "grad_norm", "neg_log_snr"]
-    return {key: record[key] for key in names + ["loss_scale"] * (dtype == "float16")}
-
-
-def _evaluate(run: Run, eval_fn: Callable[..., Metrics], state: TrainState) -> Metrics:
-    """Adds up exact counts over the whole split, a ragged last batch included."""
-    with data.Prefetch(run.feed.eval_inputs(), run.config.data.prefetch) as inputs:
-        batches = [eval_fn(state.params, state.batch_stats, each) for each in inputs]
-    return Metrics(*(sum(map(float, column)) for column in zip(*batches, strict=True)))
-
-
-def _check_finite(name: str, value: float, step: int) -> None:
-    """Stops a run before weights that have diverged are saved as a checkpoint."""
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"the {name} is {value} at step {step}: the run has diverged. Lower"
-            " --config.optimizer.learning_rate, with another --workdir; checkpoints of earlier"
-            " epochs, if any, are kept."
-        )
-
-
-def _means(split: str, sums: Metrics) -> dict[str, float]:
-    return {
-        f"{split}_{name}": getattr(sums, name) / sums.images for name in ("loss", "top1", "top5")
-    }

@@ -85,7 +85,8 @@ class Progress:
           record: of kind ``epoch`` in metrics.jsonl.
           epochs: number of epochs of the run.
         """
-        done, left = record["step"] - self._first, self._last - record["step"]
+        done = max(1, record["step"] - self._first)  # none where only an evaluation was left
+        left = self._last - record["step"]
         seconds = round((time.monotonic() - self._begin) / done * left)
         self._console.print(
             f"epoch {record['epoch']:>{len(str(epochs))}.3g}/{epochs}"

@@ -13,6 +13,7 @@ from jaxws import data
 from jaxws.config import check_config
 from jaxws.layers import LocalConv
 from jaxws.models import ResNet, resnet18, resnet_cifar
+from jaxws.train_step import Sharing
 from jaxws.workdir import Workdir
 
 
@@ -30,6 +31,12 @@ class Run(NamedTuple):
     workdir: Workdir
     feed: data.Feed
     model: ResNet
+
+    @property
+    def sharing(self) -> Sharing:
+        """When and how weights are shared."""
+        config = self.config.sharing
+        return Sharing(config.every, config.pools, self.feed.steps_per_epoch)
 
     @property
     def last_step(self) -> int:

@@ -7,11 +7,9 @@ process ends, however it ends.
 from __future__ import annotations
 
 import fcntl
-import json
-import math
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,19 @@ from ml_collections import ConfigDict
 
 from jaxws.atomic import write_atomically
 from jaxws.config import differences, to_json
+from jaxws.metrics_file import MetricsFile
 
 _OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves
 
 
-class Workdir:
+class Workdir(MetricsFile):
     """A run's directory, locked until :meth:`close`.
 
     Attributes:
       path: the directory.
       checkpoints: where checkpoints lie.
       resumed: whether the directory held this run before.
+      identity: what config.json holds: :func:`jaxws.config.to_json` of the run.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Workdir:
           ValueError: the directory cannot be made or written, holds other things, holds a run with
             another configuration or other data, or is in use by another process.
         """
-        self._identity = to_json(config, dataset or {})
+        self.identity = to_json(config, dataset or {})
         self.path = Path(path).expanduser().absolute()
         self.checkpoints = self.path / "checkpoints"
         self._config_file = self.path / "config.json"
-        self._metrics_file = self.path / "metrics.jsonl"
+        super().__init__(self.path / "metrics.jsonl")
         try:
             self.resumed = self._claim()
         except OSError as error:
@@ -74,7 +74,7 @@ class Workdir:
                 " nothing was changed. Give a new or empty directory by --workdir."
             )
         self._take_lock()
-        write_atomically(self._config_file, self._identity)
+        write_atomically(self._config_file, self.identity)
         return False
 
     def _take_lock(self) -> None:
@@ -92,12 +92,19 @@ class Workdir:
         os.write(lock, str(os.getpid()).encode())
 
     def close(self) -> None:
-        """Lets go of the lock; reading goes on to work."""
-        self._release()
+        """Writes what a full disk has kept back, and lets go of the lock; reading goes on to work.
+
+        Raises:
+          OSError: there is still no room for the metrics.
+        """
+        try:
+            self.write_rest()
+        finally:
+            self._release()
 
     def _refuse_other(self) -> None:
         try:
-            changed = differences(self._identity, self._config_file.read_text())
+            changed = differences(self.identity, self._config_file.read_text())
         except (ValueError, AttributeError) as error:
             raise ValueError(
                 f"{self._config_file} is not the JSON that jaxws writes ({error}): nothing was"
@@ -109,55 +116,3 @@ class Workdir:
                 + "; ".join(changed)
                 + "): nothing was changed. Give another directory by --workdir."
             )
-
-    def append(self, record: dict[str, Any]) -> None:
-        """Adds a line to metrics.jsonl; numbers that are not finite become null.
-
-        Args:
-          record: the line, with at least ``kind`` and ``step``.
-        """
-        with self._metrics_file.open("a") as file:
-            file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Reads metrics.jsonl; a last line that was cut off by a crash is left out.
-
-        Yields:
-          The lines as dicts.
-
-        Raises:
-          ValueError: another line is not JSON.
-        """
-        if not self._metrics_file.exists():
-            return
-        lines = self._metrics_file.read_text().splitlines()
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                if number < len(lines):
-                    raise ValueError(
-                        f"line {number} of {self._metrics_file} is not JSON: repair or remove it;"
-                        " nothing was changed."
-                    ) from error
-
-    def resume_from(self, step: int) -> None:
-        """Drops the metrics of steps that will be done again, and of an epoch to be finished.
-
-        Args:
-          step: the step that the run resumes from.
-        """
-        kept = [
-            record
-            for record in self.records()
-            if record["step"] <= step and not (record["kind"] == "epoch" and record["epoch"] % 1)
-        ]
-        write_atomically(self._metrics_file, "".join(json.dumps(r) + "\n" for r in kept))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

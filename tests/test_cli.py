@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,8 +58,9 @@ def test_train_with_no_config_then_again(command, tmp_path):
     assert "test top-1" in again.stdout
 
 
-def test_ctrl_c_then_resume(command, tmp_path):
-    arguments = ("--config.epochs=500", *TINY)  # far more than are done before the interrupt
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_then_resume(command, tmp_path, number):
+    arguments = ("--config.epochs=500", *TINY)  # far more than are done before the signal
     process = subprocess.Popen(
         command(*arguments),
         cwd=tmp_path,
@@ -70,17 +72,36 @@ def test_ctrl_c_then_resume(command, tmp_path):
     for line in process.stdout:
         if line.startswith("epoch"):
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert "interrupted: the same command goes on" in out
+    assert process.returncode == 75, err
+    last = out.strip().splitlines()[-1]
+    found = re.fullmatch(
+        rf"stopped by {number.name} after step (\d+); the checkpoint of step \1 is written\."
+        r" To go on: python\S* \S*train\.py (.*)",
+        last,
+    )
+    assert found, last
+    assert all(argument in found[2] for argument in arguments)
     assert "Traceback" not in err
-    lines = (tmp_path / "runs" / "digits_lc_ws1" / "metrics.jsonl").read_text().splitlines()
-    done = max(int(r["epoch"]) for r in map(json.loads, lines) if r["kind"] == "epoch")
-    resumed = run(command(*arguments, f"--config.max_steps={23 * (done + 1)}"), tmp_path)
+    done = int(found[1])
+    epoch = done // 23 + 1
+    resumed = run(command(*arguments, f"--config.max_steps={23 * epoch}"), tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    assert "epoch   1/500" not in resumed.stdout
-    assert f"epoch {done + 1:>3}/500" in resumed.stdout
+    assert f"epoch {epoch:>3}/500" in resumed.stdout
+    lines = (tmp_path / "runs" / "digits_lc_ws1" / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [r["step"] for r in records if r["kind"] == "train"] == list(range(5, 23 * epoch, 5))
+    assert [r["epoch"] for r in records if r["kind"] == "epoch"] == list(range(1, epoch + 1))
+
+
+def test_a_run_that_diverges(command, tmp_path):
+    arguments = ("--config.optimizer.learning_rate=1e30", "--config.max_steps=50", *TINY)
+    result = run(command(*arguments), tmp_path)
+    assert result.returncode == 3, result.stderr
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: the loss is ")
+    assert "No checkpoint had been written" in line
 
 
 @pytest.mark.parametrize(

@@ -1,68 +1,38 @@
 import json
 import shutil
-from contextlib import closing
+from unittest.mock import patch
 
-import jax
-import numpy as np
 import pytest
 from PIL import Image
 
+from jaxws import loop
 from jaxws.checkpoint import Checkpoints
-from jaxws.config import base_config, flat_fields
+from jaxws.config import flat_fields
+from jaxws.damage import steps_in
 from jaxws.data import build_feed
 from jaxws.loop import train
 from jaxws.run import build_model, prepare
-from tests.small_run import prepare_small
-
-STEPS_PER_EPOCH = 4  # of 20 images in batches of 6: the last one is ragged
+from jaxws.train_step import Metrics
+from tests.damage import flip_bit, largest_file, snapshot
+from tests.small_run import (
+    STEPS_PER_EPOCH,
+    assert_same_bits,
+    checkpoint_of,
+    make_folder,
+    prepare_small,
+    small_config,
+    timeless_lines,
+)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two classes of noise, one bright and one dark: 20 training and 7 test images."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for split, number in (("train", 10), ("test", 4)):
-        for label, name in enumerate(("dark", "light")):
-            (root / split / name).mkdir(parents=True)
-            for i in range(number - (split == "test" and label)):
-                pixels = rng.integers(0, 128, (7, 7, 3)) + 127 * label
-                image = Image.fromarray(pixels.astype(np.uint8))
-                image.save(root / split / name / f"{i}.png")
-    return root
+    return make_folder(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
 def config(folder, tmp_path):
-    config = base_config()
-    config.epochs, config.batch_size, config.eval_batch_size = 3, 6, 4
-    config.log_every = 1
-    config.model.depth, config.model.width = 8, 2
-    config.sharing.every = 2
-    config.optimizer.drop_epochs = (1, 2)
-    config.data.path, config.data.data_dir = str(folder), str(tmp_path / "tfds")
-    config.data.pad = 1
-    return config
-
-
-def checkpoint_of(run):
-    with closing(Checkpoints(run.workdir.checkpoints, keep=2)) as checkpoints:
-        step = checkpoints.latest_step()
-        return step, checkpoints._manager.restore(step)
-
-
-def assert_same_bits(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
-
-
-def timeless(run):
-    """Everything in metrics.jsonl that does not depend on the clock."""
-    clock = ("images_per_second", "data_wait")
-    return [
-        {key: value for key, value in record.items() if key not in clock}
-        for record in run.workdir.records()
-    ]
+    return small_config(folder, tmp_path / "tfds")
 
 
 def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
@@ -94,14 +64,14 @@ def test_three_steps_reproduce_themselves_bit_for_bit(config, tmp_path, dtype):
     runs = [prepare_small(config, tmp_path / name) for name in ("first", "second")]
     for run in runs:
         train(run)
-    (step, first), (_, second) = map(checkpoint_of, runs)
+    (step, first), (_, second) = (checkpoint_of(run.workdir) for run in runs)
     assert step == 3
     assert_same_bits(first, second)
-    assert timeless(runs[0]) == timeless(runs[1])
+    assert timeless_lines(runs[0].workdir) == timeless_lines(runs[1].workdir)
     config.seed = 1
     other = prepare_small(config, tmp_path / "other")
     train(other)
-    assert timeless(other) != timeless(runs[0])
+    assert timeless_lines(other.workdir) != timeless_lines(runs[0].workdir)
 
 
 @pytest.mark.parametrize("stop", [4, 6])
@@ -115,15 +85,10 @@ def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, stop):
     parts = prepare_small(config, tmp_path / "parts")
     assert parts.workdir.resumed
     train(parts)
-    (step, expected), (_, actual) = map(checkpoint_of, (whole, parts))
+    (step, expected), (_, actual) = (checkpoint_of(run.workdir) for run in (whole, parts))
     assert step == 3 * STEPS_PER_EPOCH
     assert_same_bits(actual, expected)
-    # An epoch that was stopped within averages its training steps since; all else is the same.
-    for actual, expected in zip(timeless(parts), timeless(whole), strict=True):
-        if actual["kind"] == "epoch" and actual["step"] == 8 and stop == 6:
-            assert actual["test_loss"] == expected["test_loss"]
-        else:
-            assert actual == expected
+    assert timeless_lines(parts.workdir) == timeless_lines(whole.workdir)
     # A second start has nothing left to do and changes nothing.
     before = (parts.workdir.path / "metrics.jsonl").read_bytes()
     assert train(prepare_small(config, tmp_path / "parts"))["step"] == step
@@ -135,13 +100,13 @@ def test_steps_after_the_last_checkpoint_are_done_again(config, tmp_path):
     config.max_steps = 4
     run = prepare_small(config, tmp_path / "run")
     train(run)
-    expected = timeless(run)
+    expected = timeless_lines(run.workdir)
     for step in (5, 6):
         run.workdir.append({"kind": "train", "step": step, "neg_log_snr": {}})
     config.max_steps = 8
     train(prepare_small(config, tmp_path / "run"))
-    assert timeless(run)[: len(expected)] == expected
-    assert [r["step"] for r in timeless(run)[len(expected) :]] == [5, 6, 7, 8, 8]
+    assert timeless_lines(run.workdir).startswith(expected)
+    assert [r["step"] for r in run.workdir.records()] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
@@ -161,8 +126,7 @@ def test_weights_that_diverged_are_not_saved(config, tmp_path):
     run = prepare_small(config, tmp_path / "run")
     with pytest.raises(FloatingPointError, match=r"test loss is (nan|inf) at step 1"):
         train(run)
-    with closing(Checkpoints(run.workdir.checkpoints, keep=2)) as checkpoints:
-        assert checkpoints.latest_step() is None
+    assert steps_in(run.workdir.checkpoints) == []
 
 
 def test_changed_data_are_refused(config, folder, tmp_path):
@@ -176,13 +140,15 @@ def test_changed_data_are_refused(config, folder, tmp_path):
         prepare_small(config, tmp_path / "run")
 
 
-def test_lost_metrics_are_an_error_that_says_so(config, tmp_path):
-    config.max_steps = 1
+def test_lost_metrics_come_back_from_the_checkpoint(config, tmp_path):
+    """All but the measurements of single steps, also where nothing is left to train."""
+    config.epochs = 2
     run = prepare_small(config, tmp_path / "run")
-    train(run)
+    expected = train(run)
+    epochs = [record for record in run.workdir.records() if record["kind"] == "epoch"]
     (run.workdir.path / "metrics.jsonl").unlink()
-    with pytest.raises(ValueError, match=r"no epoch in metrics\.jsonl"):
-        train(prepare_small(config, tmp_path / "run"))
+    assert train(prepare_small(config, tmp_path / "run")) == expected
+    assert list(run.workdir.records()) == epochs
 
 
 def test_nothing_is_made_where_something_is_wrong(config, tmp_path):
@@ -195,37 +161,105 @@ def test_nothing_is_made_where_something_is_wrong(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def flip_bit(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_ends_the_same(config, tmp_path, capsys):
+    run = prepare_small(config, tmp_path / "run")
+    train(run)
+    _, expected = checkpoint_of(run.workdir)
+    lines = timeless_lines(run.workdir)
+    flip_bit(largest_file(run.workdir.checkpoints / "12"))
+    again = prepare_small(config, tmp_path / "run")
+    assert train(again)["step"] == 12
+    assert "checkpoints/12 is damaged" in capsys.readouterr().err
+    assert_same_bits(checkpoint_of(again.workdir)[1], expected)
+    # Nothing was removed, and beside what happened the metrics are what they were.
+    assert (run.workdir.checkpoints / "12.damaged").exists()
+    event = next(r for r in again.workdir.records() if r["kind"] == "event")
+    assert (event["step"], event["event"]) == (8, "damaged checkpoint")
+    assert timeless_lines(again.workdir).replace(json.dumps(event) + "\n", "") == lines
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        flip_bit,
-        lambda path: path.write_bytes(path.read_bytes()[:-1]),
-        lambda path: path.unlink(),
-    ],
-    ids=["flipped bit", "truncated", "removed"],
-)
-def test_a_damaged_checkpoint_is_named_and_kept(config, tmp_path, damage):
+def test_without_any_good_checkpoint_a_run_does_not_start_anew(config, tmp_path):
     config.max_steps = 8
     run = prepare_small(config, tmp_path / "run")
     train(run)
-    newest = run.workdir.checkpoints / "8"
-    largest = max(
-        (path for path in newest.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
-    )
-    damage(largest)
-    config.max_steps = 9
-    with pytest.raises(ValueError, match=rf"checkpoint .*/8 is damaged: 1 of .*{largest.name}"):
+    for step in (4, 8):
+        flip_bit(largest_file(run.workdir.checkpoints / str(step)))
+    before = snapshot(run.workdir.path)
+    with pytest.raises(
+        ValueError, match=r"no good checkpoint is left in .*: 8 is damaged, .*; 4 is"
+    ):
         train(prepare_small(config, tmp_path / "run"))
-    # Nothing was removed, and the way out that the message names works.
-    assert newest.exists()
-    shutil.rmtree(newest)
-    assert train(prepare_small(config, tmp_path / "run"))["step"] == 9
+    assert snapshot(run.workdir.path) == before
+    shutil.rmtree(run.workdir.checkpoints / "4")
+    shutil.rmtree(run.workdir.checkpoints / "8")
+    with pytest.raises(ValueError, match="there were some once"):
+        train(prepare_small(config, tmp_path / "run"))
+
+
+def test_checkpoints_of_another_run_are_refused(config, tmp_path):
+    config.max_steps = 1
+    run = prepare_small(config, tmp_path / "run")
+    train(run)
+    config.seed, config.optimizer.weight_decay = 1, 0.5
+    other = prepare_small(config, tmp_path / "other")
+    shutil.copytree(run.workdir.checkpoints, other.workdir.checkpoints)
+    before = snapshot(other.workdir.path)
+    with pytest.raises(
+        ValueError, match=r"config.optimizer.weight_decay: 0.01 there, 0.5 here; .*seed"
+    ):
+        train(other)
+    assert snapshot(other.workdir.path) == before
+
+
+def test_a_checkpoint_of_another_network_is_refused(config, tmp_path):
+    """The same configuration, and a network that it does not describe."""
+    config.max_steps = 1
+    train(prepare_small(config, tmp_path / "run"))
+    run = prepare(config, tmp_path / "run")
+    with pytest.raises(
+        ValueError, match=r"another network or optimizer \(.*float32\[.*\] there, none"
+    ):
+        train(run)
+
+
+def test_a_disk_that_is_full_until_the_end(config, tmp_path, capsys):
+    """The last checkpoint is missing, which is an error; given room, the same command mends it."""
+    config.max_steps = 4
+    train(prepare_small(config, tmp_path / "run"))
+    config.max_steps, failing = 8, {"side_effect": OSError(28, "No space left on device")}
+    with (
+        patch("jaxws.checkpoint.write_checksums", **failing),
+        pytest.raises(OSError, match="could not be written; the newest is of step 4: make room"),
+    ):
+        train(prepare_small(config, tmp_path / "run"))
+    assert "step 8 could not be written (No space left on device)" in capsys.readouterr().err
+    run = prepare_small(config, tmp_path / "run")
+    assert train(run)["step"] == 8
+    assert steps_in(run.workdir.checkpoints) == [4, 8]
+
+
+def test_the_best_checkpoint_is_kept_and_others_as_often_as_asked_for(
+    config, tmp_path, monkeypatch
+):
+    """Accuracies 0.2, 0.8, 0.8, 0.6, 0.6: the newest of the best, and the last one."""
+    hits = iter([0.2, 0.8, 0.8, 0.6, 0.6])
+    monkeypatch.setattr(loop._Stretch, "_evaluate", lambda _: Metrics(1.0, next(hits), 1.0, 1.0))
+    written = []
+    monkeypatch.setattr(Checkpoints, "save", spy(Checkpoints.save, written))
+    config.epochs, config.checkpoint.keep, config.checkpoint.every_steps = 5, 1, 7
+    run = prepare_small(config, tmp_path / "run")
+    train(run)
+    # Every seven steps, at the end, and after the epochs that were the best so far.
+    assert written == [4, 7, 8, 12, 14, 20]
+    assert steps_in(run.workdir.checkpoints) == [12, 20]
+
+
+def spy(save, written):
+    def wrapped(self, state, facts):
+        written.append(int(state.step))
+        save(self, state, facts)
+
+    return wrapped
 
 
 class Recorder:

@@ -1,17 +1,14 @@
 """States that are packed between steps, as on a TPU, and their checkpoints."""
 
-from contextlib import closing
-
 import jax
 import numpy as np
 import pytest
 
 from jaxws import loop, state_layout
-from jaxws.checkpoint import Checkpoints
 from jaxws.config import base_config
 from jaxws.packing import PackedKernel
 from jaxws.pooled import PooledKernel
-from tests.small_run import prepare_small
+from tests.small_run import checkpoint_of, prepare_small
 
 
 @pytest.fixture
@@ -27,8 +24,7 @@ def config(tmp_path):
 def train(config, workdir):
     run = prepare_small(config, workdir)
     record = loop.train(run)
-    with closing(Checkpoints(run.workdir.checkpoints, keep=2)) as checkpoints:
-        return record, checkpoints._manager.restore(checkpoints.latest_step())
+    return record, checkpoint_of(run.workdir)[1]
 
 
 def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monkeypatch):

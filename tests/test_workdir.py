@@ -1,5 +1,9 @@
 import json
 import os
+import resource
+import subprocess
+import sys
+from unittest.mock import patch
 
 import pytest
 
@@ -120,3 +124,75 @@ def test_a_damaged_line_is_named_and_nothing_is_dropped(tmp_path):
     with pytest.raises(ValueError, match=r"line 2 of .*metrics.jsonl is not JSON"):
         workdir.resume_from(1)
     assert (tmp_path / "metrics.jsonl").read_text() == text
+
+
+def test_history_fills_in_what_metrics_have_lost(tmp_path):
+    workdir = Workdir(tmp_path, base_config())
+    epoch = {"kind": "epoch", "step": 4, "epoch": 1.0}
+    within = {"kind": "epoch", "step": 6, "epoch": 1.5}
+    for step in (3, 5):
+        workdir.append({"kind": "train", "step": step})
+    workdir.resume_from(6, [epoch, within])
+    assert [record["step"] for record in workdir.records()] == [3, 4, 5]
+    assert workdir.history == [epoch]
+    workdir.resume_from(6, [epoch, within], ends=True)
+    assert workdir.history == [epoch, within]
+
+
+def test_what_stays_is_not_written_anew(tmp_path):
+    """A full disk lets a file be shortened."""
+    workdir = Workdir(tmp_path, base_config())
+    for step in (1, 2, 3):
+        workdir.append({"kind": "train", "step": step})
+    with patch("jaxws.metrics_file.write_atomically", side_effect=OSError(28, "No space left")):
+        workdir.resume_from(2)
+    assert [record["step"] for record in workdir.records()] == [1, 2]
+
+
+def test_metrics_on_a_full_disk_are_late_and_whole(tmp_path, capsys):
+    """Each file may have 1 KiB, which is what the second of these lines would take it beyond."""
+    workdir = Workdir(tmp_path, base_config())
+    before, limits = [], resource.getrlimit(resource.RLIMIT_FSIZE)
+    for step in (1, 2, 3):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+        try:
+            workdir.append({"kind": "epoch", "step": step, "epoch": 1.0, "pad": "x" * 600})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        before.append([record["step"] for record in workdir.records()])
+    assert before == [[1], [1], [1]]
+    assert (tmp_path / "metrics.jsonl").read_bytes().endswith(b"}\n")
+    assert capsys.readouterr().err.count("metrics.jsonl cannot be written") == 1
+    assert [record["step"] for record in workdir.history] == [1, 2, 3]
+    workdir.append({"kind": "train", "step": 4})
+    assert [record["step"] for record in workdir.records()] == [1, 2, 3, 4]
+
+
+def test_metrics_that_were_never_written_are_an_error_at_the_end(tmp_path):
+    workdir = Workdir(tmp_path, base_config())
+    with patch.object(Workdir, "_write", side_effect=OSError(28, "No space left on device")):
+        workdir.append({"kind": "train", "step": 1})
+        with pytest.raises(OSError, match="No space left on device"):
+            workdir.close()
+    assert Workdir(tmp_path, base_config()).resumed  # the lock is free all the same
+
+
+def test_a_read_only_directory(tmp_path):
+    """A mount that is: permissions mean nothing to root."""
+    path = tmp_path / "run"
+    path.mkdir()
+    Workdir(path, base_config()).close()
+    mount = ["mount", "--bind", "-o", "ro", str(path), str(path)]
+    if (
+        sys.platform != "linux"
+        or os.geteuid() != 0
+        or subprocess.run(mount, check=False).returncode
+    ):
+        pytest.skip("may not mount a file system")
+    try:
+        with pytest.raises(ValueError, match="cannot be used: Read-only file system"):
+            Workdir(path, base_config())
+        with pytest.raises(ValueError, match="cannot be used: Read-only file system"):
+            Workdir(path / "below", base_config())
+    finally:
+        subprocess.run(["umount", str(path)], check=True)

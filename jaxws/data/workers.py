@@ -18,7 +18,8 @@ from multiprocessing import connection
 def end_with_parent(worker: int = 0, workers: int = 1) -> None:
     """Make this process end when its parent has ended; to be called in a worker as it starts.
 
-    Ctrl-C is left to the parent, which ends its workers in order.
+    Ctrl-C and SIGTERM are left to the parent, which ends its workers in order: terminals and job
+    schedulers send them to all processes of a job. A SIGTERM of the parent's own is obeyed.
 
     Args:
         worker: Number of the worker, as Grain gives it.
@@ -31,9 +32,17 @@ def end_with_parent(worker: int = 0, workers: int = 1) -> None:
     if parent is None:
         raise RuntimeError("only a process that multiprocessing has started has a parent to watch")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in threads to come as well
 
+    # At once, in both: the main thread may be decoding, or wait for the parent to read.
     def watch() -> None:
         connection.wait([parent.sentinel])
-        os._exit(1)  # at once: the main thread may be decoding, or wait for the parent to read
+        os._exit(1)
 
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+    def obey() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
+            pass
+        os._exit(128 + signal.SIGTERM)
+
+    for target in (watch, obey):
+        threading.Thread(target=target, name="end-with-parent", daemon=True).start()
