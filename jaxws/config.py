@@ -13,10 +13,12 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from jaxws.profiling import parse_steps
+
 # Fields that change how far or where a run goes, but no number it computes: a run may be resumed
 # with other values of them.
 FREE_FIELDS = (
-    *("max_steps", "checkpoint.keep"),
+    *("max_steps", "checkpoint.keep", "tensorboard", "profile"),
     *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
 )
 
@@ -70,7 +72,9 @@ def base_config() -> ConfigDict:
     config.batch_size = 512
     config.eval_batch_size = 512
     config.max_steps = config_dict.placeholder(int)  # stop after so many steps
-    config.log_every = 10  # steps between measurements of SNR in metrics.jsonl
+    config.log_every = 10  # steps between measurements in metrics.jsonl
+    config.tensorboard = False  # event files too (pip install jaxws[tensorboard])
+    config.profile = config_dict.placeholder(str)  # a:b traces steps a to b - 1, from 0
 
     config.model = ConfigDict()
     config.model.architecture = "resnet_cifar"  # or resnet18
@@ -150,6 +154,8 @@ def check_config(config: ConfigDict) -> None:
             f"config.data.train_fraction={given['data.train_fraction']!r}: expected a part of the"
             " training images, above 0 and at most 1."
         )
+    if given["profile"] is not None:
+        parse_steps(given["profile"])
     drops = tuple(given["optimizer.drop_epochs"])
     whole = all(isinstance(epoch, int) and epoch >= 1 for epoch in drops)
     if not whole or sorted(set(drops)) != list(drops):

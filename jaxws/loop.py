@@ -14,14 +14,13 @@ import optax
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
 from jaxws.plots import plot_accuracy, plot_snr
-from jaxws.progress import Progress
+from jaxws.recorder import Recorder
 from jaxws.run import Run
 from jaxws.schedules import step_decay
 from jaxws.state_layout import as_resident, checkpoint_shapes, from_checkpoint, to_checkpoint
 from jaxws.train_state import TrainState, create_train_state
 from jaxws.train_step import Metrics, Sharing, eval_step, train_step
 from jaxws.waits import Waits
-from jaxws.workdir import Workdir
 
 
 def train(run: Run) -> dict[str, Any]:
@@ -56,42 +55,33 @@ def train(run: Run) -> dict[str, Any]:
 
 
 def _train(run: Run) -> None:
-    config, workdir = run.config, run.workdir
+    config = run.config
     optimizer, key = _make_optimizer(run), jax.random.key(config.seed)
     step_fn, eval_fn = _compile_lazily(run, optimizer)
 
-    with closing(Checkpoints(workdir.checkpoints, config.checkpoint.keep)) as checkpoints:
+    with closing(Checkpoints(run.workdir.checkpoints, config.checkpoint.keep)) as checkpoints:
         state = _first_state(run, optimizer, checkpoints, key)
         first_step = int(state.step)
         if first_step >= run.last_step:
             return
-        workdir.resume_from(first_step)
         with (
-            Progress(run.last_step, first_step) as progress,
+            Recorder(run, first_step) as recorder,
             data.Prefetch(run.feed.train_inputs(first_step), config.data.prefetch) as inputs,
         ):
             for steps in _epochs(run, first_step):
-                waits = Waits(inputs)
-                state, totals = _train_epoch(
-                    step_fn, state, steps, waits, workdir, progress, config.log_every
-                )
-                rates = {
-                    "images_per_second": totals.images / waits.seconds,
-                    "data_wait": waits.share,
-                }
+                state, totals = _train_epoch(step_fn, state, steps, Waits(inputs), recorder)
                 test = _means("test", _evaluate(run, eval_fn, state))
                 _check_finite("test loss", test["test_loss"], steps.stop)
-                record = {
-                    "kind": "epoch",
-                    "step": steps.stop,
-                    "epoch": steps.stop / run.feed.steps_per_epoch,
-                    **_means("train", totals),
-                    **test,
-                    **rates,
-                }
-                workdir.append(record)
+                recorder.epoch(
+                    {
+                        "kind": "epoch",
+                        "step": steps.stop,
+                        "epoch": steps.stop / run.feed.steps_per_epoch,
+                        **_means("train", totals),
+                        **test,
+                    }
+                )
                 checkpoints.save(to_checkpoint(state))
-                progress.epoch(record, config.epochs)
 
 
 def _make_optimizer(run: Run) -> optax.GradientTransformation:
@@ -155,13 +145,7 @@ def _compile_lazily(
 
 
 def _train_epoch(
-    step_fn: Callable[..., Any],
-    state: TrainState,
-    steps: range,
-    waits: Waits,
-    workdir: Workdir,
-    progress: Progress,
-    log_every: int,
+    step_fn: Callable[..., Any], state: TrainState, steps: range, waits: Waits, recorder: Recorder
 ) -> tuple[TrainState, Metrics]:
     totals = Metrics(0.0, 0.0, 0.0, 0.0)
 
@@ -170,23 +154,22 @@ def _train_epoch(
         sums = jax.tree.map(float, metrics)
         totals = Metrics(*map(sum, zip(totals, sums, strict=True)))
         means = _means("train", sums)
-        if (step + 1) % log_every == 0:
-            neg_log_snr = {layer: float(value) for layer, value in snr.items()}
-            record = {"kind": "train", "step": step + 1, **means, "data_wait": waits.lap()}
-            workdir.append(record | {"neg_log_snr": neg_log_snr})
-        progress.step(step + 1, means | {"data_wait": waits.share})
+        recorder.step(step + 1, means, {"images": sums.images, "neg_log_snr": snr})
         _check_finite("loss", means["train_loss"], step + 1)
 
     # Results of a step are fetched once the next one has been dispatched: the device never waits.
     pending: tuple[Any, ...] | None = None
+    recorder.begin(waits)
     for step in steps:
         inputs = waits.next(pending)
-        state, metrics, snr = step_fn(state, inputs)
+        with recorder.dispatch(step, pending):
+            state, metrics, snr = step_fn(state, inputs)
         if pending is not None:
             finish(*pending)
         pending = (step, metrics, snr)
     if pending is not None:
         finish(*pending)
+    recorder.end()
     return state, totals
 
 

@@ -58,7 +58,7 @@ def assert_same_bits(a, b):
 
 def timeless(run):
     """Everything in metrics.jsonl that does not depend on the clock."""
-    clock = ("images_per_second", "data_wait")
+    clock = ("step_seconds", "images_per_second", "data_wait", "device_memory_bytes")
     return [
         {key: value for key, value in record.items() if key not in clock}
         for record in run.workdir.records()
@@ -79,6 +79,7 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
     assert set(records[0]["neg_log_snr"]) >= {"conv1", "layer1_0/conv1", "layer2_0/downsample_0"}
     assert {p.name for p in run.workdir.path.iterdir()} == {
         "config.json", "lock", "metrics.jsonl", "checkpoints", "accuracy.png", "snr.png",
+        "provenance.json",
     }  # fmt: skip
     for plot in ("accuracy.png", "snr.png"):
         with Image.open(run.workdir.path / plot) as image:

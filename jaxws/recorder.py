@@ -1,0 +1,195 @@
+"""Where a training loop reports to: metrics.jsonl, the terminal or log, TensorBoard, a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+from typing import Any
+
+import jax
+
+from jaxws.pace import Pace
+from jaxws.profiling import Trace
+from jaxws.progress import Progress
+from jaxws.provenance import Session
+from jaxws.run import Run
+from jaxws.tensorboard import TensorBoard
+from jaxws.waits import Waits
+
+# What a step may tell about itself beside its metrics; read from the device when it is written.
+_SCALARS = ("learning_rate", "grad_norm", "loss_scale")
+
+
+class Recorder:
+    """Takes what happens in a run to everything that shows or keeps it. Changes no number of it.
+
+    Example:
+      A loop reports in this order::
+
+        with Recorder(run, first_step) as recorder:
+            for steps in epochs:
+                recorder.begin(waits)
+                for step in steps:
+                    with recorder.dispatch(step, pending):
+                        ...  # the jitted step
+                    recorder.step(step + 1, means, info)
+                recorder.end()
+                recorder.epoch(record)
+    """
+
+    def __init__(self, run: Run, first_step: int):
+        """Opens everything; forgets what was recorded of steps that will be done again.
+
+        Args:
+          run: the run.
+          first_step: number of steps that are done.
+        """
+        self._run, self._workdir = run, run.workdir
+        self._config, self._pace = run.config, Pace()
+        self._info: Mapping[str, Any] = {}
+        with ExitStack() as stack:
+            self._session = Session(run, first_step)
+            stack.callback(self._session.close)
+            self._progress = stack.enter_context(Progress(run.last_step, first_step))
+            self._trace = Trace(
+                self._config.profile, run.workdir.path / "profile", self._progress.note
+            )
+            stack.callback(self._trace.close)
+            self._tensorboard: TensorBoard | None = None
+            if self._config.tensorboard:
+                directory = run.workdir.path / "tensorboard"
+                self._tensorboard = TensorBoard(directory, first_step, self._progress.note)
+                stack.callback(self._tensorboard.close)
+            self.rewind(first_step)
+            self._trace.resume_from(first_step, run.last_step)
+            self._close = stack.pop_all().close
+
+    def __enter__(self) -> Recorder:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes."""
+        self.close()
+
+    def close(self) -> None:
+        """Finishes everything that is being written; the bar ends."""
+        self._close()
+
+    def rewind(self, step: int) -> None:
+        """Forgets what was recorded after a step, from which the run goes on.
+
+        Args:
+          step: number of steps that are done.
+        """
+        self._workdir.resume_from(step)
+        if self._tensorboard:
+            self._tensorboard.rewind(step)
+
+    def begin(self, waits: Waits) -> None:
+        """A stretch of steps begins.
+
+        Args:
+          waits: hands the stretch's steps their inputs.
+        """
+        self._pace.begin(waits)
+
+    def dispatch(self, step: int, pending: Any) -> AbstractContextManager[Any]:
+        """What a step is to be dispatched in: a trace of it begins or ends here.
+
+        Args:
+          step: number of steps before this one.
+          pending: results of the step before this one, or None.
+
+        Returns:
+          A context.
+        """
+        return self._trace.dispatch(step, pending)
+
+    def step(self, step: int, means: Mapping[str, float], info: Mapping[str, Any]) -> None:
+        """The results of a step are there; every ``log_every`` steps they are written.
+
+        Args:
+          step: number of steps done.
+          means: of the step's metrics, such as ``train_loss``.
+          info: ``images`` that it saw, and what else it tells of itself: ``neg_log_snr`` by layer,
+            ``learning_rate``, ``grad_norm``, ``loss_scale``; numbers or scalars on the device.
+        """
+        self._pace.step(info["images"])
+        self._info = info
+        if step % self._config.log_every == 0:
+            layers = jax.device_get(dict(info.get("neg_log_snr", {})))
+            record = {
+                "kind": "train",
+                "step": step,
+                **means,
+                **_scalars(info),
+                **self._pace.lap(),
+                "device_memory_bytes": device_memory_bytes(),
+                "neg_log_snr": {layer: float(value) for layer, value in layers.items()},
+            }
+            self._write(record)
+            self._session.reached(step)
+        self._trace.done(step)
+        self._progress.step(step, {**means, **self._pace.stretch()}, self._seconds_left(step))
+
+    def end(self) -> None:
+        """The stretch of steps is over; evaluation comes next."""
+        self._rates = self._pace.stretch()
+        self._pace.end()
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch, or what there was of it, is over and evaluated.
+
+        Args:
+          record: of kind ``epoch``; the learning rate and rates of its training are added.
+        """
+        scalars = _scalars({"learning_rate": self._info.get("learning_rate")})
+        record = {**record, **scalars, **self._rates}
+        self._write(record)
+        self._session.reached(record["step"], now=True)
+        self._progress.epoch(record, self._config.epochs, self._seconds_left(record["step"]))
+
+    def event(self, record: Mapping[str, Any]) -> None:
+        """Something happened that does not happen in every run.
+
+        Args:
+          record: ``step``, ``event`` (a word or two) and ``message`` (a sentence).
+        """
+        self._write({"kind": "event", **record})
+        self._progress.note(f"{record['event']} at step {record['step']}: {record['message']}")
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._workdir.append(record)
+        if self._tensorboard:
+            self._tensorboard.add(record)
+
+    def _seconds_left(self, step: int) -> float | None:
+        last, epoch = self._run.last_step, self._run.feed.steps_per_epoch
+        return self._pace.seconds_left(last - step, breaks=-(-last // epoch) - step // epoch)
+
+
+def device_memory_bytes() -> int | None:
+    """The most memory that this process has had in use at once, on its fullest device.
+
+    Returns:
+      Bytes, or None where the platform does not tell (CPU).
+
+    Example:
+      >>> device_memory_bytes() is None or device_memory_bytes() > 0
+      True
+    """
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    return max((s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s), default=None)
+
+
+def _scalars(info: Mapping[str, Any]) -> dict[str, float]:
+    """Those that there are: None and empty pytrees stand for none."""
+    given = {key: info[key] for key in _SCALARS if jax.tree.leaves(info.get(key))}
+    return {key: float(value) for key, value in jax.device_get(given).items()}
