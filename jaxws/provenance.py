@@ -42,11 +42,9 @@ class Session:
         """
         self._file, self._begin = run.workdir.path / NAME, time.monotonic()
         self._written = self._begin
-        sessions = read(run.workdir.path).get("sessions", [])
-        self._content = {
-            "data": data_facts(run),
-            "sessions": [*sessions, session_facts(first_step)],
-        }
+        self._session = session_facts(first_step)
+        sessions = [*read(run.workdir.path).get("sessions", []), self._session]
+        self._content = {"data": data_facts(run), "sessions": sessions}
         self.reached(first_step, now=True)
 
     def reached(self, step: int, now: bool = False) -> None:
