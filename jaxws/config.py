@@ -229,6 +229,38 @@ def to_json(config: ConfigDict, dataset: Mapping[str, Any]) -> str:
     return json.dumps(parts, indent=2, sort_keys=True) + "\n"
 
 
+def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
+    """The inverse of :func:`to_json`; fields that an older version did not have get their defaults.
+
+    Args:
+      text: what it wrote.
+
+    Returns:
+      The configuration and the facts about the data.
+
+    Raises:
+      ValueError: the text is something else, or names fields that do not exist.
+
+    Example:
+      >>> config, dataset = from_json(to_json(base_config(), {"classes": 10}))
+      >>> config.optimizer.drop_epochs, dataset
+      ((100, 150), {'classes': 10})
+    """
+    parts = json.loads(text)
+    try:
+        fields, dataset = parts["config"], dict(parts["dataset"])
+        config = base_config()
+        known = dict(flat_fields(config))
+        for key, value in fields.items():
+            if key not in known:
+                raise ValueError(unknown_field(key, known))
+            kept = tuple(value) if isinstance(value, list) else value
+            config.update_from_flattened_dict({key: kept})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"this is not the JSON that jaxws writes ({error})") from error
+    return config, dataset
+
+
 def differences(this: str, saved: str) -> list[str]:
     """Compares two runs, leaving out ``FREE_FIELDS``.
 

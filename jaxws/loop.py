@@ -13,8 +13,9 @@ import optax
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
-from jaxws.plots import plot_accuracy, plot_snr
+from jaxws.past_run import read_run
 from jaxws.recorder import Recorder
+from jaxws.report import write_report
 from jaxws.run import Run
 from jaxws.schedules import step_decay
 from jaxws.state_layout import as_resident, checkpoint_shapes, from_checkpoint, to_checkpoint
@@ -26,8 +27,8 @@ from jaxws.waits import Waits
 def train(run: Run) -> dict[str, Any]:
     """Trains until the run's last step, from the newest checkpoint if there is one.
 
-    Writes metrics.jsonl, a checkpoint after each epoch and, at the end, the plots. After a stop
-    within an epoch, by ``max_steps``, the epoch's record averages the training steps since.
+    Writes metrics.jsonl, a checkpoint after each epoch and, at the end, plots and a report. After a
+    stop within an epoch, by ``max_steps``, the epoch's record averages the training steps since.
 
     Args:
       run: from :func:`jaxws.run.prepare`.
@@ -41,16 +42,14 @@ def train(run: Run) -> dict[str, Any]:
     """
     with closing(run.workdir):
         _train(run)
-    records = list(run.workdir.records())
-    epochs = [record for record in records if record["kind"] == "epoch"]
+    past = read_run(run.workdir.path)
+    epochs = past.of_kind("epoch")
     if not epochs:
         raise ValueError(
             f"workdir {run.workdir.path} has checkpoints but no epoch in metrics.jsonl: bring the"
             " file back, or start anew with another --workdir."
         )
-    plot_accuracy(records, run.workdir.path / "accuracy.png")
-    if run.config.model.connectivity == "local":
-        plot_snr(records, run.workdir.path / "snr.png")
+    write_report(past)
     return epochs[-1]
 
 

@@ -120,26 +120,8 @@ class Workdir:
             file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Reads metrics.jsonl; a last line that was cut off by a crash is left out.
-
-        Yields:
-          The lines as dicts.
-
-        Raises:
-          ValueError: another line is not JSON.
-        """
-        if not self._metrics_file.exists():
-            return
-        lines = self._metrics_file.read_text().splitlines()
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                if number < len(lines):
-                    raise ValueError(
-                        f"line {number} of {self._metrics_file} is not JSON: repair or remove it;"
-                        " nothing was changed."
-                    ) from error
+        """Reads metrics.jsonl, see :func:`read_records`."""
+        return read_records(self._metrics_file)
 
     def resume_from(self, step: int) -> None:
         """Drops the metrics of steps that will be done again, and of an epoch to be finished.
@@ -153,6 +135,32 @@ class Workdir:
             if record["step"] <= step and not (record["kind"] == "epoch" and record["epoch"] % 1)
         ]
         write_atomically(self._metrics_file, "".join(json.dumps(r) + "\n" for r in kept))
+
+
+def read_records(file: Path) -> Iterator[dict[str, Any]]:
+    """Reads a metrics.jsonl; a last line that was cut off by a crash is left out.
+
+    Args:
+      file: which may be missing: nothing was recorded.
+
+    Yields:
+      The lines as dicts.
+
+    Raises:
+      ValueError: another line is not JSON.
+    """
+    if not file.exists():
+        return
+    lines = file.read_text().splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            if number < len(lines):
+                raise ValueError(
+                    f"line {number} of {file} is not JSON: repair or remove it; nothing was"
+                    " changed."
+                ) from error
 
 
 def _finite(value: Any) -> Any:
