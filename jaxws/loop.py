@@ -13,6 +13,7 @@ import optax
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
+from jaxws.evaluation import Evaluation, means
 from jaxws.past_run import read_run
 from jaxws.recorder import Recorder
 from jaxws.report import write_report
@@ -20,7 +21,7 @@ from jaxws.run import Run
 from jaxws.schedules import step_decay
 from jaxws.state_layout import as_resident, checkpoint_shapes, from_checkpoint, to_checkpoint
 from jaxws.train_state import TrainState, create_train_state
-from jaxws.train_step import Metrics, Sharing, eval_step, train_step
+from jaxws.train_step import Metrics, Sharing, train_step
 from jaxws.waits import Waits
 
 
@@ -56,27 +57,30 @@ def train(run: Run) -> dict[str, Any]:
 def _train(run: Run) -> None:
     config = run.config
     optimizer, key = _make_optimizer(run), jax.random.key(config.seed)
-    step_fn, eval_fn = _compile_lazily(run, optimizer)
+    step_fn = _compile_lazily(run, optimizer)
+    evaluate = Evaluation(run.feed, run.model, config.data.prefetch)
 
     with closing(Checkpoints(run.workdir.checkpoints, config.checkpoint.keep)) as checkpoints:
         state = _first_state(run, optimizer, checkpoints, key)
         first_step = int(state.step)
         if first_step >= run.last_step:
             return
+        run.workdir.resume_from(first_step)
         with (
             Recorder(run, first_step) as recorder,
             data.Prefetch(run.feed.train_inputs(first_step), config.data.prefetch) as inputs,
         ):
             for steps in _epochs(run, first_step):
                 state, totals = _train_epoch(step_fn, state, steps, Waits(inputs), recorder)
-                test = _means("test", _evaluate(run, eval_fn, state))
+                sums = evaluate(state.params, state.batch_stats, run.feed.eval_inputs())
+                test = means("test", sums)
                 _check_finite("test loss", test["test_loss"], steps.stop)
                 recorder.epoch(
                     {
                         "kind": "epoch",
                         "step": steps.stop,
                         "epoch": steps.stop / run.feed.steps_per_epoch,
-                        **_means("train", totals),
+                        **means("train", totals),
                         **test,
                     }
                 )
@@ -119,10 +123,8 @@ def _epochs(run: Run, step: int) -> Iterator[range]:
         step = end
 
 
-def _compile_lazily(
-    run: Run, optimizer: optax.GradientTransformation
-) -> tuple[Callable[..., Any], Callable[..., Metrics]]:
-    """The jitted steps, batches included: data go in as uint8 and never come back."""
+def _compile_lazily(run: Run, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+    """The jitted step, its batch included: data go in as uint8 and never come back."""
     config, feed = run.config, run.feed
     sharing = Sharing(config.sharing.every, config.sharing.pools, feed.steps_per_epoch)
 
@@ -136,11 +138,7 @@ def _compile_lazily(
             sharing=sharing,
         )
 
-    @jax.jit
-    def eval_fn(params: Any, batch_stats: Any, inputs: Any) -> Metrics:
-        return eval_step(params, batch_stats, feed.eval_batch(inputs), model=run.model)
-
-    return step_fn, eval_fn
+    return step_fn
 
 
 def _train_epoch(
@@ -152,9 +150,9 @@ def _train_epoch(
         nonlocal totals
         sums = jax.tree.map(float, metrics)
         totals = Metrics(*map(sum, zip(totals, sums, strict=True)))
-        means = _means("train", sums)
-        recorder.step(step + 1, means, {"images": sums.images, "neg_log_snr": snr})
-        _check_finite("loss", means["train_loss"], step + 1)
+        step_means = means("train", sums)
+        recorder.step(step + 1, step_means, {"images": sums.images, "neg_log_snr": snr})
+        _check_finite("loss", step_means["train_loss"], step + 1)
 
     # Results of a step are fetched once the next one has been dispatched: the device never waits.
     pending: tuple[Any, ...] | None = None
@@ -172,13 +170,6 @@ def _train_epoch(
     return state, totals
 
 
-def _evaluate(run: Run, eval_fn: Callable[..., Metrics], state: TrainState) -> Metrics:
-    """Adds up exact counts over the whole split, a ragged last batch included."""
-    with data.Prefetch(run.feed.eval_inputs(), run.config.data.prefetch) as inputs:
-        batches = [eval_fn(state.params, state.batch_stats, each) for each in inputs]
-    return Metrics(*(sum(map(float, column)) for column in zip(*batches, strict=True)))
-
-
 def _check_finite(name: str, value: float, step: int) -> None:
     """Stops a run before weights that have diverged are saved as a checkpoint."""
     if not math.isfinite(value):
@@ -187,9 +178,3 @@ def _check_finite(name: str, value: float, step: int) -> None:
             " --config.optimizer.learning_rate, with another --workdir; checkpoints of earlier"
             " epochs, if any, are kept."
         )
-
-
-def _means(split: str, sums: Metrics) -> dict[str, float]:
-    return {
-        f"{split}_{name}": getattr(sums, name) / sums.images for name in ("loss", "top1", "top5")
-    }

@@ -11,7 +11,7 @@ _STYLE = """
 :root { color-scheme: light dark; --text: #1d2328; --back: #fff; --faint: #5a646d;
   --line: #d5dadf; --band: #f4f6f8; }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #dfe4e8; --back: #14181b; --faint: #9aa5ae; --line: #3a4249; --band: #1d2327; }
+  :root { --text: #dfe4e8; --back: #141414; --faint: #9aa5ae; --line: #3a4249; --band: #1d2327; }
   img { filter: invert(0.92) hue-rotate(180deg); }
 }
 body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: var(--text);
@@ -28,7 +28,7 @@ thead th { white-space: nowrap; }
 th[scope=row] { font-weight: 500; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 figure { margin: 1.2rem 0; }
-figure img { max-width: 100%; height: auto; }
+figure img { max-width: min(100%, 46rem); height: auto; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }
 pre { background: var(--band); padding: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; }

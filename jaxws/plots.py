@@ -55,7 +55,7 @@ def plot_curves(records: Iterable[Record]) -> bytes:
         1 + len(extra), sharex=True, squeeze=False, height_ratios=[2.6, *[1.5] * len(extra)]
     )[:, 0]
     for kind, key, label, style in (
-        (measured, "train_loss", "training, single steps", {"alpha": 0.35, "linewidth": 0.8}),
+        (measured, "train_loss", "training, single steps", {"color": "0.6", "linewidth": 0.8}),
         (epochs, "train_loss", "training, epochs", {"color": "C0", "marker": "."}),
         (epochs, "test_loss", "test", {"color": "C1", "marker": "."}),
     ):
@@ -67,6 +67,7 @@ def plot_curves(records: Iterable[Record]) -> bytes:
         _finish(axes, "", key.replace("_", " ").replace("grad ", "gradient "))
         if np.nanmin(_values(key, measured), initial=np.inf) > 0:
             axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter("")
     panels[-1].set_xlabel("step")
     return _png(figure)
 

@@ -17,7 +17,7 @@ from jaxws.run import Run
 from jaxws.tensorboard import TensorBoard
 from jaxws.waits import Waits
 
-# What a step may tell about itself beside its metrics; read from the device when it is written.
+# What a step may tell about itself beside its metrics.
 _SCALARS = ("learning_rate", "grad_norm", "loss_scale")
 
 
@@ -39,15 +39,14 @@ class Recorder:
     """
 
     def __init__(self, run: Run, first_step: int):
-        """Opens everything; forgets what was recorded of steps that will be done again.
+        """Opens everything.
 
         Args:
           run: the run.
-          first_step: number of steps that are done.
+          first_step: number of steps that are done; TensorBoard forgets later ones.
         """
         self._run, self._workdir = run, run.workdir
         self._config, self._pace = run.config, Pace()
-        self._info: Mapping[str, Any] = {}
         with ExitStack() as stack:
             self._session = Session(run, first_step)
             stack.callback(self._session.close)
@@ -61,7 +60,6 @@ class Recorder:
                 directory = run.workdir.path / "tensorboard"
                 self._tensorboard = TensorBoard(directory, first_step, self._progress.note)
                 stack.callback(self._tensorboard.close)
-            self.rewind(first_step)
             self._trace.resume_from(first_step, run.last_step)
             self._close = stack.pop_all().close
 
@@ -81,16 +79,6 @@ class Recorder:
     def close(self) -> None:
         """Finishes everything that is being written; the bar ends."""
         self._close()
-
-    def rewind(self, step: int) -> None:
-        """Forgets what was recorded after a step, from which the run goes on.
-
-        Args:
-          step: number of steps that are done.
-        """
-        self._workdir.resume_from(step)
-        if self._tensorboard:
-            self._tensorboard.rewind(step)
 
     def begin(self, waits: Waits) -> None:
         """A stretch of steps begins.
@@ -119,20 +107,19 @@ class Recorder:
           step: number of steps done.
           means: of the step's metrics, such as ``train_loss``.
           info: ``images`` that it saw, and what else it tells of itself: ``neg_log_snr`` by layer,
-            ``learning_rate``, ``grad_norm``, ``loss_scale``; numbers or scalars on the device.
+            ``learning_rate``, ``grad_norm``, ``loss_scale``; numbers or scalars on the device,
+            from where they are fetched only if they are written.
         """
         self._pace.step(info["images"])
-        self._info = info
         if step % self._config.log_every == 0:
-            layers = jax.device_get(dict(info.get("neg_log_snr", {})))
             record = {
                 "kind": "train",
                 "step": step,
                 **means,
-                **_scalars(info),
+                **self._scalars(info),
                 **self._pace.lap(),
                 "device_memory_bytes": device_memory_bytes(),
-                "neg_log_snr": {layer: float(value) for layer, value in layers.items()},
+                "neg_log_snr": _floats(info.get("neg_log_snr", {})),
             }
             self._write(record)
             self._session.reached(step)
@@ -148,10 +135,9 @@ class Recorder:
         """An epoch, or what there was of it, is over and evaluated.
 
         Args:
-          record: of kind ``epoch``; the learning rate and rates of its training are added.
+          record: of kind ``epoch``; the rates of its training are added.
         """
-        scalars = _scalars({"learning_rate": self._info.get("learning_rate")})
-        record = {**record, **scalars, **self._rates}
+        record = {**record, **self._rates}
         self._write(record)
         self._session.reached(record["step"], now=True)
         self._progress.epoch(record, self._config.epochs, self._seconds_left(record["step"]))
@@ -169,6 +155,12 @@ class Recorder:
         self._workdir.append(record)
         if self._tensorboard:
             self._tensorboard.add(record)
+
+    def _scalars(self, info: Mapping[str, Any]) -> dict[str, float]:
+        scales = self._config.model.dtype == "float16"
+        return _floats(
+            {key: info[key] for key in _SCALARS if key in info and (scales or key != "loss_scale")}
+        )
 
     def _seconds_left(self, step: int) -> float | None:
         last, epoch = self._run.last_step, self._run.feed.steps_per_epoch
@@ -189,7 +181,5 @@ def device_memory_bytes() -> int | None:
     return max((s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s), default=None)
 
 
-def _scalars(info: Mapping[str, Any]) -> dict[str, float]:
-    """Those that there are: None and empty pytrees stand for none."""
-    given = {key: info[key] for key in _SCALARS if jax.tree.leaves(info.get(key))}
-    return {key: float(value) for key, value in jax.device_get(given).items()}
+def _floats(scalars: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(value) for key, value in jax.device_get(dict(scalars)).items()}

@@ -60,7 +60,7 @@ def build_report(run: PastRun, plots: dict[str, bytes]) -> str:
       HTML.
     """
     last = run.of_kind("epoch")[-1]
-    title = f"{run.path.name}: {100 * last['test_top1']:.2f} % of test images right"
+    title = f"{run.path.name}: {_tested_on(run)} top-1 {_percent(last['test_top1'])}"
     return page.page(
         title,
         [
@@ -85,6 +85,10 @@ def wall_seconds(run: PastRun) -> float:
       Seconds, compilation and steps that were done again included.
     """
     return sum(session["seconds"] for session in run.provenance.get("sessions", []))
+
+
+def _tested_on(run: PastRun) -> str:
+    return "validation" if run.config.data.split == "tuning" else "test"
 
 
 def _network(run: PastRun) -> str:
@@ -115,7 +119,10 @@ def _result(run: PastRun, last: dict[str, Any]) -> Iterator[str]:
     if sessions := run.provenance.get("sessions"):
         starts = f"{len(sessions)} start{'s' if len(sessions) > 1 else ''}"
         rows.append(("wall time", f"{_duration(wall_seconds(run))} in {starts}"))
-    yield page.table("After the last epoch", ["", "value"], rows)
+    caption = "After the last epoch"
+    if _tested_on(run) == "validation":
+        caption += "; here and below, test images are training images that were held out"
+    yield page.table(caption, ["measure", "value"], rows)
     yield "<h2>Epochs</h2>"
     columns = {
         "epoch": lambda r: f"{r['epoch']:.4g}",
@@ -216,7 +223,7 @@ def _origin(run: PastRun) -> Iterator[str]:
         return
     rows = [
         (
-            session["started"].replace("+00:00", " UTC").replace("T", " "),
+            session["started"].replace("T", " ").replace("+00:00", " UTC"),
             f"{session['first_step']} to {session['last_step']}",
             _duration(session["seconds"]),
             session["machine"]["device"],

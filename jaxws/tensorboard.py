@@ -41,7 +41,7 @@ class TensorBoard:
 
         Args:
           directory: of the run's event files; made if missing.
-          first_step: from which the run starts or resumes.
+          first_step: from which the run starts or resumes; later points are forgotten.
           warn: is told when a file cannot be written.
         """
         from tensorboardX import summary  # noqa: PLC0415 - an optional dependency
@@ -55,15 +55,9 @@ class TensorBoard:
             directory.mkdir(exist_ok=True)
             # The name has whole seconds: two starts within one must not write over each other.
             self._writer = EventsWriter(str(directory / "events"), f".{os.getpid()}.{first_step}")
-
-    def rewind(self, step: int) -> None:
-        """Has TensorBoard forget the points after a step, which will be drawn again.
-
-        Args:
-          step: number of steps that are done.
-        """
-        start = self._proto.SessionLog(status=self._proto.SessionLog.START)
-        self._write(step + 1, session_log=start)
+        # TensorBoard forgets the points of later steps, which will be drawn again.
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write(first_step + 1, session_log=start)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Draws a record of metrics.jsonl; what is not finite is left out, as it is null there.
