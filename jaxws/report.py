@@ -233,12 +233,14 @@ def _origin(run: PastRun) -> Iterator[str]:
     ]
     head = ["started", "steps", "wall time", "device", "commit of jaxws"]
     yield _folded(page.table("Starts of the run", head, rows), f"{len(rows)} starts", len(rows))
-    yield "<p>To repeat the run, with a directory of its own:</p>"
-    commands = dict.fromkeys(_command(session) for session in sessions[:1])
-    yield f"<pre><code>{escape(chr(10).join(commands))}</code></pre>"
     last = sessions[-1]
-    where = f"Versions, on {last['machine']['platform']}"
-    yield page.table(where, ["package", "version"], list(last["versions"].items()))
+    commits = {_commit(session) for session in sessions}
+    several = " (the starts had different ones, see above)" if len(commits) > 1 else ""
+    yield f"<p>To repeat the run, with a directory of its own and this commit{several}:</p>"
+    yield f"<pre><code>{escape(_command(last))}</code></pre>"
+    platform = f"{last['machine']['platform']}, {last['machine']['cores']} cores"
+    yield f"<p>The last start was on {escape(platform)}.</p>"
+    yield page.table("Versions at the last start", ["package", "version"], last["versions"].items())
 
 
 def _command(session: dict[str, Any]) -> str:

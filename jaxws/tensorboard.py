@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,9 @@ class TensorBoard:
         try:
             yield
         except OSError as error:
-            self._writer = None
+            writer, self._writer = self._writer, None
+            with suppress(OSError):
+                writer and writer.close()
             self._warn(
                 f"warning: {self._directory} cannot be written ({error}): TensorBoard gets no more"
                 " points; training goes on, and metrics.jsonl has them all."

@@ -66,7 +66,7 @@ def test_a_terminal_gets_a_bar_that_starts_where_the_run_does(monkeypatch):
     assert "loss 2.500 data wait 2 %" in text
     assert "left 0:01:05" in text
     assert "epoch 2/4" in text
-    assert "step 151/400" not in text  # the line of logs
+    assert "step 151/400  loss" not in text  # the line of logs
 
 
 def test_the_summary_of_a_run_without_rates():
