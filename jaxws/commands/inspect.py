@@ -104,10 +104,9 @@ def _show(found: dict[str, Any], console: Console) -> None:
         soft_wrap=True,
     )
     table = Table()
-    names = ("step", "epoch", "train loss", "test loss", "test top-1", "test top-5", "MB")
-    for name in names:
+    for name in ("step", "epoch", "train loss", "test loss", "test top-1", "test top-5", "MB"):
         table.add_column(name, justify="right")
-    table.add_column("health", overflow="fold")
+    table.add_column("health", no_wrap=True)
     for each in found["checkpoints"]:
         table.add_row(
             str(each["step"]),
@@ -117,16 +116,20 @@ def _show(found: dict[str, Any], console: Console) -> None:
             _text(each["test_top1"], "{:.2%}"),
             _text(each["test_top5"], "{:.2%}"),
             f"{each['bytes'] / 1e6:.1f}",
-            each["health"] + (f": {each['detail']}" if each["detail"] else ""),
+            each["health"],
         )
     if found["checkpoints"]:
         console.print(table)
     else:
         console.print("no checkpoint yet")
-    for name in found["other"]:
-        console.print(f"beside them: {name}", highlight=False, soft_wrap=True)
-    for event in found["events"]:
-        line = f"{event['event']} at step {event['step']}: {event['message']}"
+    lines = [
+        f"step {each['step']} is {each['health']}: {each['detail']}"
+        for each in found["checkpoints"]
+        if each["detail"]
+    ]
+    lines += [f"beside them: {name}" for name in found["other"]]
+    lines += [f"{e['event']} at step {e['step']}: {e['message']}" for e in found["events"]]
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
