@@ -1,9 +1,39 @@
-"""Writing a small file so that it is never seen half-written."""
+"""Writing a file so that it is never seen half-written."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place to write a file at, which then takes the place of another at once.
+
+    Args:
+      path: of the file.
+
+    Yields:
+      Another path beside it, ``.tmp`` added to its name; it is removed if writing fails.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp()) / "weights"
+      >>> with replacing(path) as temporary:
+      ...     _ = temporary.write_bytes(b"0.5")
+      >>> path.read_bytes()
+      b'0.5'
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -23,13 +53,7 @@ def write_atomically(path: Path, text: str) -> None:
       >>> path.read_text()
       '{}'
     """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -137,7 +137,7 @@ class Checkpoints:
 
         Args:
           like: a state of the same structure, shapes and dtypes, or its shapes.
-          identity: of the run, see :func:`jaxws.config.to_json`; None for any.
+          identity: of the run, see :func:`jaxws.config_json.to_json`; None for any.
 
         Returns:
           The checkpoint, or None if none has ever been written.

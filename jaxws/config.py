@@ -7,19 +7,12 @@ paper's CIFAR runs (appendix B.1, padding of 4).
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-# Fields that change how far or where a run goes, what it keeps, and what it does once it has
-# diverged, but no number it computes before that: a run may be resumed with other values of them.
-FREE_FIELDS = (
-    *("max_steps", "checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
-    *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
-    *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
-)
+from jaxws.profiling import parse_steps
 
 _CHOICES = {
     "model.architecture": ("resnet_cifar", "resnet18"),
@@ -79,7 +72,9 @@ def base_config() -> ConfigDict:
     config.eval_batch_size = 512
     config.accumulate = 1  # parts in which a batch's gradients are computed, to save memory
     config.max_steps = config_dict.placeholder(int)  # stop after so many steps
-    config.log_every = 10  # steps between measurements of SNR in metrics.jsonl
+    config.log_every = 10  # steps between measurements in metrics.jsonl
+    config.tensorboard = False  # event files too (pip install jaxws[tensorboard])
+    config.profile = config_dict.placeholder(str)  # a:b traces steps a to b - 1, from 0
 
     config.model = ConfigDict()
     config.model.architecture = "resnet_cifar"  # or resnet18
@@ -102,44 +97,43 @@ def base_config() -> ConfigDict:
     config.optimizer.drop_epochs = config_dict.placeholder(tuple)
     config.optimizer.drop_factor = 4.0
 
-    config.divergence = ConfigDict()
-    # A loss or gradients that are not finite: stop, or skip the step. float16 skips while a lower
-    # loss scale may help.
-    config.divergence.action = "stop"
-
-    config.data = ConfigDict()
-    config.data.name = "cifar10"  # digits, folder, or a data set prepared by TFDS
-    config.data.path = config_dict.placeholder(str)  # a folder train/<class>/*.jpg, test/...
-    config.data.data_dir = config_dict.placeholder(str)  # TFDS's; unset: ~/tensorflow_datasets
-    config.data.image_size = config_dict.placeholder(int)  # resize a folder's images to it
-    config.data.on_corrupt = "error"  # or skip: leave undecodable images out
-    config.data.split = "final"  # or tuning: test on training images that are held out
-    config.data.split_seed = 0  # of the choice of images; the same for runs that are compared
-    config.data.train_fraction = 1.0  # train on this part of the training images
-    config.data.mean_std = "train"  # normalise by the training images' colours, or imagenet's
-    config.data.crop_size = config_dict.placeholder(int)  # the network sees; unset: whole images
-    config.data.pad = 4  # pixels that training crops may lie off the centre; mean colour outside
-    config.data.flip = True  # random horizontal flip
-    config.data.n_reps = 1  # views of each image in a batch, which has batch_size * n_reps
-    config.data.prefetch = 2  # batches kept ready on the device
-    # For images that are decoded as they are needed (ImageNet):
-    config.data.decoder = "pil"  # or simplejpeg (faster; pip install jaxws[fast])
-    config.data.threads = config_dict.placeholder(int)  # unset: one per core, or one per worker
-    config.data.workers = 0  # processes that decode; 0: threads alone
+    config.data = _data_fields()
 
     config.checkpoint = ConfigDict()
     config.checkpoint.keep = 2  # the last checkpoints
-    config.checkpoint.keep_best = (
-        True  # and that of the best top-1 on test images; of equals the newest
-    )
+    config.checkpoint.keep_best = True  # and that of the best top-1 on test images
     config.checkpoint.every_steps = config_dict.placeholder(int)  # unset: after each epoch
 
-    config.divergence = ConfigDict()  # where a loss or weights are not finite:
+    # Where loss, gradients or weights are not finite, and no lower loss scale may help:
+    config.divergence = ConfigDict()
     config.divergence.action = "stop"  # or skip: leave such steps out; or rollback
     config.divergence.max_skipped = 50  # in a row; then the run stops or rolls back
     config.divergence.rate_factor = 0.5  # of the learning rate, after each rollback
     config.divergence.max_rollbacks = 3
     return config
+
+
+def _data_fields() -> ConfigDict:
+    data = ConfigDict()
+    data.name = "cifar10"  # digits, folder, or a data set prepared by TFDS
+    data.path = config_dict.placeholder(str)  # a folder train/<class>/*.jpg, test/...
+    data.data_dir = config_dict.placeholder(str)  # TFDS's; unset: ~/tensorflow_datasets
+    data.image_size = config_dict.placeholder(int)  # resize a folder's images to it
+    data.on_corrupt = "error"  # or skip: leave undecodable images out
+    data.split = "final"  # or tuning: test on training images that are held out
+    data.split_seed = 0  # of the choice of images; the same for runs that are compared
+    data.train_fraction = 1.0  # train on this part of the training images
+    data.mean_std = "train"  # normalise by the training images' colours, or imagenet's
+    data.crop_size = config_dict.placeholder(int)  # the network sees; unset: whole images
+    data.pad = 4  # pixels that training crops may lie off the centre; mean colour outside
+    data.flip = True  # random horizontal flip
+    data.n_reps = 1  # views of each image in a batch, which has batch_size * n_reps
+    data.prefetch = 2  # batches kept ready on the device
+    # For images that are decoded as they are needed (ImageNet):
+    data.decoder = "pil"  # or simplejpeg (faster; pip install jaxws[fast])
+    data.threads = config_dict.placeholder(int)  # unset: one per core, or one per worker
+    data.workers = 0  # processes that decode; 0: threads alone
+    return data
 
 
 def check_config(config: ConfigDict) -> None:
@@ -177,6 +171,8 @@ def check_config(config: ConfigDict) -> None:
             f"config.data.train_fraction={given['data.train_fraction']!r}: expected a part of the"
             " training images, above 0 and at most 1."
         )
+    if given["profile"] is not None:
+        parse_steps(given["profile"])
     _check_optimizer(given)
     if not 0 < given["divergence.rate_factor"] <= 1:
         raise ValueError(
@@ -251,56 +247,3 @@ def flat_fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat_fields(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def to_json(config: ConfigDict, dataset: Mapping[str, Any]) -> str:
-    """Writes what makes a run the one that it is as JSON, in a fixed order.
-
-    Args:
-      config: a configuration.
-      dataset: facts that tell its data from others; such as its size.
-
-    Returns:
-      Text that :func:`differences` reads.
-
-    Example:
-      >>> json.loads(to_json(base_config(), {"classes": 10}))["dataset"]
-      {'classes': 10}
-    """
-    parts = {"config": dict(flat_fields(config)), "dataset": dict(dataset)}
-    return json.dumps(parts, indent=2, sort_keys=True) + "\n"
-
-
-def differences(this: str, saved: str) -> list[str]:
-    """Compares two runs, leaving out ``FREE_FIELDS``.
-
-    Args:
-      this: :func:`to_json` of this run.
-      saved: what :func:`to_json` wrote for another one.
-
-    Returns:
-      One line per field that differs.
-
-    Raises:
-      ValueError: ``saved`` is not JSON.
-
-    Example:
-      >>> config = base_config()
-      >>> saved = to_json(config, {})
-      >>> config.seed = 1
-      >>> differences(to_json(config, {}), saved)
-      ['config.seed: 0 there, 1 here']
-    """
-    there, here = (
-        {
-            f"{part}.{key}": value
-            for part, fields in json.loads(text).items()
-            for key, value in fields.items()
-        }
-        for text in (saved, this)
-    )
-    return [
-        f"{key}: {there.get(key)!r} there, {here.get(key)!r} here"
-        for key in sorted(there.keys() | here.keys())
-        if key.removeprefix("config.") not in FREE_FIELDS and there.get(key) != here.get(key)
-    ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxws.metrics import Metrics
+from jaxws.metrics import Metrics, means
 
 
 class EpochTotals:
@@ -76,22 +76,3 @@ class EpochTotals:
         if not saved:
             return cls()
         return cls(Metrics(*(saved[name] for name in Metrics._fields)), saved["skipped"])
-
-
-def means(split: str, sums: Metrics) -> dict[str, float]:
-    """Means over images, under the names of metrics.jsonl.
-
-    Args:
-      split: ``'train'`` or ``'test'``.
-      sums: floats.
-
-    Returns:
-      Loss, top-1 and top-5; NaN over no images.
-
-    Example:
-      >>> means("test", Metrics(4.0, 1.0, 2.0, 2.0))["test_top1"]
-      0.5
-    """
-    values: dict[str, Any] = sums._asdict()
-    images = values["images"] or float("nan")
-    return {f"{split}_{name}": values[name] / images for name in ("loss", "top1", "top5")}

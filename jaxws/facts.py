@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 import jaxws
-from jaxws.config import differences
+from jaxws.config_json import differences
 
 _FILE = Path("run") / "metadata"  # as Orbax names it
 _PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
@@ -35,7 +35,7 @@ def describe(
 
     Args:
       state: a train state with a ``step``.
-      identity: :func:`jaxws.config.to_json` of the run.
+      identity: :func:`jaxws.config_json.to_json` of the run.
       epoch: sums of the epoch in progress, of :class:`jaxws.epoch_totals.EpochTotals`.
       history: records of the run so far.
 

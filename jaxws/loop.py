@@ -21,26 +21,28 @@ from jaxws.divergence import (
     all_finite,
     check_finite,
 )
-from jaxws.epoch_totals import EpochTotals, means
+from jaxws.epoch_totals import EpochTotals
+from jaxws.evaluation import Evaluation
 from jaxws.facts import describe
-from jaxws.metrics import Metrics
-from jaxws.plots import plot_accuracy, plot_snr
-from jaxws.progress import Progress
+from jaxws.metrics import Metrics, means
+from jaxws.past_run import read_run
+from jaxws.recorder import Recorder
+from jaxws.report import write_report
 from jaxws.resume import Start, first_start
 from jaxws.run import Run
 from jaxws.signals import Signals, Stopped
 from jaxws.state_layout import pool_if_shared, to_checkpoint
 from jaxws.train_state import TrainState
-from jaxws.train_step import StepInfo, eval_step, train_step
+from jaxws.train_step import StepInfo, train_step
 from jaxws.waits import Waits
 
 
 def train(run: Run) -> dict[str, Any]:
     """Trains until the run's last step, from the newest good checkpoint if there is one.
 
-    Writes metrics.jsonl, checkpoints and, at the end, the plots. Whatever a run has been through,
-    it ends with the same bits as one that was never stopped; docs/reliability.md says how far that
-    goes. SIGTERM and SIGINT stop it in order if this is the main thread.
+    Writes metrics.jsonl, checkpoints and, at the end, plots and a report. Whatever a run has been
+    through, it ends with the same bits as one that was never stopped; docs/reliability.md says how
+    far that goes. SIGTERM and SIGINT stop it in order if this is the main thread.
 
     Args:
       run: from :func:`jaxws.run.prepare`.
@@ -56,11 +58,9 @@ def train(run: Run) -> dict[str, Any]:
     """
     with closing(run.workdir):
         _train(run)
-    records = list(run.workdir.records())
-    plot_accuracy(records, run.workdir.path / "accuracy.png")
-    if run.config.model.connectivity == "local":
-        plot_snr(records, run.workdir.path / "snr.png")
-    return [record for record in records if record["kind"] == "epoch"][-1]
+    past = read_run(run.workdir.path)
+    write_report(past)
+    return past.of_kind("epoch")[-1]
 
 
 def _train(run: Run) -> None:
@@ -115,7 +115,8 @@ class _Stretch:
         self._run, self._start, self._checkpoints, self._signals = run, start, checkpoints, signals
         self._state, self._step, self._totals = start.state, start.step, start.totals
         self._skipped = SkippedSteps(policy.max_skipped)
-        self._step_fn, self._eval_fn = _compile_lazily(run, start.optimizer)
+        self._step_fn = _compile_lazily(run, start.optimizer)
+        self._evaluation = Evaluation(run.feed, run.model, run.config.data.prefetch)
 
     def train(self) -> None:
         run, start = self._run, self._start
@@ -123,66 +124,57 @@ class _Stretch:
         if not epochs:
             return
         with (
-            Progress(run.last_step, start.step) as self._progress,
+            Recorder(run, start.step) as self._recorder,
             data.Prefetch(run.feed.train_inputs(start.step), run.config.data.prefetch) as inputs,
         ):
             for steps in epochs:
-                waits, before = Waits(inputs), self._totals.images
-                self._train_epoch(steps, waits)
-                rates = {
-                    "images_per_second": (self._totals.images - before) / waits.seconds,
-                    "data_wait": waits.share,
-                }
-                self._end_epoch(means("test", self._evaluate()), rates)
+                self._train_epoch(steps, Waits(inputs))
+                self._end_epoch(means("test", self._evaluate()))
                 self._totals = EpochTotals()
 
     def _train_epoch(self, steps: range, waits: Waits) -> None:
         # Results of a step are fetched once the next one is dispatched: the device never waits.
         pending: _Step | None = None
+        self._recorder.begin(waits)
         for step in steps:
             if self._signals.stop_before(step):
-                self._finish(pending, waits)
+                self._finish(pending)
                 self._stop()
             inputs = waits.next(pending)
-            self._state, metrics, info = self._step_fn(self._state, inputs)
+            with self._recorder.dispatch(step, pending):
+                self._state, metrics, info = self._step_fn(self._state, inputs)
             self._step = step + 1
-            self._finish(pending, waits)
+            self._finish(pending)
             pending = _Step(self._step, metrics, info)
             if self._step != steps.stop and self._is_due():
-                self._finish(pending, waits)
+                self._finish(pending)
                 self._save()
                 pending = None
-        self._finish(pending, waits)
+        self._finish(pending)
+        self._recorder.end()
 
-    def _finish(self, done: _Step | None, waits: Waits) -> None:
+    def _finish(self, done: _Step | None) -> None:
         """Takes in the results of a step."""
         if done is None:
             return
         step, metrics, info = done
         skipped = bool(info.skipped)
         step_means = self._totals.add(metrics, skipped)
-        if step % self._run.config.log_every == 0:
-            neg_log_snr = {layer: float(value) for layer, value in info.neg_log_snr.items()}
-            record = {"kind": "train", "step": step, **step_means, "data_wait": waits.lap()}
-            self._run.workdir.append(record | {"neg_log_snr": neg_log_snr})
-        self._progress.step(step, step_means | {"data_wait": waits.share})
+        self._recorder.step(step, step_means, {"images": metrics.images, **info._asdict()})
         self._skipped.count(skipped, step)
         if info.diverged and self._run.config.divergence.action != "skip":
             check_finite("loss", step_means["train_loss"], step)
             check_finite("norm of the gradients", float(info.grad_norm), step)
 
     def _evaluate(self) -> Metrics:
-        """Adds up exact counts over the whole split, a ragged last batch included."""
-        run, state = self._run, self._state
-        batches = []
-        with data.Prefetch(run.feed.eval_inputs(), run.config.data.prefetch) as inputs:
-            for each in inputs:
-                if self._signals.stop_now:
-                    self._stop()  # resumed, the run begins with this evaluation
-                batches.append(self._eval_fn(state.params, state.batch_stats, each))
-        return Metrics(*(sum(map(float, column)) for column in zip(*batches, strict=True)))
+        def stop_if_told() -> None:
+            if self._signals.stop_now:
+                self._stop()  # resumed, the run begins with this evaluation
 
-    def _end_epoch(self, test: dict[str, float], rates: dict[str, float]) -> None:
+        params, statistics = self._state.params, self._state.batch_stats
+        return self._evaluation(params, statistics, self._run.feed.eval_inputs(), stop_if_told)
+
+    def _end_epoch(self, test: dict[str, float]) -> None:
         check_finite("test loss", test["test_loss"], self._step)
         record = {
             "kind": "epoch",
@@ -191,15 +183,13 @@ class _Stretch:
             **means("train", self._totals.sums),
             "skipped": self._totals.skipped,
             **test,
-            **rates,
         }
         self._check_state()
         config, workdir = self._run.config.checkpoint, self._run.workdir
         is_best = test["test_top1"] >= max(workdir.scores().values(), default=0.0)
-        workdir.append(record)
+        self._recorder.epoch(record)
         if self._is_due() or config.every_steps is None or (config.keep_best and is_best):
             self._save()
-        self._progress.epoch(record, self._run.config.epochs)
 
     def _is_due(self) -> bool:
         """Whether this step has a checkpoint, whatever epoch it is in."""
@@ -225,10 +215,8 @@ class _Stretch:
         raise Stopped(self._signals.received or "?", self._step, self._checkpoints.latest_step())
 
 
-def _compile_lazily(
-    run: Run, optimizer: optax.GradientTransformation
-) -> tuple[Callable[..., Any], Callable[..., Metrics]]:
-    """The jitted steps, batches included: data go in as uint8 and never come back."""
+def _compile_lazily(run: Run, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+    """The jitted step, its batch included: data go in as uint8 and never come back."""
     config, feed = run.config, run.feed
 
     @partial(jax.jit, donate_argnums=0)
@@ -247,8 +235,4 @@ def _compile_lazily(
         state, metrics, info = compiled(state, inputs)
         return pool_if_shared(state, run.sharing), metrics, info
 
-    @jax.jit
-    def eval_fn(params: Any, batch_stats: Any, inputs: Any) -> Metrics:
-        return eval_step(params, batch_stats, feed.eval_batch(inputs), model=run.model)
-
-    return step_fn, eval_fn
+    return step_fn

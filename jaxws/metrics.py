@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,3 +59,22 @@ def batch_metrics(logits: jax.Array, batch: Batch) -> Metrics:
         top5=jnp.sum(real & (rank < 5), dtype=jnp.float32),
         images=jnp.sum(real, dtype=jnp.float32),
     )
+
+
+def means(split: str, sums: Metrics) -> dict[str, float]:
+    """Means over images, under the names of metrics.jsonl.
+
+    Args:
+      split: ``'train'`` or ``'test'``.
+      sums: floats.
+
+    Returns:
+      Loss, top-1 and top-5; NaN over no images.
+
+    Example:
+      >>> means("test", Metrics(4.0, 1.0, 2.0, 2.0))["test_top1"]
+      0.5
+    """
+    values: dict[str, Any] = sums._asdict()
+    images = values["images"] or float("nan")
+    return {f"{split}_{name}": values[name] / images for name in ("loss", "top1", "top5")}

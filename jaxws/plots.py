@@ -1,61 +1,146 @@
-"""Curves of a run as PNG: accuracy over epochs, and -log SNR of every layer as in Fig. 6."""
+"""Curves of a run as PNG: accuracy, loss and rates, and -log SNR of every layer as in Fig. 6."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+import io
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Record = dict[str, Any]
 
 
-def plot_accuracy(records: Iterable[Record], path: Path) -> None:
-    """Draws top-1 accuracy on training and test images over epochs.
+def plot_accuracy(records: Iterable[Record]) -> bytes:
+    """Draws accuracy on training and test images over epochs.
 
     Args:
       records: of metrics.jsonl; those of kind ``epoch`` are read.
-      path: of the PNG.
+
+    Returns:
+      A PNG.
     """
-    epochs = [record for record in records if record["kind"] == "epoch"]
+    epochs = _of_kind("epoch", records)
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     axes = figure.subplots()
-    for name, label in (("train", "training, augmented"), ("test", "test")):
-        values = [100 * record[f"{name}_top1"] for record in epochs]
-        axes.plot([record["epoch"] for record in epochs], values, ".-", label=label)
-    axes.set(xlabel="epoch", ylabel="top-1 accuracy (%)", ylim=(0, 100))
-    axes.legend(loc="lower right")
-    _save(figure, path)
+    for key, label, style in (
+        ("train_top1", "training, augmented", ".-C0"),
+        ("test_top1", "test", ".-C1"),
+        ("test_top5", "test, top-5", ".:C1"),
+    ):
+        axes.plot(_values("epoch", epochs), 100 * _values(key, epochs), style, label=label)
+    _finish(axes, "epoch", "top-1 accuracy (%)")
+    axes.set(ylim=(0, 100))
+    axes.legend(loc="best", fontsize="small")
+    return _png(figure)
 
 
-def plot_snr(records: Iterable[Record], path: Path) -> None:
+def plot_curves(records: Iterable[Record]) -> bytes:
+    """Draws loss, learning rate and gradient norm over steps, as far as they were recorded.
+
+    Args:
+      records: of metrics.jsonl.
+
+    Returns:
+      A PNG.
+    """
+    records = list(records)
+    measured, epochs = _of_kind("train", records), _of_kind("epoch", records)
+    extra = [key for key in ("learning_rate", "grad_norm") if any(key in r for r in measured)]
+    figure = Figure(figsize=(5, 2.6 + 1.5 * len(extra)), layout="constrained")
+    panels = figure.subplots(
+        1 + len(extra), sharex=True, squeeze=False, height_ratios=[2.6, *[1.5] * len(extra)]
+    )[:, 0]
+    for kind, key, label, style in (
+        (measured, "train_loss", "training, single steps", {"color": "0.6", "linewidth": 0.8}),
+        (epochs, "train_loss", "training, epochs", {"color": "C0", "marker": "."}),
+        (epochs, "test_loss", "test", {"color": "C1", "marker": "."}),
+    ):
+        panels[0].plot(_values("step", kind), _values(key, kind), label=label, **style)
+    _finish(panels[0], "", "cross-entropy (nats)")
+    panels[0].legend(loc="best", fontsize="small")
+    for axes, key in zip(panels[1:], extra, strict=True):
+        axes.plot(_values("step", measured), _values(key, measured), color="C2", linewidth=1)
+        _finish(axes, "", key.replace("_", " ").replace("grad ", "gradient "))
+        if np.nanmin(_values(key, measured), initial=np.inf) > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter("")
+    panels[-1].set_xlabel("step")
+    return _png(figure)
+
+
+def plot_snr(records: Iterable[Record]) -> bytes:
     """Draws -log SNR of Eq. (6) per LC layer over steps, as measured before sharing.
+
+    Layers whose SNR is not finite have no point; how many they are is drawn beneath, if any are.
 
     Args:
       records: of metrics.jsonl; those of kind ``train`` are read.
-      path: of the PNG.
+
+    Returns:
+      A PNG.
     """
-    measured = [record for record in records if record["kind"] == "train"]
+    measured = _of_kind("train", records)
     layers = list(measured[0]["neg_log_snr"]) if measured else []
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axes = figure.subplots()
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.95, max(len(layers), 1)))
-    steps = [record["step"] for record in measured]
+    steps = _values("step", measured)
+    silent = count_not_finite(measured)
+    figure = Figure(figsize=(6.4, 3.6 + any(silent)), layout="constrained")
+    ratios = [3.6, 1.0] if any(silent) else [3.6]
+    panels = figure.subplots(len(ratios), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, max(len(layers), 1)))
     for layer, colour in zip(layers, colours, strict=False):
-        values = [record["neg_log_snr"][layer] for record in measured]
-        # null: the weights of some pool agree exactly, and the ratio is infinite.
-        axes.plot(steps, [np.nan if v is None else v for v in values], color=colour, label=layer)
-    axes.set(xlabel="step", ylabel=r"$-\log\,\mathrm{SNR}_w$ before sharing")
+        values = _values(layer, [record["neg_log_snr"] for record in measured])
+        panels[0].plot(steps, values, ".-", markersize=2, color=colour, label=layer)
+    _finish(panels[0], "", r"$-\log\,\mathrm{SNR}_w$ before sharing")
+    if any(silent):
+        panels[1].step(steps, silent, where="post", color="0.3", linewidth=1)
+        panels[1].set_ylim(0, len(layers))
+        _finish(panels[1], "", f"not finite\n(of {len(layers)})")
+    panels[-1].set_xlabel("step")
     if layers:
-        figure.legend(loc="outside right upper", fontsize=6)
-    _save(figure, path)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=6)
+    return _png(figure)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    axes = figure.axes[0]
+def count_not_finite(measured: Sequence[Record]) -> list[int]:
+    """In how many layers the SNR was not finite.
+
+    All weights of some pool agree exactly there: nothing is left to be shared, as when the channel
+    that they read is silent.
+
+    Args:
+      measured: records of kind ``train``.
+
+    Returns:
+      A number for each record.
+
+    Example:
+      >>> count_not_finite([{"neg_log_snr": {"conv1": None, "layer1_0/conv1": -2.0}}])
+      [1]
+    """
+    return [sum(value is None for value in record["neg_log_snr"].values()) for record in measured]
+
+
+def _of_kind(kind: str, records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record["kind"] == kind]
+
+
+def _values(key: str, records: Sequence[Record]) -> np.ndarray:
+    """A number of each record; NaN, which leaves a gap, where it is null or was not recorded."""
+    values = [record.get(key) for record in records]
+    return np.array([np.nan if value is None else value for value in values], float)
+
+
+def _finish(axes: Axes, xlabel: str, ylabel: str) -> None:
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, dpi=150, format="png")
+    return file.getvalue()

@@ -1,31 +1,30 @@
-"""What a run shows while it trains: a bar on a terminal, one line per epoch everywhere, a table."""
+"""What a run shows while it trains: a bar on a terminal, now and then a line in a log, a table."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+
+SECONDS = 30  # between lines about steps where the output is no terminal
 
 
 class Progress:
     """Shows steps and epochs as they end.
 
+    On a terminal, steps move a bar. In a log there is a line about them every half minute at most.
+    Lines about epochs and events come everywhere.
+
     Example:
       >>> with Progress(last_step=2, first_step=0) as progress:
-      ...     progress.step(1, {"train_loss": 2.3, "data_wait": 0.0})
+      ...     progress.step(1, {"train_loss": 2.3, "data_wait": 0.0}, seconds_left=5.0)
     """
 
     def __init__(self, last_step: int, first_step: int):
@@ -36,7 +35,7 @@ class Progress:
           first_step: where it starts or resumes.
         """
         self._console = Console(file=sys.stdout)
-        self._first, self._last, self._begin = first_step, last_step, time.monotonic()
+        self._last, self._shown = last_step, time.monotonic()
         self._bar = RichProgress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -44,13 +43,12 @@ class Progress:
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("data wait {task.fields[wait]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("left {task.fields[left]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task(
-            "", total=last_step, completed=first_step, loss="...", wait="..."
+            "", total=last_step, completed=first_step, loss="...", wait="...", left="..."
         )
 
     def __enter__(self) -> Progress:
@@ -67,40 +65,51 @@ class Progress:
         """Ends the bar."""
         self._bar.stop()
 
-    def step(self, step: int, means: dict[str, float]) -> None:
-        """Moves the bar.
+    def step(self, step: int, values: Mapping[str, Any], seconds_left: float | None) -> None:
+        """Moves the bar, or prints a line if the last one is long ago.
 
         Args:
           step: number of steps done.
-          means: of the last step's metrics, and the share of the epoch's time so far that steps
-            waited for input.
+          values: the last step's ``train_loss``, and ``images_per_second`` and ``data_wait`` of the
+            epoch so far; a rate is None if nothing was measured.
+          seconds_left: until the run ends, or None if that is not known.
         """
-        loss, wait = f"{means['train_loss']:.3f}", f"{100 * means['data_wait']:.0f} %"
-        self._bar.update(self._task, completed=step, loss=loss, wait=wait)
+        loss, wait, left = f"{values['train_loss']:.3f}", _wait(values), _duration(seconds_left)
+        self._bar.update(self._task, completed=step, loss=loss, wait=wait, left=left)
+        if not self._console.is_terminal and time.monotonic() - self._shown >= SECONDS:
+            self.note(
+                f"step {step}/{self._last}  loss {loss}  {_rate(values)} images/s"
+                f"  data wait {wait}  left {left}"
+            )
 
-    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+    def epoch(self, record: Mapping[str, Any], epochs: int, seconds_left: float | None) -> None:
         """Prints an epoch's line.
 
         Args:
           record: of kind ``epoch`` in metrics.jsonl.
           epochs: number of epochs of the run.
+          seconds_left: until the run ends, or None if that is not known.
         """
-        done = max(1, record["step"] - self._first)  # none where only an evaluation was left
-        left = self._last - record["step"]
-        seconds = round((time.monotonic() - self._begin) / done * left)
-        self._console.print(
+        self.note(
             f"epoch {record['epoch']:>{len(str(epochs))}.3g}/{epochs}"
             f"  loss {record['train_loss']:.4f}"
             f"  train {100 * record['train_top1']:5.2f} %"
             f"  test {100 * record['test_top1']:5.2f} %"
-            f"  {record['images_per_second']:.0f} images/s"
-            f"  data wait {100 * record['data_wait']:.0f} %  left {timedelta(seconds=seconds)}",
-            highlight=False,
-            soft_wrap=True,
+            f"  {_rate(record)} images/s"
+            f"  data wait {_wait(record)}  left {_duration(seconds_left)}"
         )
 
+    def note(self, line: str) -> None:
+        """Prints a line, above the bar if there is one.
 
-def summary_rows(record: dict[str, Any]) -> Sequence[tuple[str, str]]:
+        Args:
+          line: plain text.
+        """
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._shown = time.monotonic()
+
+
+def summary_rows(record: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """The rows of the table that ends a run.
 
     Args:
@@ -122,5 +131,19 @@ def summary_rows(record: dict[str, Any]) -> Sequence[tuple[str, str]]:
         ("test top-1", f"{100 * record['test_top1']:.2f} %"),
         ("test top-5", f"{100 * record['test_top5']:.2f} %"),
         ("test loss", f"{record['test_loss']:.4f}"),
-        ("images/s, last epoch", f"{record['images_per_second']:.0f}"),
+        ("images/s, last epoch", _rate(record)),
     )
+
+
+def _rate(values: Mapping[str, Any]) -> str:
+    rate = values.get("images_per_second")
+    return "..." if rate is None else f"{rate:.0f}"
+
+
+def _wait(values: Mapping[str, Any]) -> str:
+    share = values.get("data_wait")
+    return "..." if share is None else f"{100 * share:.0f} %"
+
+
+def _duration(seconds: float | None) -> str:
+    return "..." if seconds is None else str(timedelta(seconds=round(seconds)))

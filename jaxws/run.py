@@ -13,6 +13,7 @@ from jaxws import data
 from jaxws.config import check_config
 from jaxws.layers import LocalConv
 from jaxws.models import ResNet, resnet18, resnet_cifar
+from jaxws.tensorboard import check_installed
 from jaxws.train_step import Sharing
 from jaxws.workdir import Workdir
 
@@ -59,6 +60,8 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
       ValueError: what is wrong with the configuration, the data or the directory.
     """
     check_config(config)
+    if config.tensorboard:
+        check_installed()
     feed = data.build_feed(config)
     model = build_model(config.model, len(feed.class_names))
     return Run(config, Workdir(workdir, config, feed.facts()), feed, model)

@@ -25,19 +25,17 @@ class Waits:
       ...     waits = Waits(inputs)
       ...     waits.next(pending=None)
       3
-      >>> 0 <= waits.share <= 1
+      >>> waits.waited >= 0
       True
     """
 
     def __init__(self, inputs: Prefetch[Any]):
-        """Starts the clock.
+        """Starts at zero.
 
         Args:
           inputs: what the steps need.
         """
         self._inputs, self.waited = inputs, 0.0
-        self._begin = time.perf_counter()
-        self._lap = (self._begin, 0.0)
 
     def next(self, pending: Any) -> Any:
         """The input of the next step.
@@ -54,19 +52,3 @@ class Waits:
         inputs = next(self._inputs)
         self.waited += time.perf_counter() - begin
         return inputs
-
-    @property
-    def seconds(self) -> float:
-        """Wall time since the beginning."""
-        return time.perf_counter() - self._begin
-
-    @property
-    def share(self) -> float:
-        """Part of the time since the beginning in which a step waited for input."""
-        return self.waited / self.seconds
-
-    def lap(self) -> float:
-        """The same part, of the time since the last call."""
-        (begin, waited), now = self._lap, time.perf_counter()
-        self._lap = (now, self.waited)
-        return (self.waited - waited) / (now - begin)

@@ -16,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxws.atomic import write_atomically
-from jaxws.config import differences, to_json
+from jaxws.config_json import differences, to_json
 from jaxws.metrics_file import MetricsFile
 
 _OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves
@@ -29,7 +29,7 @@ class Workdir(MetricsFile):
       path: the directory.
       checkpoints: where checkpoints lie.
       resumed: whether the directory held this run before.
-      identity: what config.json holds: :func:`jaxws.config.to_json` of the run.
+      identity: what config.json holds: :func:`jaxws.config_json.to_json` of the run.
     """
 
     def __init__(

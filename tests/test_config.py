@@ -11,7 +11,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxws.commands.flags import parse_config
-from jaxws.config import FREE_FIELDS, base_config, check_config, differences, flat_fields, to_json
+from jaxws.config import base_config, check_config, flat_fields
+from jaxws.config_json import FREE_FIELDS, differences, to_json
 from jaxws.run import build_model
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -195,6 +196,9 @@ def test_digits_configs_differ_in_connectivity_sharing_and_rate_only():
         ("data.mean_std", "cifar", "one of 'train', 'imagenet'"),
         ("data.train_fraction", 0.0, "config.data.train_fraction=0.0: expected a part"),
         ("data.train_fraction", float("nan"), "config.data.train_fraction=nan"),
+        ("profile", "10", "config.profile='10': expected a:b, such as 10:15"),
+        ("profile", "5:5", "config.profile='5:5': expected a:b"),
+        ("profile", "-1:5", "config.profile='-1:5': expected a:b"),
     ],
 )
 def test_impossible_values_are_named(key, value, match):
@@ -237,8 +241,9 @@ def test_differences_leave_out_free_fields():
     assert against(config, classes=10) == []
     config.max_steps, config.checkpoint.keep, config.data.data_dir = 3, 7, "/elsewhere"
     config.data.prefetch, config.data.threads, config.data.workers = 5, 6, 7
+    config.tensorboard, config.profile = True, "3:4"
     assert set(FREE_FIELDS) == {
-        *("max_steps", "checkpoint.keep"),
+        *("max_steps", "checkpoint.keep", "tensorboard", "profile"),
         *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
     }
     assert against(config, classes=10) == []

@@ -49,6 +49,7 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
     assert set(records[0]["neg_log_snr"]) >= {"conv1", "layer1_0/conv1", "layer2_0/downsample_0"}
     assert {p.name for p in run.workdir.path.iterdir()} == {
         "config.json", "lock", "metrics.jsonl", "checkpoints", "accuracy.png", "snr.png",
+        "provenance.json",
     }  # fmt: skip
     for plot in ("accuracy.png", "snr.png"):
         with Image.open(run.workdir.path / plot) as image:

@@ -7,7 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
-from jaxws.config import base_config, to_json
+from jaxws.config import base_config
+from jaxws.config_json import to_json
 from jaxws.workdir import Workdir
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -18,6 +17,8 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxws import data
+from jaxws.atomic import replacing
+from jaxws.commands.arguments import add_out, check_out
 from jaxws.commands.flags import add_config_arguments, config_of
 from jaxws.config import check_config
 
@@ -43,7 +44,7 @@ class View(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to a parser."""
     add_config_arguments(parser)
-    parser.add_argument("--out", required=True, type=Path, help="the sheet to write, a .png")
+    add_out(parser, "the sheet to write, a .png")
     parser.add_argument(
         "--split", choices=("train", "test"), default="train", help="images to train or to test on"
     )
@@ -66,19 +67,15 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ValueError: what is wrong with the configuration, the data or the arguments.
     """
-    if args.out.suffix.lower() != ".png":
-        raise ValueError(f"--out={args.out}: expected a file that ends in .png.")
-    if not args.out.parent.is_dir():
-        raise ValueError(f"--out={args.out}: there is no directory {args.out.parent}; make it.")
+    check_out(args.out, (".png",))
     for name, minimum in (("rows", 1), ("columns", 1), ("step", 0)):
         if getattr(args, name) < minimum:
             raise ValueError(f"--{name}={getattr(args, name)}: expected {minimum} or more.")
     config, name = config_of(args)
     view = preview(config, args.split, args.step, args.rows * args.columns)
     sheet = draw_sheet(view._replace(title=f"{name}, {view.title}"), args.columns)
-    temporary = args.out.with_name(args.out.name + ".tmp")
-    sheet.save(temporary, format="png", optimize=True)
-    temporary.replace(args.out)
+    with replacing(args.out) as temporary:
+        sheet.save(temporary, format="png", optimize=True)
     print(f"{args.out}: {len(view.images)} images of {view.title}")
     return 0
 

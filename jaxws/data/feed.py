@@ -71,8 +71,15 @@ class Feed(Protocol):
             The batch, augmented and normalised.
         """
 
-    def eval_inputs(self) -> Iterator[Any]:
-        """What goes into each step of an evaluation; together they show every test image once."""
+    def eval_inputs(self, split: str = "test") -> Iterator[Any]:
+        """What goes into each step of an evaluation; together they show every image once.
+
+        Args:
+            split: 'test', or 'train' for the training images as test images are seen.
+
+        Yields:
+            Pytrees of arrays that are on the device or on their way to it.
+        """
 
     def eval_batch(self, inputs: Any) -> Batch:
         """The batch that `eval_inputs` stands for; pure, to be called inside a jit."""
@@ -151,7 +158,7 @@ class DeviceFeed:
         self.test_kind = test_kind(dataset.chosen)
         self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
         self._seed, self._batch_size = seed, batch_size
-        self._eval_batch_size = min(eval_batch_size, self.test_size)
+        self._eval_batch_size = eval_batch_size
         self._augmentation: dict[str, Any] = {"pad": pad, "flip": flip, "n_reps": n_reps}
         self._images: dict[str, Any] = {
             "image_shape": dataset.image_shape,
@@ -183,11 +190,12 @@ class DeviceFeed:
             **self._images,
         )
 
-    def eval_inputs(self) -> Iterator[DeviceInputs]:
+    def eval_inputs(self, split: str = "test") -> Iterator[DeviceInputs]:
         """The whole split, and the images of each step in their own order."""
-        split = self._put("test")
-        for indices in evaluation_order(self.test_size, self._eval_batch_size):
-            yield DeviceInputs(split, indices, None)
+        size = {"train": self.train_size, "test": self.test_size}[split]
+        images = self._put(split)
+        for indices in evaluation_order(size, min(self._eval_batch_size, size)):
+            yield DeviceInputs(images, indices, None)
 
     def eval_batch(self, inputs: DeviceInputs) -> Batch:
         """Gather and normalise the images of a step."""

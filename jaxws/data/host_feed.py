@@ -121,7 +121,7 @@ class HostFeed:
         self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
         self._cutter = Cutter(crop_size, self._train.channels, options.decoder)
         self._seed, self._batch_size, self._n_reps = seed, batch_size, n_reps
-        self._eval_batch_size = min(eval_batch_size, self.test_size)
+        self._eval_batch_size = eval_batch_size
         self._options, self._flip = options, flip
         self.mean, self.std = self._moments(mean_std)
         self._images = {"mean": self.mean, "std": self.std, "dtype": dtype}
@@ -149,9 +149,11 @@ class HostFeed:
             **self._images,
         )
 
-    def eval_inputs(self) -> Iterator[HostInputs]:
-        """Centre crops of the test images, in their own order."""
-        batches = evaluation_batches(self._test, self._cutter, batch_size=self._eval_batch_size)
+    def eval_inputs(self, split: str = "test") -> Iterator[HostInputs]:
+        """Centre crops of a split's images, in their own order."""
+        records = {"train": self._train, "test": self._test}[split]
+        batch_size = min(self._eval_batch_size, len(records))
+        batches = evaluation_batches(records, self._cutter, batch_size=batch_size)
         yield from self._put(batches, None)
 
     def eval_batch(self, inputs: HostInputs) -> Batch:

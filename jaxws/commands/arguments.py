@@ -1,0 +1,78 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from jaxws.past_run import PastRun, read_run
+
+
+def add_workdir(parser: argparse.ArgumentParser) -> None:
+    """Adds the directory of a run, which :func:`run_of` reads.
+
+    Args:
+      parser: of a command.
+    """
+    parser.add_argument("workdir", metavar="WORKDIR", type=Path, help="directory of a run")
+
+
+def run_of(args: argparse.Namespace) -> PastRun:
+    """The run that was asked for.
+
+    Args:
+      args: with the argument of :func:`add_workdir`.
+
+    Returns:
+      What the run left so far. Its lock is not taken: it may go on meanwhile.
+
+    Raises:
+      ValueError: there is no run.
+    """
+    return read_run(args.workdir)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--json``.
+
+    Args:
+      parser: of a command.
+    """
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+
+
+def add_step(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--step``, which :func:`jaxws.saved.find` takes.
+
+    Args:
+      parser: of a command.
+    """
+    parser.add_argument(
+        "--step", type=int, metavar="N", help="the checkpoint of this step; by default the newest"
+    )
+
+
+def add_out(parser: argparse.ArgumentParser, what: str) -> None:
+    """Adds ``--out``, which :func:`check_out` checks.
+
+    Args:
+      parser: of a command.
+      what: is written.
+    """
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=what)
+
+
+def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
+    """Checks the name of a file before work is done for it.
+
+    Args:
+      out: the file.
+      suffixes: that it may have.
+
+    Raises:
+      ValueError: it has another one, or its directory is missing.
+    """
+    if out.suffix.lower() not in suffixes:
+        raise ValueError(f"--out={out}: expected a file that ends in {' or '.join(suffixes)}.")
+    if not out.parent.is_dir():
+        raise ValueError(f"--out={out}: there is no directory {out.parent}; make it.")

@@ -1,0 +1,120 @@
+"""``python -m jaxws evaluate``: scores a checkpoint on a split of its run's data.
+
+Every image counts once, without augmentation, normalised as in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxws import data
+from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
+from jaxws.evaluation import Evaluation
+from jaxws.past_run import PastRun
+from jaxws.run import build_model
+from jaxws.saved import find, read_weights
+
+_SPLITS = ("test", "train", "validation")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to a parser."""
+    add_workdir(parser)
+    add_step(parser)
+    parser.add_argument(
+        "--split",
+        choices=_SPLITS,
+        help="images to score on; by default those that the run itself was tested on",
+    )
+    parser.add_argument("--data_dir", help="where the data set is, if it is no longer there")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the scores.
+
+    Args:
+      args: of :func:`add_arguments`.
+
+    Returns:
+      0.
+
+    Raises:
+      ValueError: there is no such run, checkpoint or split, or the data are others.
+    """
+    past = run_of(args)
+    if args.data_dir:
+        past.config.data.data_dir = args.data_dir
+    scores = evaluate(past, step=args.step, split=args.split)
+    if args.json:
+        print(json.dumps(scores, indent=1))
+        return 0
+    table = Table(title=f"{past.path.name}, step {scores['step']}", show_header=False)
+    table.add_row("split", scores["split"])
+    table.add_row("images", str(scores["images"]))
+    table.add_row("top-1", f"{100 * scores['top1']:.2f} %")
+    table.add_row("top-5", f"{100 * scores['top5']:.2f} %")
+    table.add_row("loss", f"{scores['loss']:.4f}")
+    Console().print(table)
+    return 0
+
+
+def evaluate(past: PastRun, step: int | None = None, split: str | None = None) -> dict[str, Any]:
+    """Scores a checkpoint.
+
+    Args:
+      past: its run.
+      step: of the checkpoint; None for the newest.
+      split: ``'test'``, ``'train'`` (those trained on) or ``'validation'`` (training images that a
+        run with ``data.split='tuning'`` held out); None for what the run was tested on.
+
+    Returns:
+      What can be written as JSON: ``step``, ``split``, number of ``images``, mean ``loss``, and
+      the parts ``top1`` and ``top5`` of images that are right.
+
+    Raises:
+      ValueError: there is no such checkpoint or split, or the data are others.
+    """
+    directory = find(past.checkpoints, step)
+    feed = data.build_feed(past.config)
+    if changed := _changed(past.dataset, feed.facts()):
+        raise ValueError(f"the data are not those of the run ({changed}): nothing was scored.")
+    split = split or feed.test_kind
+    model = build_model(past.config.model, len(feed.class_names))
+    score = Evaluation(feed, model, past.config.data.prefetch)
+    sums = score(**read_weights(directory), inputs=_inputs(past, feed, split))
+    totals: dict[str, Any] = sums._asdict()
+    images = totals.pop("images")
+    return {
+        "workdir": str(past.path),
+        "step": int(directory.name),
+        "split": split,
+        "images": int(images),
+        **{name: total / images for name, total in totals.items()},
+    }
+
+
+def _inputs(past: PastRun, feed: data.Feed, split: str) -> Any:
+    """What the run's feed makes batches of; it alone normalises."""
+    if split == "train":
+        return feed.eval_inputs("train")
+    if split == feed.test_kind:
+        return feed.eval_inputs()
+    if split == "validation":
+        raise ValueError(
+            "--split=validation: this run held no images out (config.data.split='final'); use"
+            " --split=test or train."
+        )
+    final = past.config.copy_and_resolve_references()
+    final.data.split, final.data.train_fraction = "final", 1.0
+    return data.build_feed(final).eval_inputs()
+
+
+def _changed(there: dict[str, Any], here: dict[str, Any]) -> str:
+    keys = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
+    return "; ".join(f"{key}: {there.get(key)!r} then, {here.get(key)!r} now" for key in keys)

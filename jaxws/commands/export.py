@@ -1,0 +1,42 @@
+"""``python -m jaxws export``: a checkpoint's weights as one file that needs no jaxws to be read."""
+
+from __future__ import annotations
+
+import argparse
+
+from jaxws.commands.arguments import add_out, add_step, add_workdir, check_out, run_of
+from jaxws.export import SUFFIXES, check_format, describe, flat_arrays, write
+from jaxws.saved import find, read_weights
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to a parser."""
+    add_workdir(parser)
+    add_out(parser, "the file to write: .safetensors or .npz")
+    add_step(parser)
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes parameters, running statistics and their description.
+
+    Args:
+      args: of :func:`add_arguments`.
+
+    Returns:
+      0.
+
+    Raises:
+      ValueError: there is no such run or checkpoint, or the file cannot be written or is there.
+    """
+    check_out(args.out, SUFFIXES)
+    check_format(args.out)
+    if args.out.exists() and not args.force:
+        raise ValueError(f"--out={args.out}: the file is there already; --force writes over it.")
+    past = run_of(args)
+    directory = find(past.checkpoints, args.step)
+    arrays = flat_arrays(read_weights(directory))
+    write(args.out, arrays, describe(past, int(directory.name), arrays))
+    total = sum(array.size for array in arrays.values())
+    print(f"{args.out}: {len(arrays)} arrays, {total} numbers, of step {directory.name}")
+    return 0

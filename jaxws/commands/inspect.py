@@ -1,0 +1,138 @@
+"""``python -m jaxws inspect``: which checkpoints a run has, whether they are whole, how good.
+
+The run may go on meanwhile. Every file of every checkpoint is read, to compare its checksum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxws.commands.arguments import add_json, add_workdir, run_of
+from jaxws.damage import steps_in
+from jaxws.past_run import PastRun
+from jaxws.report import wall_seconds
+from jaxws.saved import health, others
+
+_METRICS = ("train_loss", "train_top1", "test_loss", "test_top1", "test_top5")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to a parser."""
+    add_workdir(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints what there is.
+
+    Args:
+      args: of :func:`add_arguments`.
+
+    Returns:
+      0, also if checkpoints are damaged: the listing says so.
+
+    Raises:
+      ValueError: there is no run.
+    """
+    found = inspect(run_of(args))
+    if args.json:
+        print(json.dumps(found, indent=1))
+    else:
+        _show(found, Console())
+    return 0
+
+
+def inspect(past: PastRun) -> dict[str, Any]:
+    """Looks at a run's checkpoints.
+
+    Args:
+      past: the run.
+
+    Returns:
+      What can be written as JSON: ``checkpoints`` (each with ``step``, ``health``, ``detail``,
+      ``bytes``, and ``epoch`` and metrics where an epoch ended at its step), ``other`` names in
+      their directory, ``last_step`` recorded, ``epochs``, ``events`` and ``wall_seconds``.
+    """
+    ends = {record["step"]: record for record in past.of_kind("epoch")}
+    epochs = past.of_kind("epoch")
+    return {
+        "workdir": str(past.path),
+        "epochs": epochs[-1]["epoch"] if epochs else 0,
+        "of_epochs": past.config.epochs,
+        "last_step": max((record["step"] for record in past.records), default=0),
+        "wall_seconds": wall_seconds(past),
+        "checkpoints": [
+            found
+            for step in steps_in(past.checkpoints)
+            if (found := _checkpoint(past.checkpoints / str(step), step, ends.get(step)))
+        ],
+        "other": others(past.checkpoints),
+        "events": past.of_kind("event"),
+    }
+
+
+def _checkpoint(directory: Path, step: int, end: dict[str, Any] | None) -> dict[str, Any] | None:
+    try:
+        state, detail = health(directory)
+        files = [path for path in directory.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+    except FileNotFoundError:
+        state = "removed"
+    if state != "good" and not directory.exists():
+        return None  # by the run, meanwhile
+    found = {
+        "step": step,
+        "path": str(directory),
+        "health": state,
+        "detail": detail,
+        "bytes": size,
+        "epoch": end["epoch"] if end else None,
+    }
+    return found | {name: end[name] if end else None for name in _METRICS}
+
+
+def _show(found: dict[str, Any], console: Console) -> None:
+    console.print(
+        f"{found['workdir']}: {found['epochs']:.4g} of {found['of_epochs']} epochs,"
+        f" {found['last_step']} steps recorded",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table()
+    for name in ("step", "epoch", "train loss", "test loss", "test top-1", "test top-5", "MB"):
+        table.add_column(name, justify="right")
+    table.add_column("health", no_wrap=True)
+    for each in found["checkpoints"]:
+        table.add_row(
+            str(each["step"]),
+            _text(each["epoch"], "{:.4g}"),
+            _text(each["train_loss"], "{:.4f}"),
+            _text(each["test_loss"], "{:.4f}"),
+            _text(each["test_top1"], "{:.2%}"),
+            _text(each["test_top5"], "{:.2%}"),
+            f"{each['bytes'] / 1e6:.1f}",
+            each["health"],
+        )
+    if found["checkpoints"]:
+        console.print(table)
+    else:
+        console.print("no checkpoint yet")
+    lines = [
+        f"step {each['step']} is {each['health']}: {each['detail']}"
+        for each in found["checkpoints"]
+        if each["detail"]
+    ]
+    lines += [f"beside them: {name}" for name in found["other"]]
+    lines += [f"{e['event']} at step {e['step']}: {e['message']}" for e in found["events"]]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)

@@ -1,0 +1,29 @@
+"""``python -m jaxws report``: makes the plots and the page of a run anew."""
+
+from __future__ import annotations
+
+import argparse
+
+from jaxws.commands.arguments import add_workdir, run_of
+from jaxws.report import write_report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to a parser."""
+    add_workdir(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes report.html and the plots into the run's directory.
+
+    Args:
+      args: of :func:`add_arguments`.
+
+    Returns:
+      0.
+
+    Raises:
+      ValueError: there is no run, or no epoch of it has ended.
+    """
+    print(write_report(run_of(args)))
+    return 0

@@ -1,0 +1,138 @@
+"""Pieces of a web page that stands alone: no scripts, no network, light or dark like its reader."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1d2328; --back: #fff; --faint: #5a646d;
+  --line: #d5dadf; --band: #f4f6f8; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #dfe4e8; --back: #141414; --faint: #9aa5ae; --line: #3a4249; --band: #1d2327; }
+  img { filter: invert(0.92) hue-rotate(180deg); }
+}
+body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: var(--text);
+  background: var(--back); font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin-bottom: 0.2rem; }
+h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+p.sub, figcaption, caption { color: var(--faint); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.92rem; }
+caption { text-align: left; padding-bottom: 0.4rem; }
+th, td { padding: 0.2rem 0.9rem 0.2rem 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+thead th { white-space: nowrap; }
+th[scope=row] { font-weight: 500; white-space: nowrap; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+figure { margin: 1.2rem 0; }
+figure img { max-width: min(100%, 46rem); height: auto; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }
+pre { background: var(--band); padding: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+summary { cursor: pointer; }
+"""
+
+
+def page(title: str, body: Iterable[str]) -> str:
+    """A whole page.
+
+    Args:
+      title: plain text.
+      body: HTML.
+
+    Returns:
+      HTML.
+
+    Example:
+      >>> page("A < B", ["<p>...</p>"]).splitlines()[4]
+      '<title>A &lt; B</title>'
+    """
+    lines = [
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        f"<title>{escape(title)}</title>",
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<style>{_STYLE}</style>",
+        "</head>",
+        "<body>",
+        "<main>",
+        *body,
+        "</main>",
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Sequence[int] = ()
+) -> str:
+    """A table with headers for its columns and, in the first one, its rows.
+
+    Args:
+      caption: plain text.
+      head: names of the columns, plain text.
+      rows: of cells, which become plain text.
+      numbers: indices of columns to align right.
+
+    Returns:
+      HTML.
+
+    Example:
+      >>> table("Weights", ["layer", "number"], [["conv1", 9]], numbers=[1]).splitlines()[4]
+      '<tr><th scope="row">conv1</th><td class="number">9</td></tr>'
+    """
+
+    def kind(column: int) -> str:
+        return ' class="number"' if column in numbers else ""
+
+    lines = ['<div class="scroll"><table>', f"<caption>{escape(caption)}</caption>"]
+    names = "".join(f'<th scope="col"{kind(i)}>{escape(name)}</th>' for i, name in enumerate(head))
+    lines += [f"<thead><tr>{names}</tr></thead>", "<tbody>"]
+    for first, *others in rows:
+        cells = "".join(f"<td{kind(i)}>{escape(str(v))}</td>" for i, v in enumerate(others, 1))
+        lines.append(f'<tr><th scope="row"{kind(0)}>{escape(str(first))}</th>{cells}</tr>')
+    return "\n".join([*lines, "</tbody>", "</table></div>"])
+
+
+def figure(png: bytes, text: str, caption: str) -> str:
+    """An image, embedded.
+
+    Args:
+      png: the image.
+      text: what it shows, for those who do not see it; plain text.
+      caption: plain text.
+
+    Returns:
+      HTML.
+
+    Example:
+      >>> figure(b"", "A line falls.", "Loss").startswith("<figure><img alt=")
+      True
+    """
+    data = base64.b64encode(png).decode()
+    return (
+        f'<figure><img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def details(summary: str, content: str) -> str:
+    """What is shown on demand.
+
+    Args:
+      summary: plain text.
+      content: HTML.
+
+    Returns:
+      HTML.
+
+    Example:
+      >>> details("More", "<p>...</p>")
+      '<details><summary>More</summary>\\n<p>...</p></details>'
+    """
+    return f"<details><summary>{escape(summary)}</summary>\n{content}</details>"
