@@ -120,7 +120,7 @@ def read_weights(directory: Path) -> dict[str, Any]:
     try:
         (metadata,) = directory.glob("*/_METADATA")  # of the train state, whatever its item's name
         handler = ocp.PyTreeCheckpointHandler()
-        tree: Mapping[str, Any] = handler.metadata(metadata.parent)  # type: ignore[assignment]
+        tree: Mapping[str, Any] = handler.metadata(metadata.parent)
         wanted = {name: tree[name] for name in _WEIGHTS if name in tree}
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         arguments = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)

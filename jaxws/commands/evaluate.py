@@ -88,14 +88,15 @@ def evaluate(past: PastRun, step: int | None = None, split: str | None = None) -
     model = build_model(past.config.model, len(feed.class_names))
     score = Evaluation(feed, model, past.config.data.prefetch)
     sums = score(**read_weights(directory), inputs=_inputs(past, feed, split))
+    images: Any = sums.images
     return {
         "workdir": str(past.path),
         "step": int(directory.name),
         "split": split,
-        "images": int(sums.images),
-        "loss": sums.loss / sums.images,
-        "top1": sums.top1 / sums.images,
-        "top5": sums.top5 / sums.images,
+        "images": round(images),
+        "loss": sums.loss / images,
+        "top1": sums.top1 / images,
+        "top5": sums.top5 / images,
     }
 
 
