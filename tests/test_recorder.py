@@ -14,8 +14,8 @@ from jaxws.loop import train
 from jaxws.provenance import read
 from jaxws.recorder import Recorder, device_memory_bytes
 from jaxws.saved import find, read_weights
+from tests.event_files import installed, read_points
 from tests.small_run import prepare_small
-from tests.test_tensorboard import installed, read_points
 
 CLOCK = ("step_seconds", "images_per_second", "data_wait", "device_memory_bytes")
 
