@@ -110,7 +110,7 @@ class Recorder:
             ``learning_rate``, ``grad_norm``, ``loss_scale``; numbers or scalars on the device,
             from where they are fetched only if they are written.
         """
-        self._pace.step(info["images"])
+        self._pace.step(float(info["images"]))
         if step % self._config.log_every == 0:
             record = {
                 "kind": "train",
