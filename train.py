@@ -69,6 +69,7 @@ def main(parsed: tuple[ConfigDict, str, list[str]]) -> None:
     console.print(table)
     for plot in sorted(run.workdir.path.glob("*.png")):
         print(f"plot: {plot}")
+    print(f"report: {run.workdir.path / 'report.html'}")
     print(f"metrics: {run.workdir.path / 'metrics.jsonl'}")
 
 

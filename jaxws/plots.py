@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 Record = dict[str, Any]
 
@@ -67,7 +68,9 @@ def plot_curves(records: Iterable[Record]) -> bytes:
         _finish(axes, "", key.replace("_", " ").replace("grad ", "gradient "))
         if np.nanmin(_values(key, measured), initial=np.inf) > 0:
             axes.set_yscale("log")
-            axes.yaxis.set_minor_formatter("")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
     panels[-1].set_xlabel("step")
     return _png(figure)
 

@@ -104,12 +104,16 @@ class Trace:
             self._stop(None)
 
     def _stop(self, end: int | None) -> None:
-        jax.profiler.stop_trace()
-        files = sorted(self._directory.glob("plugins/profile/*/*.trace.json.gz"))
+        first, self._first, self._steps = self._first, -1, range(0)
         until = "the end of the run" if end is None else end - 1
+        try:
+            jax.profiler.stop_trace()
+        except (OSError, RuntimeError) as error:  # such as a full disk: the run goes on
+            self._tell(f"warning: the trace of steps {first} to {until} is lost: {error}")
+            return
+        files = sorted(self._directory.glob("plugins/profile/*/*.trace.json.gz"))
         where = files[-1] if files else self._directory
         self._tell(
-            f"trace of steps {self._first} to {until}: {where}; open it at https://ui.perfetto.dev,"
+            f"trace of steps {first} to {until}: {where}; open it at https://ui.perfetto.dev,"
             f" or by `pip install xprof` and `xprof --logdir {self._directory}`"
         )
-        self._first, self._steps = -1, range(0)

@@ -44,11 +44,11 @@ class TensorBoard:
           first_step: from which the run starts or resumes; later points are forgotten.
           warn: is told when a file cannot be written.
         """
-        from tensorboardX import summary  # noqa: PLC0415 - an optional dependency
-        from tensorboardX.event_file_writer import EventsWriter  # noqa: PLC0415
+        from tensorboardX.event_file_writer import EventsWriter  # noqa: PLC0415 - optional
         from tensorboardX.proto import event_pb2  # noqa: PLC0415
+        from tensorboardX.summary import text  # noqa: PLC0415
 
-        self._summary, self._proto, self._warn = summary, event_pb2, warn
+        self._text, self._proto, self._warn = text, event_pb2, warn
         self._directory, self._flushed = directory, time.monotonic()
         self._writer: EventsWriter | None = None
         with self._giving_up_on_errors():
@@ -67,10 +67,11 @@ class TensorBoard:
             ``train``; events become text.
         """
         if record["kind"] == "event":
-            text = f"{record['event']}: {record['message']}"
-            self._write(record["step"], summary=self._summary.text("event", text))
-        for tag, value in points(record):
-            self._write(record["step"], summary=self._summary.scalar(tag, value))
+            summary = self._text("event", f"{record['event']}: {record['message']}")
+        else:
+            values = [{"tag": tag, "simple_value": value} for tag, value in points(record)]
+            summary = {"value": values}
+        self._write(record["step"], summary=summary)
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self._flushed = time.monotonic()
             with self._giving_up_on_errors():

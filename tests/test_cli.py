@@ -47,7 +47,7 @@ def test_train_with_no_config_then_again(command, tmp_path):
     assert first.returncode == 0, first.stderr
     assert "starting" in first.stdout
     workdir = tmp_path / "runs" / "digits_lc_ws1"
-    for file in ("accuracy.png", "snr.png", "metrics.jsonl"):
+    for file in ("accuracy.png", "snr.png", "report.html", "metrics.jsonl"):
         assert (workdir / file).exists()
         assert str(workdir / file) in first.stdout.replace("\n", "")
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

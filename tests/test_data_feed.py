@@ -233,4 +233,5 @@ def test_a_run_on_imagenet_resumes_mid_epoch_bit_for_bit(config, tmp_path):
     assert [step for step, _ in losses[0]] == list(range(1, 9))
     assert losses[0] == losses[1]
     lines = (parts.workdir.path / "metrics.jsonl").read_text().splitlines()
-    assert all(0 <= json.loads(line)["data_wait"] <= 1 for line in lines)
+    waits = [json.loads(line)["data_wait"] for line in lines]
+    assert all(0 <= wait <= 1 for wait in waits if wait is not None)  # null: it compiles

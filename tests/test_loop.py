@@ -49,9 +49,9 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
     assert set(records[0]["neg_log_snr"]) >= {"conv1", "layer1_0/conv1", "layer2_0/downsample_0"}
     assert {p.name for p in run.workdir.path.iterdir()} == {
         "config.json", "lock", "metrics.jsonl", "checkpoints", "accuracy.png", "snr.png",
-        "provenance.json",
+        "curves.png", "provenance.json", "report.html",
     }  # fmt: skip
-    for plot in ("accuracy.png", "snr.png"):
+    for plot in ("accuracy.png", "curves.png", "snr.png"):
         with Image.open(run.workdir.path / plot) as image:
             assert image.size[0] > 500
     # Every image of every epoch counts once, in training and in evaluation.

@@ -12,10 +12,10 @@ import pytest
 from jaxws.config import base_config
 from jaxws.loop import train
 from jaxws.provenance import read
-from jaxws.recorder import Recorder
+from jaxws.recorder import Recorder, device_memory_bytes
 from jaxws.saved import find, read_weights
+from tests.event_files import installed, read_points
 from tests.small_run import prepare_small
-from tests.test_tensorboard import installed, read_points
 
 CLOCK = ("step_seconds", "images_per_second", "data_wait", "device_memory_bytes")
 
@@ -47,6 +47,7 @@ def runs(data_dir, tmp_path_factory):
     made["watched"] = prepare_small(make_config(data_dir, **watched), root / "watched")
     train(made["plain"])
     train(made["watched"])
+    watched["profile"] = "0:2"  # ends within an epoch
     train(prepare_small(make_config(data_dir, max_steps=4, **watched), root / "stopped"))
     made["stopped"] = prepare_small(make_config(data_dir, **watched), root / "stopped")
     train(made["stopped"])
@@ -113,7 +114,7 @@ def traced_steps(workdir):
 
 def test_the_trace_has_the_steps_asked_for(runs):
     assert traced_steps(runs["watched"].workdir) == [1, 2]
-    assert traced_steps(runs["stopped"].workdir) == [1, 2]  # resumed after them: nothing new
+    assert traced_steps(runs["stopped"].workdir) == [0, 1]  # resumed after them: nothing new
     assert traced_steps(runs["plain"].workdir) == []
 
 
@@ -158,6 +159,37 @@ def test_what_a_step_tells_is_written_at_its_time(data_dir, tmp_path, capsys):
     assert plain["train_loss"] is None
     assert set(half) - set(plain) == {"loss_scale"}
     assert "skipped" not in half
+
+
+def test_device_memory_is_that_of_the_fullest_device(monkeypatch):
+    class Device:
+        def __init__(self, stats):
+            self.memory_stats = lambda: stats
+
+    for stats, expected in (
+        ([None], None),
+        ([{}], None),
+        ([{"peak_bytes_in_use": 5}, {"peak_bytes_in_use": 9, "bytes_in_use": 1}], 9),
+    ):
+        monkeypatch.setattr(jax, "local_devices", lambda stats=stats: map(Device, stats))
+        assert device_memory_bytes() == expected
+
+
+def test_a_trace_that_cannot_be_written_ends_no_run(data_dir, tmp_path, capsys, monkeypatch):
+    run = prepare_small(make_config(data_dir, profile="0:1"), tmp_path / "run")
+    with Recorder(run, 0) as recorder:
+        with recorder.dispatch(0, None):
+            pass
+        stop = jax.profiler.stop_trace
+
+        def full():
+            stop()
+            raise RuntimeError("No space left on device")
+
+        monkeypatch.setattr(jax.profiler, "stop_trace", full)
+        with recorder.dispatch(1, None):
+            pass
+    assert "the trace of steps 0 to 0 is lost: No space left" in capsys.readouterr().out
 
 
 def test_a_trace_that_will_not_be_is_told(data_dir, tmp_path, capsys):

@@ -88,14 +88,15 @@ def evaluate(past: PastRun, step: int | None = None, split: str | None = None) -
     model = build_model(past.config.model, len(feed.class_names))
     score = Evaluation(feed, model, past.config.data.prefetch)
     sums = score(**read_weights(directory), inputs=_inputs(past, feed, split))
-    totals: dict[str, Any] = sums._asdict()
-    images = totals.pop("images")
+    images: Any = sums.images
     return {
         "workdir": str(past.path),
         "step": int(directory.name),
         "split": split,
-        "images": int(images),
-        **{name: total / images for name, total in totals.items()},
+        "images": round(images),
+        "loss": sums.loss / images,
+        "top1": sums.top1 / images,
+        "top5": sums.top5 / images,
     }
 
 
