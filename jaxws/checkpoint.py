@@ -75,8 +75,8 @@ class Checkpoints:
         self._path, self._report = path, report or _print
         self._policy = _LastAndBest(keep, scores)
         self._saving: int | None = None
-        self._manager = self._open()
         self._quiet = Quiet()
+        self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jaxws.atomic import write_atomically
 
@@ -79,8 +79,9 @@ class MetricsFile:
         """Writes what is still to be written, or nothing."""
         data = "".join(self._unwritten).encode()
         # Unbuffered: a buffer would try once more when it is closed.
-        with self._metrics_file.open("ab", buffering=0) as file:
-            end = file.seek(0, os.SEEK_END)
+        with self._metrics_file.open("a+b", buffering=0) as file:
+            end = _end_of_lines(file)
+            file.truncate(end)  # half a line may be left of a crash
             try:
                 if file.write(data) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -171,6 +172,17 @@ def timeless(record: Mapping[str, Any]) -> dict[str, Any]:
       {'kind': 'epoch', 'step': 4}
     """
     return {key: value for key, value in record.items() if key not in CLOCK}
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Where the last whole line ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        file.seek(end - 1)
+        if file.read(1) == b"\n":
+            break
+        end -= 1
+    return end
 
 
 def _stays(record: Mapping[str, Any], step: int, ends: bool) -> bool:

@@ -18,6 +18,8 @@ from jaxws.signals import Signals, Stopped
 from tests.small_run import make_folder, prepare_small, small_config
 from tests.victim import in_process
 
+SLOW = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -79,7 +81,7 @@ def busy(ready):
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2 * 10**9)  # in C, for long: as a compilation
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=SLOW)])
 def test_a_second_signal_stops_at_once_whatever_is_going_on(number):
     ready, other = multiprocessing.Pipe()
     process = in_process(busy, other)
@@ -105,7 +107,7 @@ def pod(port, ready):
     os._exit(0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=SLOW)])
 def test_a_preemption_notice_on_a_pod_goes_through_jax(number):
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -140,6 +140,16 @@ def test_history_fills_in_what_metrics_have_lost(tmp_path):
     assert workdir.history == [epoch, within]
 
 
+def test_what_follows_half_a_line_takes_its_place(tmp_path):
+    workdir = Workdir(tmp_path, base_config())
+    workdir.append({"kind": "train", "step": 1})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "tr')
+    for step in (2, 3):
+        workdir.append({"kind": "event", "step": step})
+    assert [record["step"] for record in workdir.records()] == [1, 2, 3]
+
+
 def test_what_stays_is_not_written_anew(tmp_path):
     """A full disk lets a file be shortened."""
     workdir = Workdir(tmp_path, base_config())

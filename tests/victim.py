@@ -56,36 +56,40 @@ def _train(config, workdir, kill):
 
 def _kill_in_save(kill):
     """All files are written, and have not got their name."""
-    write = jaxws.checkpoint.write_checksums
+    write, sent = jaxws.checkpoint.write_checksums, []
 
     def write_and_die(directory, **arguments):
         write(directory, **arguments)
-        if int(directory.name.partition(".")[0]) >= kill.step:
+        if int(directory.name.partition(".")[0]) >= kill.step and not sent:
+            sent.append(kill)
             os.kill(os.getpid(), kill.number)
 
     jaxws.checkpoint.write_checksums = write_and_die
 
 
 class _Feed:
-    """A feed that kills the process which asks for inputs."""
+    """A feed that kills the process which asks for inputs, once."""
 
     def __init__(self, feed, kill):
-        self._feed, self._kill, self._asked = feed, kill, 0
+        self._feed, self._kill, self._asked, self._sent = feed, kill, 0, False
 
     def __getattr__(self, name):
         return getattr(self._feed, name)
 
+    def _reach(self, where, is_time):
+        if where == self._kill.where and is_time and not self._sent:
+            self._sent = True
+            os.kill(os.getpid(), self._kill.number)
+
     def train_inputs(self, first_step):
         for step, inputs in enumerate(self._feed.train_inputs(first_step), start=first_step):
             self._asked = step
-            if self._kill.where == "input" and step == self._kill.step:
-                os.kill(os.getpid(), self._kill.number)
+            self._reach("input", step == self._kill.step)
             yield inputs
 
     def eval_inputs(self):
         for inputs in self._feed.eval_inputs():
-            if self._kill.where == "evaluation" and self._asked >= self._kill.step:
-                os.kill(os.getpid(), self._kill.number)
+            self._reach("evaluation", self._asked >= self._kill.step)
             yield inputs
 
 
