@@ -8,9 +8,9 @@ Variants of one step take turns, one step of each per round. They differ in whic
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -73,8 +73,9 @@ class Step:
         create = partial(create_train_state, model=model, optimizer=optimizer, image_shape=image)
         images, labels = problems.make_batch(problem)
         self.batch = Batch(jnp.asarray(images, dtype), jnp.asarray(labels), mask=None)
-        state: TrainState = jax.jit(create)(jax.random.key(0))
-        self.state = state.replace(loss_scale=() if name == "bare" else initial_loss_scale(dtype))
+        state = jax.jit(create)(jax.random.key(0))
+        scale = () if name == "bare" else initial_loss_scale(dtype)
+        self.state = dataclasses.replace(state, loss_scale=scale)
         sharing = Sharing(every, pools="grid", steps_per_epoch=100)
         step = partial(
             train_step, model=model, optimizer=optimizer, sharing=sharing, skip_nonfinite=skip
@@ -167,4 +168,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

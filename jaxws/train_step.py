@@ -119,7 +119,7 @@ def train_step(
         state.params, state.batch_stats, batch, model=model, accumulate=accumulate, scale=scale
     )
     if loss_scale is not None:
-        grads = jax.tree.map(lambda g: g / scale, grads)
+        grads = jax.tree.map(lambda g: g * (1 / scale), grads)  # exact: a power of two
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(norm) & jnp.isfinite(metrics.loss)
     before = spread_kernels(state.params)

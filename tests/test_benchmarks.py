@@ -11,7 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import augment, check, harness, jax_peers, lc_layer, lc_step, machine, plot, problem
+from benchmarks import (
+    augment,
+    bookkeeping,
+    check,
+    harness,
+    jax_peers,
+    lc_layer,
+    lc_step,
+    machine,
+    plot,
+    problem,
+)
 from jaxws import LocalConv, share_weights
 from jaxws.models import from_torch_state_dict, resnet18, resnet_cifar
 
@@ -380,3 +391,14 @@ def test_augmentation_is_measured_for_each_number_of_views(capsys):
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[3:]]
     assert [row[1] for row in rows] == ["1", "3"]
     assert all(float(row[3].strip(" |").replace(",", "")) > 0 for row in rows)
+
+
+def test_bookkeeping_is_measured_against_a_bare_step(tmp_path, capsys):
+    size = ["--batch", "4", "--depth", "8", "--width", "2", "--image", "6", "--rounds", "2"]
+    out = tmp_path / "bookkeeping.json"
+    bookkeeping.main([*size, "--dtype", "float16", "--variants", "all", "--out", str(out)])
+    results = json.loads(out.read_text())["results"]["float16"]
+    assert results.keys() == {"bare", "all"}
+    assert all(len(record["seconds"]) == 2 for record in results.values())
+    assert results["bare"]["overhead"] == 0
+    assert "| all |" in capsys.readouterr().out

@@ -187,6 +187,12 @@ def test_digits_configs_differ_in_connectivity_sharing_and_rate_only():
         ("optimizer.learning_rate", float("nan"), "config.optimizer.learning_rate=nan"),
         ("optimizer.drop_epochs", (150, 100), "increasing epoch numbers"),
         ("optimizer.drop_epochs", (0,), "increasing epoch numbers"),
+        ("optimizer.name", "adam", "one of 'adamw', 'sgd'"),
+        ("optimizer.momentum", 1.0, "config.optimizer.momentum=1.0: expected a number below 1"),
+        ("model.dtype", "float8", "one of 'float32', 'bfloat16', 'float16'"),
+        ("divergence.action", "ignore", "one of 'stop', 'skip'"),
+        ("accumulate", 0, "config.accumulate=0: expected at least 1"),
+        ("accumulate", 3, "config.accumulate=3: expected a divisor of the 512 images of a batch"),
         ("data.on_corrupt", "ignore", "one of 'error', 'skip'"),
         ("data.pad", -4, "config.data.pad=-4"),
         ("data.n_reps", 0, "config.data.n_reps=0: expected at least 1"),
@@ -210,6 +216,20 @@ def test_impossible_values_are_named(key, value, match):
     target[leaf] = value
     with pytest.raises(ValueError, match=match):
         check_config(config)
+
+
+def test_views_are_images_of_a_batch():
+    config = base_config()
+    config.data.n_reps, config.accumulate = 3, 6
+    check_config(config)
+
+
+def test_epochs_of_drops_can_be_given_on_the_command_line():
+    file = f"--config={CONFIGS[0].with_name('cifar10_lc.py')}"
+    assert parse_config([file])[0].optimizer.drop_epochs is None
+    config, _, _ = parse_config([file, "--config.optimizer.drop_epochs=(7, 9)"])
+    assert config.optimizer.drop_epochs == (7, 9)
+    check_config(config)
 
 
 def test_a_convolution_has_nothing_to_share():

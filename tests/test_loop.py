@@ -2,6 +2,9 @@ import json
 import shutil
 from unittest.mock import patch
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -59,7 +62,7 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
     assert record["train_top1"] * 20 == pytest.approx(round(record["train_top1"] * 20))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_three_steps_reproduce_themselves_bit_for_bit(config, tmp_path, dtype):
     config.max_steps, config.model.dtype = 3, dtype
     runs = [prepare_small(config, tmp_path / name) for name in ("first", "second")]
@@ -119,6 +122,77 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
         train(run)
     for line in (run.workdir.path / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)  # strict JSON: no NaN, no Infinity
+
+
+class Poisoned:
+    """A feed whose images are NaN at some steps."""
+
+    def __init__(self, feed, steps):
+        self._feed, self._steps = feed, np.array(steps)
+
+    def __getattr__(self, name):
+        return getattr(self._feed, name)
+
+    def train_batch(self, inputs, step):
+        batch = self._feed.train_batch(inputs, step)
+        poisoned = jnp.isin(step, self._steps)
+        return batch._replace(image=jnp.where(poisoned, jnp.nan, batch.image))
+
+
+def prepare_poisoned(config, workdir, *steps):
+    run = prepare_small(config, workdir)
+    return run._replace(feed=Poisoned(run.feed, steps))
+
+
+@pytest.mark.parametrize(("dtype", "action"), [("float16", "stop"), ("float32", "skip")])
+def test_an_overflow_is_skipped_exactly_once(config, tmp_path, dtype, action):
+    """In the sixth step; and a run that is stopped right after it goes on as if it were not."""
+    config.model.dtype, config.divergence.action = dtype, action
+    whole = prepare_poisoned(config, tmp_path / "whole", 5)
+    train(whole)
+    records = list(whole.workdir.records())
+    assert [r["skipped"] for r in records if r["kind"] == "epoch"] == [0, 1, 0]
+    steps = [r for r in records if r["kind"] == "train"]
+    assert [r["step"] for r in steps if r["train_loss"] is None] == [6]
+    if dtype == "float16":
+        assert [r["loss_scale"] for r in steps] == [2.0**16] * 6 + [2.0**15] * 6
+    else:
+        assert "loss_scale" not in steps[0]
+    assert all(r["train_loss"] > 0 for r in records if r["kind"] == "epoch")
+    config.max_steps = 6
+    train(prepare_poisoned(config, tmp_path / "parts", 5))
+    config.max_steps = None
+    parts = prepare_poisoned(config, tmp_path / "parts", 5)
+    train(parts)
+    assert_same_bits(checkpoint_of(parts)[1], checkpoint_of(whole)[1])
+
+
+def test_a_step_that_is_not_skipped_stops_the_run(config, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 6: the run has diver"):
+        train(prepare_poisoned(config, tmp_path / "run", 5))
+
+
+def test_an_epoch_of_skipped_steps_stops_the_run(config, tmp_path):
+    config.divergence.action = "skip"
+    with pytest.raises(FloatingPointError, match="all 4 steps until step 8 were skipped"):
+        train(prepare_poisoned(config, tmp_path / "run", *range(4, 8)))
+
+
+def test_rate_and_norm_of_every_step_are_recorded(config, tmp_path):
+    """The rate drops after the first and the second of three epochs, unless it is said when."""
+    config.optimizer.drop_epochs = None
+    run = prepare_small(config, tmp_path / "run")
+    train(run)
+    steps = [record for record in run.workdir.records() if record["kind"] == "train"]
+    rates = [1e-3] * 4 + [2.5e-4] * 4 + [6.25e-5] * 4
+    assert [record["learning_rate"] for record in steps] == pytest.approx(rates)
+    assert all(record["grad_norm"] > 0 for record in steps)
+
+
+def test_gradients_in_parts_train_as_well(config, tmp_path):
+    config.accumulate, config.max_steps = 3, 4  # of 6 images; of the last batch, 2 are real
+    run = prepare_small(config, tmp_path / "run")
+    assert train(run)["train_loss"] > 0
 
 
 def test_weights_that_diverged_are_not_saved(config, tmp_path):

@@ -93,7 +93,7 @@ class ResNet(nn.Module):
       conv: class of all layers but the head: ``nn.Conv`` or :class:`jaxws.LocalConv`.
       first_conv: class of the first layer where it differs ("1st layer conv", Table 13).
       imagenet_stem: 7x7 layer at stride 2 and 3x3 max-pool at stride 2, instead of a 3x3 layer.
-      dtype: of activations; parameters, statistics and logits are float32.
+      dtype: of activations; parameters, statistics, the head and logits are float32.
 
     BatchNorm is Flax's: it keeps the biased variance of a batch, of which PyTorch keeps
     n / (n - 1), with n the number of values per channel; it matters in evaluation only.
