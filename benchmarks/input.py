@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +81,8 @@ def host_variants(records: Records, files: list[bytes], cores: int) -> dict[str,
 def measure_host(variants: dict[str, Any], seconds: float, rounds: int) -> dict[str, Any]:
     """Starts all variants, each on as many cores as it is given, and lets them take turns.
 
-    What is not asked for batches soon stops making them, so only one works at a time.
+    What is not asked for batches stops once those under way are done. The next one waits for that:
+    batches of another one that are made beside it would be counted against it.
     """
     all_cores = sorted(os.sched_getaffinity(0))
     rates: dict[str, list[float]] = {name: [] for name in variants}
@@ -92,6 +95,7 @@ def measure_host(variants: dict[str, Any], seconds: float, rounds: int) -> dict[
                 if name not in running:
                     running[name] = start()
                 rates[name].append(images_per_second(running[name], BATCH, seconds, 2 + 2 * cores))
+                wait_until_idle()
                 say(f"{name}: {rates[name][-1]:.0f} images/s")
     finally:
         os.sched_setaffinity(0, all_cores)
@@ -111,6 +115,24 @@ def measure_host(variants: dict[str, Any], seconds: float, rounds: int) -> dict[
         }
         for name, samples in rates.items()
     }
+
+
+def wait_until_idle(pause: float = 0.1) -> None:
+    """Waits until neither this process nor its children compute any more."""
+    before, now = -1.0, cpu_seconds()
+    while now - before > 0.05 * pause:
+        time.sleep(pause)
+        before, now = now, cpu_seconds()
+
+
+def cpu_seconds() -> float:
+    """What this process and its children have computed so far, with all of their threads."""
+    total = time.process_time()
+    for child in multiprocessing.active_children():
+        # Fields after the name, which may hold spaces: user and system time are the 14th and 15th.
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        total += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def measure_device() -> list[dict[str, Any]]:
