@@ -184,8 +184,9 @@ class HostFeed:
             host.close()  # type: ignore[attr-defined]
 
     def _moments(self, mean_std: str) -> tuple[np.ndarray, np.ndarray]:
-        count = min(_SAMPLE, self.train_size) if mean_std == "train" else 1
-        rows = np.linspace(0, self.train_size - 1, count).astype(int)
+        if mean_std != "train":  # No image is needed.
+            return mean_and_std(np.empty((0, 1, 1, self._train.channels), np.uint8), mean_std)
+        rows = np.linspace(0, self.train_size - 1, min(_SAMPLE, self.train_size)).astype(int)
         with futures.ThreadPoolExecutor(available_cores()) as pool:
             views = pool.map(lambda row: self._cutter.centre(self._train[row]).image, rows)
             return mean_and_std(np.concatenate(list(views)), mean_std)
