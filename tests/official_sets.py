@@ -17,17 +17,20 @@ def data_config(name, root):
     return data
 
 
-def imagenet_tars(directory, per_class=3, size=(64, 64)):
-    """ImageNet's tars with two classes, and validation images 1 and 2."""
+def imagenet_tars(directory, per_class=3, size=64):
+    """ImageNet's tars with two classes, images of several sizes, and validation images 1 and 2."""
     train = {
         wnid: {
-            f"{wnid}_{i}.JPEG": archives.noise(per_class * c + i, size) for i in range(per_class)
+            f"{wnid}_{i}.JPEG": archives.noise(per_class * c + i, (size + i % 3, size))
+            for i in range(per_class)
         }
         for c, wnid in enumerate(CLASSES)
     }
     names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in (1, 2)]
     return archives.imagenet(
-        directory, train, [(name, archives.noise(100 + i, size)) for i, name in enumerate(names)]
+        directory,
+        train,
+        [(name, archives.noise(100 + i, (size, size))) for i, name in enumerate(names)],
     )
 
 
