@@ -108,7 +108,7 @@ def base_config() -> ConfigDict:
     # For images that are decoded as they are needed (ImageNet):
     config.data.decoder = "pil"  # or simplejpeg (faster; pip install jaxws[fast])
     config.data.threads = config_dict.placeholder(int)  # unset: one per core, or one per worker
-    config.data.workers = 0  # processes that decode; 0: threads alone
+    config.data.workers = config_dict.placeholder(int)  # processes; 0: threads; unset: what suits
 
     config.checkpoint = ConfigDict()
     config.checkpoint.keep = 2  # the last checkpoints; one is written after each epoch
