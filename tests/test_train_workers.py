@@ -76,6 +76,10 @@ def test_a_killed_run_leaves_no_process_and_no_shared_memory(tmp_path, monkeypat
         assert process.poll() is None, (tmp_path / f"{end.name}.log").read_text()
         below = descendants(process.pid)
         assert len(below) >= 2 and shared(prefix)  # it is at work
+        for pid in below:  # A batch system sends it to all processes of a job.
+            os.kill(pid, signal.SIGTERM)
+        time.sleep(0.5)
+        assert process.poll() is None and len(descendants(process.pid)) >= len(below)
         process.send_signal(end)
         process.wait(60)
         wait_for(lambda b=below: not any(os.path.exists(f"/proc/{pid}") for pid in b))
