@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,8 +67,7 @@ def host_variants(records: Records, files: list[bytes], cores: int) -> dict[str,
         for count in counts:
             variants[f"{decoder}, {count} threads"] = (count, ours(decoder, threads=count))
             variants[f"{decoder}, {count} workers"] = (count, ours(decoder, workers=count))
-        name = f"{decoder}, 1 threads, 4 crops of each"
-        variants[name] = (1, ours(decoder, n_reps=4, threads=1))
+    variants["pil, 1 threads, 4 crops of each"] = (1, ours("pil", n_reps=4, threads=1))
     if has_tensorflow():
         for count in counts:
             for antialias in (True, False):
@@ -79,24 +80,33 @@ def host_variants(records: Records, files: list[bytes], cores: int) -> dict[str,
 def measure_host(variants: dict[str, Any], seconds: float, rounds: int) -> dict[str, Any]:
     """Starts all variants, each on as many cores as it is given, and lets them take turns.
 
-    What is not asked for batches soon stops making them, so only one works at a time.
+    What is not asked for batches stops once those under way are done. The next one waits for that:
+    batches of another one that are made beside it would be counted against it.
     """
     all_cores = sorted(os.sched_getaffinity(0))
     rates: dict[str, list[float]] = {name: [] for name in variants}
-    running: dict[str, Iterator[Any]] = {}
+    computed: dict[str, list[float]] = {name: [] for name in variants}
+    running: dict[str, Counted] = {}
     try:
         for _ in range(rounds):
             for name, (cores, start) in variants.items():
                 # Threads and processes keep the cores that they were started on.
                 os.sched_setaffinity(0, all_cores[:cores])
                 if name not in running:
-                    running[name] = start()
+                    running[name] = Counted(start())
+                    next(running[name])
+                    wait_until_idle()
+                begin, taken = cpu_seconds(), running[name].taken
                 rates[name].append(images_per_second(running[name], BATCH, seconds, 2 + 2 * cores))
+                wait_until_idle()
+                # As many batches are ready as before: as many were made as were taken.
+                images = BATCH * (running[name].taken - taken)
+                computed[name].append(1e3 * (cpu_seconds() - begin) / images)
                 say(f"{name}: {rates[name][-1]:.0f} images/s")
     finally:
         os.sched_setaffinity(0, all_cores)
         for batches in running.values():
-            getattr(batches, "close", lambda: None)()
+            batches.close()
     plain = rates[REFERENCE]
     return {
         name: {
@@ -105,12 +115,48 @@ def measure_host(variants: dict[str, Any], seconds: float, rounds: int) -> dict[
             "median": statistics.median(samples),
             "per_core": statistics.median(samples) / variants[name][0],
             "best": max(samples),
+            "cpu_milliseconds_per_image": statistics.median(computed[name]),
             "median_of_round_ratios": statistics.median(
                 rate / other for rate, other in zip(samples, plain, strict=True)
             ),
         }
         for name, samples in rates.items()
     }
+
+
+class Counted(Iterator[Any]):
+    """Counts what is taken from an iterator."""
+
+    def __init__(self, items: Iterator[Any]):
+        """Takes nothing yet."""
+        self._items, self.taken = items, 0
+
+    def __next__(self) -> Any:
+        """Takes the next item."""
+        self.taken += 1
+        return next(self._items)
+
+    def close(self) -> None:
+        """Closes the iterator if that can be closed."""
+        getattr(self._items, "close", lambda: None)()
+
+
+def wait_until_idle(pause: float = 0.1) -> None:
+    """Waits until neither this process nor its children compute any more."""
+    before, now = -1.0, cpu_seconds()
+    while now - before > 0.05 * pause:
+        time.sleep(pause)
+        before, now = now, cpu_seconds()
+
+
+def cpu_seconds() -> float:
+    """What this process and its children have computed so far, with all of their threads."""
+    total = time.process_time()
+    for child in multiprocessing.active_children():
+        # Fields after the name, which may hold spaces: user and system time are the 14th and 15th.
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        total += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def measure_device() -> list[dict[str, Any]]:
@@ -227,7 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, rate in results["host"].items():
         print(
             f"{name:42} {rate['median']:6.0f} images/s (best {rate['best']:.0f}),"
-            f" {rate['median_of_round_ratios']:.2f} of the plain loop"
+            f" {rate['median_of_round_ratios']:.2f} of the plain loop,"
+            f" {rate['cpu_milliseconds_per_image']:.2f} ms of a core each"
         )
     for row in results["device"]:
         milliseconds = 1e3 * row["seconds_per_batch"]

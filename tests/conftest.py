@@ -20,6 +20,12 @@ settings.register_profile("jaxws", deadline=None, derandomize=True, print_blob=T
 settings.load_profile("jaxws")
 
 
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """Where tests that only read the digits prepare them once."""
+    return str(tmp_path_factory.mktemp("tfds"))
+
+
 @pytest.fixture
 def strict_promotion():
     """The library's own arithmetic must not lean on implicit promotion."""

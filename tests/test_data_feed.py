@@ -175,7 +175,7 @@ def test_host_options_do_not_change_a_run_but_the_decoder_is_checked(config, mon
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="not installed"):
         build_feed(config)
-    assert HostOptions() == ("pil", None, 0)
+    assert HostOptions() == ("pil", None, None)
 
 
 def test_images_held_out_for_tuning_are_tested_on(config):

@@ -1,61 +1,21 @@
-"""Folders of images: what is read, what is refused, and that no copy is ever stale."""
+"""Folders of images: what is read, and which layouts are refused."""
 
 import io
-import logging
-import os
-import re
 import shutil
 
-import ml_collections
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxws.config import base_config
-from jaxws.data import load_dataset, read
 from jaxws.data.folder import prepare_folder
 from jaxws.data.images import decode_image, fit_image
-from jaxws.data.progress import track
-
-
-def noise(seed, size=(8, 6), mode="RGB"):
-    bands = len(Image.new(mode, (1, 1)).getbands())
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], bands), dtype=np.uint8)
-    return Image.frombytes(mode, size, pixels.tobytes())
-
-
-def save(image, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+from tests.image_folder import load, make_folder, noise, save
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two classes with three training images and one test image each."""
-    root = tmp_path / "pets"
-    for number, name in enumerate(("cat", "dog")):
-        for i in range(3):
-            save(noise(10 * number + i), root / f"train/{name}/{i}.png")
-        save(noise(10 * number + 5), root / f"test/{name}/0.png")
-    return root
-
-
-def load(path, tmp_path, **changed):
-    fields = base_config().data.to_dict()
-    fields |= dict(name="folder", path=str(path), data_dir=str(tmp_path / "tfds")) | changed
-    return load_dataset(ml_collections.ConfigDict(fields))
-
-
-def assert_equal(first, second):
-    for split in ("train", "test"):
-        for one, other in zip(getattr(first, split), getattr(second, split), strict=True):
-            np.testing.assert_array_equal(one, other)
-
-
-def truncate(path):
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
+    return make_folder(tmp_path / "pets")
 
 
 def test_pixels_labels_and_names(folder, tmp_path):
@@ -68,14 +28,6 @@ def test_pixels_labels_and_names(folder, tmp_path):
     for split, numbers in seeds.items():
         expected = np.stack([np.asarray(noise(seed)).ravel() for seed in numbers])
         np.testing.assert_array_equal(getattr(dataset, split).images, expected)
-
-
-def test_second_read_equals_the_first(folder, tmp_path):
-    first = load(folder, tmp_path)
-    (copy,) = (tmp_path / "tfds").glob("image_folder/*/1.0.0")
-    written = {path: path.stat().st_mtime_ns for path in copy.iterdir()}
-    assert_equal(load(folder, tmp_path), first)
-    assert {path: path.stat().st_mtime_ns for path in copy.iterdir()} == written
 
 
 def test_a_path_keeps_the_name_of_the_data_set(folder, tmp_path):
@@ -107,31 +59,6 @@ def test_suffixes_in_capitals_and_files_that_are_no_images(folder, tmp_path):
         (folder / "train/cat" / name).write_text("no image")
     (folder / ".git").mkdir()
     assert len(load(folder, tmp_path).train.labels) == 7
-
-
-@pytest.mark.parametrize("change", ["add", "remove", "replace", "touch", "rename"])
-def test_a_changed_folder_is_prepared_anew(folder, tmp_path, change):
-    load(folder, tmp_path)
-    first = folder / "train/cat/0.png"
-    expected = [noise(seed) for seed in (0, 1, 2, 10, 11, 12)]
-    if change == "add":
-        save(noise(99), folder / "train/cat/3.png")
-        expected.insert(3, noise(99))
-    elif change == "remove":
-        first.unlink()
-        del expected[0]
-    elif change == "replace":
-        save(noise(99), first)
-        expected[0] = noise(99)
-    elif change == "touch":
-        os.utime(first, (1, 1))
-    elif change == "rename":
-        first.rename(folder / "train/cat/9.png")
-        expected[:3] = [*expected[1:3], expected[0]]
-    dataset = load(folder, tmp_path)
-    pixels = np.stack([np.asarray(image).ravel() for image in expected])
-    np.testing.assert_array_equal(dataset.train.images, pixels)
-    assert len(list((tmp_path / "tfds/image_folder").iterdir())) == 2
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA", "LA", "1", "I;16"])
@@ -186,50 +113,6 @@ def test_images_of_several_sizes(folder, tmp_path):
     assert load(folder, tmp_path, image_size=3).image_shape == (3, 3, 3)
 
 
-def make_corrupt(folder):
-    save(noise(0, size=(64, 64)), folder / "train/cat/1.jpg")
-    save(noise(0, size=(64, 64)), folder / "test/dog/1.png")
-    for name in ("train/cat/1.jpg", "test/dog/1.png"):
-        truncate(folder / name)
-    (folder / "train/dog/7.png").write_bytes(b"")
-    (folder / "train/dog/8.jpeg").write_text("not an image")
-
-
-def test_corrupt_images_are_all_named(folder, tmp_path):
-    make_corrupt(folder)
-    names = "train/cat/1.jpg, train/dog/7.png, train/dog/8.jpeg, test/dog/1.png"
-    with pytest.raises(ValueError, match=rf"4 corrupt image.*{names};.*on_corrupt=skip"):
-        load(folder, tmp_path)
-    assert not list((tmp_path / "tfds").glob("image_folder/*/*"))
-
-
-def test_many_corrupt_images_are_counted(folder, tmp_path):
-    for i in range(8):
-        (folder / f"train/cat/x{i}.jpg").write_bytes(b"no")
-    with pytest.raises(ValueError, match=r"8 corrupt.* train/cat/x4.jpg and 3 more;"):
-        load(folder, tmp_path)
-
-
-def test_corrupt_images_can_be_left_out_with_one_warning(folder, tmp_path, caplog):
-    whole = load(folder, tmp_path)
-    make_corrupt(folder)
-    for _ in range(2):  # While preparing, and when the prepared copy is read again.
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            assert_equal(load(folder, tmp_path, on_corrupt="skip"), whole)
-        (message,) = [record.getMessage() for record in caplog.records]
-        assert "Left out 4 corrupt" in message and "train/dog/8.jpeg" in message
-    # The copy that was prepared by leaving images out does not hide them from 'error'.
-    with pytest.raises(ValueError, match="4 corrupt image"):
-        load(folder, tmp_path)
-
-
-def test_a_class_of_corrupt_images_only(folder, tmp_path):
-    (folder / "test/dog/0.png").write_bytes(b"no")
-    with pytest.raises(ValueError, match=r"every image of 1 class.*'test'.*dog"):
-        load(folder, tmp_path, on_corrupt="skip")
-
-
 def test_missing_folder_and_file_in_its_place(folder, tmp_path):
     with pytest.raises(ValueError, match=r"'.*nowhere' does not exist.*--config\.data\.path"):
         load(tmp_path / "nowhere", tmp_path)
@@ -281,107 +164,6 @@ def test_classes_named_by_numbers_keep_their_order(folder, tmp_path):
     dataset = load(folder, tmp_path)
     assert dataset.class_names == ("10", "9")
     assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
-
-
-def test_many_shards_give_the_same_arrays(folder, tmp_path, monkeypatch):
-    first = load(folder, tmp_path / "one")
-    monkeypatch.setattr("jaxws.data.folder._SHARD_BYTES", 100)
-    assert_equal(load(folder, tmp_path / "many"), first)
-    assert len(list((tmp_path / "many").glob("tfds/*/*/*/*train*array_record*"))) > 2
-
-
-def test_an_interrupted_preparation_works_the_second_time(folder, tmp_path, monkeypatch):
-    first = load(folder, tmp_path / "first")
-
-    def interrupted(data, channels):
-        raise KeyboardInterrupt
-
-    save(noise(0, mode="L").convert("RGBA"), folder / "train/cat/0.png")
-    with monkeypatch.context() as patched:
-        patched.setattr("jaxws.data.folder.decode_image", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            load(folder, tmp_path)
-    assert not list((tmp_path / "tfds").glob("image_folder/*/*"))
-    again = load(folder, tmp_path)
-    np.testing.assert_array_equal(again.train.images[1:], first.train.images[1:])
-
-
-@pytest.fixture
-def cached(folder, tmp_path, monkeypatch):
-    """A data set that left a decoded copy, the copy, and a count of the images decoded since."""
-    monkeypatch.setattr(read, "CACHE_FROM_BYTES", 0)
-    first = load(folder, tmp_path)
-    decoded = []
-
-    def counting(data, channels):
-        decoded.append(data)
-        return decode_image(data, channels)
-
-    monkeypatch.setattr(read, "decode_image", counting)
-    (copy,) = (tmp_path / "tfds").glob("image_folder/*/*/decoded*train*")
-    return first, copy, decoded
-
-
-def test_decoded_copy_is_used(folder, tmp_path, cached):
-    first, copy, decoded = cached
-    assert_equal(load(folder, tmp_path), first)
-    assert not decoded
-    assert load(folder, tmp_path, image_size=3).image_shape == (3, 3, 3)
-    assert len(decoded) == 8
-    assert not list(copy.parent.glob("incomplete*"))
-
-
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other"])
-def test_damaged_decoded_copy_is_made_anew(folder, tmp_path, cached, damage):
-    first, copy, decoded = cached
-    data = bytearray(copy.read_bytes())
-    if damage == "truncated":
-        copy.write_bytes(data[:-400])
-    elif damage == "flipped":
-        data[500] ^= 1
-        copy.write_bytes(data)
-    elif damage == "empty":
-        copy.write_bytes(b"")
-    else:
-        np.savez(copy, images=np.zeros((2, 6, 8, 3), np.uint8), labels=np.zeros(2, np.int64))
-    assert_equal(load(folder, tmp_path), first)
-    assert len(decoded) == 6
-    assert_equal(load(folder, tmp_path), first)
-    assert len(decoded) == 6
-
-
-def test_a_decoded_copy_that_cannot_be_kept_is_no_error(folder, tmp_path, monkeypatch):
-    def full(*arguments, **keywords):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(read, "CACHE_FROM_BYTES", 0)
-    monkeypatch.setattr(read.np, "savez", full)
-    assert len(load(folder, tmp_path).train.labels) == 6
-    assert not list((tmp_path / "tfds").glob("image_folder/*/*/*.npz"))
-
-
-@pytest.mark.parametrize("damage", ["missing", "truncated"])
-def test_damaged_prepared_data_is_explained(folder, tmp_path, damage):
-    load(folder, tmp_path)
-    (shard,) = (tmp_path / "tfds").glob("image_folder/*/*/*train*array_record*")
-    if damage == "missing":
-        shard.unlink()
-    else:
-        shard.write_bytes(shard.read_bytes()[:1000])
-    message = re.escape(str(shard.parent)) + " cannot be read .*delete that directory"
-    with pytest.raises(ValueError, match=message):
-        load(folder, tmp_path)
-
-
-def test_progress_is_shown_on_a_terminal_only(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
-        monkeypatch.setattr("sys.stderr", stream)
-        assert list(track(range(3), "Writing", total=3000, weight=1000)) == [0, 1, 2]
-        assert ("Writing" in stream.getvalue()) == shown
 
 
 def test_decode_to_grayscale():

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from jaxws.data import workers
 from jaxws.data.decoders import check_decoder, decode_record
 from jaxws.data.host import Cutter, HostBatch, evaluation_batches, iterate, training_batches
 from jaxws.data.records import Record, Records
@@ -233,6 +236,20 @@ def test_decoders_are_checked(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=re.escape("pip install 'jaxws[fast]'")):
         check_decoder("simplejpeg")
+
+
+def test_how_many_workers_suit(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "available_cores", lambda: 40)
+    free = SimpleNamespace(free=64 * 2**20)
+    monkeypatch.setattr(workers.shutil, "disk_usage", lambda path: free)
+    suit = partial(workers.suitable_workers, 1_281_167, shared=str(tmp_path))
+    assert [suit(size * 2**20) for size in (1, 3, 17)] == [16, 5, 0]
+    assert workers.suitable_workers(19_999, 1, str(tmp_path)) == 0
+    assert suit(1, shared=str(tmp_path / "missing")) == 0
+    monkeypatch.setattr(workers, "available_cores", lambda: 3)
+    assert suit(1) == 3
+    monkeypatch.setattr(workers, "available_cores", lambda: 1)
+    assert suit(1) == 0
 
 
 VICTIM = """

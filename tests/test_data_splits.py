@@ -92,11 +92,6 @@ FIRST_ROWS = [2, 3, 11, 20, 48, 59, 69, 88]
 CHECKSUM = 821375529
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("tfds"))
-
-
 @pytest.fixture
 def config(data_dir):
     config = base_config()

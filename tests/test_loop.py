@@ -2,7 +2,6 @@ import json
 import shutil
 from unittest.mock import patch
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest

@@ -16,19 +16,15 @@ from jaxws.data.imagenet import Builder as ImageNet
 from jaxws.data.prepare import is_whole, prepare
 from jaxws.data.tiny_imagenet import Builder as TinyImageNet
 from tests import official_archives as archives
+from tests.damage import truncate
 from tests.jpeg_set import encode, picture
+from tests.official_sets import CLASSES, data_config
 
-ONE, OTHER = "n01440764", "n01443537"  # Classes 0 and 1 of ImageNet.
+ONE, OTHER = CLASSES
 
 
 def records(builder, split):
     return list(prepare(builder).as_data_source(split))
-
-
-def data_config(name, root):
-    data = base_config().data
-    data.name, data.data_dir = name, str(root)
-    return data
 
 
 @pytest.mark.parametrize("write", [archives.cifar_binary, archives.cifar_python])
@@ -133,16 +129,6 @@ def test_imagenet(tmp_path):
 def test_imagenet_without_validation_tar(tmp_path):
     _, builder = imagenet(tmp_path)
     assert list(prepare(builder).info.splits) == ["train"]
-
-
-def flip(path, at):
-    data = bytearray(path.read_bytes())
-    data[at] ^= 0xFF
-    path.write_bytes(data)
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def cifar_with(change):

@@ -1,19 +1,18 @@
 """`python -m jaxws prepare`, from a manual directory and from a server on this machine."""
 
-import errno
 import hashlib
 import http.server
+import logging
 import re
 import threading
 
 import pytest
 
-from jaxws.__main__ import main
 from jaxws.data import load_dataset
 from jaxws.data.download import download
 from jaxws.data.official import OFFICIAL, Archive
-from tests.official_archives import cifar_arrays, cifar_binary
-from tests.test_official_sets import data_config, flip, truncate
+from tests.damage import flip, truncate
+from tests.official_sets import data_config, run_prepare, write_archive
 
 NAME = "cifar-10-binary.tar.gz"
 
@@ -22,14 +21,7 @@ NAME = "cifar-10-binary.tar.gz"
 def manual(tmp_path, monkeypatch):
     """A directory with an archive of 50 + 20 images that passes for the official one."""
     directory = tmp_path / "manual"
-    directory.mkdir()
-    path = cifar_binary(directory / NAME, cifar_arrays([10]))
-    data = path.read_bytes()
-    archive = Archive(NAME, len(data), "sha256:" + hashlib.sha256(data).hexdigest(), "")
-    facts = OFFICIAL["cifar10"]._replace(
-        archives=(archive,), disk_bytes=1, images={"train": 50, "test": 20}
-    )
-    monkeypatch.setitem(OFFICIAL, "cifar10", facts)
+    monkeypatch.setitem(OFFICIAL, "cifar10", write_archive("cifar10", directory))
     return directory
 
 
@@ -38,11 +30,7 @@ def run(tmp_path, manual, capsys):
     """Runs the command; returns its status and what it said."""
 
     def call(*arguments):
-        data_dir = str(tmp_path / "tfds")
-        try:
-            status = main(["prepare", *(arguments or ("cifar10",)), f"--data_dir={data_dir}"])
-        except SystemExit as stop:
-            status = stop.code
+        status = run_prepare(*(arguments or ("cifar10",)), f"--data_dir={tmp_path / 'tfds'}")
         said = capsys.readouterr()
         return status, said.out, said.err
 
@@ -63,11 +51,15 @@ def test_prepares_once_and_says_what_there_is(run, manual, tmp_path):
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
-def test_fewer_images_than_there_should_be_are_told(run, manual, monkeypatch):
+def test_fewer_images_than_there_should_be_are_told(run, manual, tmp_path, monkeypatch, caplog):
     facts = OFFICIAL["cifar10"]._replace(images={"train": 51, "test": 20})
     monkeypatch.setitem(OFFICIAL, "cifar10", facts)
     _, out, _ = run("cifar10", f"--manual_dir={manual}")
-    assert "warning: 50 of 51 images of split 'train' were found" in out
+    assert "warning: there are 50 of 51 images of split 'train'; for all of them" in out
+    with caplog.at_level(logging.WARNING):  # In training too.
+        load_dataset(data_config("cifar10", tmp_path / "tfds"))
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("Data set 'cifar10' is a part: 50 of 51 images of split 'train' in /")
 
 
 @pytest.mark.parametrize(
@@ -89,36 +81,6 @@ def test_what_is_wrong_is_one_line_and_a_second_try_works(run, manual, tmp_path,
         load_dataset(data_config("cifar10", tmp_path / "tfds"))
     (manual / NAME).write_bytes(whole)
     assert run("cifar10", f"--manual_dir={manual}")[0] == 0
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "message"),
-    [
-        (KeyboardInterrupt(), 130, "interrupted; the same command can be run again"),
-        (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left on device"),
-    ],
-    ids=["ctrl-c", "full disk"],
-)
-def test_broken_off_midway(run, manual, tmp_path, monkeypatch, error, status, message):
-    calls = []
-
-    def fail(*args):
-        calls.append(args)
-        if len(calls) > 30:
-            raise error
-        return original(*args)
-
-    from jaxws.data import cifar
-
-    original = cifar._example
-    with monkeypatch.context() as patch:
-        patch.setattr(cifar, "_example", fail)
-        code, _, err = run("cifar10", f"--manual_dir={manual}")
-    assert code == status and message in err and len(calls) > 30
-    with pytest.raises(ValueError, match="has not been prepared"):
-        load_dataset(data_config("cifar10", tmp_path / "tfds"))
-    assert run("cifar10", f"--manual_dir={manual}")[0] == 0
-    assert len(load_dataset(data_config("cifar10", tmp_path / "tfds")).test.labels) == 20
 
 
 def test_no_room_is_told_before_anything_is_written(run, manual, tmp_path, monkeypatch):
@@ -149,14 +111,14 @@ def test_digits_need_no_preparing(run):
 
 @pytest.fixture
 def server():
-    """Serves `content` at every path, from where a client asks on."""
+    """Serves `content` at every path, from where a client asks on if it `resumes`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        content, requests = b"", []
+        content, requests, resumes = b"", [], True
 
         def do_GET(self):
             self.requests.append(self.headers.get("Range"))
-            first = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+            first = int((self.headers.get("Range") or "bytes=0-")[6:-1]) if self.resumes else 0
             self.send_response(206 if first else 200)
             self.send_header("Content-Length", str(len(self.content) - first))
             self.end_headers()
@@ -174,8 +136,10 @@ def server():
         thread.join()
 
 
-def test_download_goes_on_where_it_stopped(server, tmp_path):
-    server.content, server.requests = bytes(range(256)) * 40, []
+@pytest.mark.parametrize("resumes", [True, False])
+def test_download_goes_on_where_it_stopped(server, tmp_path, resumes):
+    """Or anew, from a server that sends the whole file whatever is asked for."""
+    server.content, server.requests, server.resumes = bytes(range(256)) * 40, [], resumes
     digest = "md5:" + hashlib.md5(server.content, usedforsecurity=False).hexdigest()
     archive = Archive("a.zip", len(server.content), digest, server.url)
     (tmp_path / "a.zip.part").write_bytes(server.content[:1000])

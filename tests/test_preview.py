@@ -1,6 +1,7 @@
 """`python -m jaxws preview`: it shows what training and evaluation see, and explains mistakes."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import jax
@@ -20,11 +21,6 @@ from jaxws.run import prepare
 from jaxws.train_step import StepInfo
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("tfds"))
 
 
 @pytest.fixture
@@ -170,6 +166,17 @@ def test_wrong_config_flags(tmp_path, monkeypatch, argv, message):
     (tmp_path / "broken.py").write_text("def get_config(): return 1 / 0")
     with pytest.raises(ValueError, match=message):
         parse_config(argv)
+
+
+def test_config_files_import_one_another_from_any_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    elsewhere = [path for path in sys.path if not Path(path, "configs").is_dir()]
+    monkeypatch.setattr(sys, "path", list(elsewhere))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "configs"]:
+        monkeypatch.delitem(sys.modules, name)
+    config, _, _ = parse_config([f"--config={CONFIGS}/imagenet_lc.py"])
+    assert config.model.connectivity == "local" and config.data.name == "imagenet2012"
+    assert sys.path == elsewhere
 
 
 def test_denormalised_values_stay_in_range():

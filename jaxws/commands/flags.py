@@ -7,9 +7,10 @@ every mistake is one line that says what to do.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def parse_config(
     path = ordered[1].partition("=")[2]
     config_flags.DEFINE_config_file("config", default, _HELP, flag_values=known, sys_argv=ordered)
     try:
-        with warnings.catch_warnings():
+        with _imports_beside(path), warnings.catch_warnings():
             # Of ml_collections, about how it imports the file.
             warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
             rest = known(ordered)
@@ -58,6 +59,17 @@ def parse_config(
     except Exception as error:
         raise ValueError(_explain(error, path, ordered)) from error
     return config, config_flags.get_config_filename(known["config"]), rest[1:]
+
+
+@contextlib.contextmanager
+def _imports_beside(path: str) -> Iterator[None]:
+    """Lets configs/a.py import configs.b from whatever directory the program was started in."""
+    parent = str(Path(path.partition(":")[0]).resolve().parent.parent)
+    sys.path.append(parent)
+    try:
+        yield
+    finally:
+        sys.path.remove(parent)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from jaxws.data import cifar, imagenet, tiny_imagenet
 from jaxws.data.digits import Builder as DigitsBuilder
 from jaxws.data.download import download
-from jaxws.data.official import OFFICIAL, Official, size_text, verify
+from jaxws.data.official import OFFICIAL, Official, missing_images, size_text, verify
 from jaxws.data.prepare import data_root, is_whole, prepare
 
 _BUILDERS: dict[str, Any] = {
@@ -119,13 +119,13 @@ def _check_room(name: str, facts: Official, root: pathlib.Path, manual_dir: str 
 def _report(args: argparse.Namespace, facts: Official, directory: pathlib.Path) -> None:
     builder = tfds.builder_from_directory(str(directory))
     print(f"{args.name} is in {directory}")
-    for split, expected in facts.images.items():
-        count = builder.info.splits[split].num_examples if split in builder.info.splits else 0
-        print(f"  {split}: {count} images")
-        if count != expected:
-            print(
-                f"warning: {count} of {expected} images of split {split!r} were found; for all of "
-                f"them, remove {directory} and prepare again with the whole archives"
-            )
+    counts = {split: info.num_examples for split, info in builder.info.splits.items()}
+    for split in facts.images:
+        print(f"  {split}: {counts.get(split, 0)} images")
+    if missing := missing_images(args.name, counts):
+        print(
+            f"warning: there are {missing}; for all of them, remove {directory} and prepare again "
+            "with the whole archives"
+        )
     flag = f" --config.data.data_dir={shlex.quote(args.data_dir)}" if args.data_dir else ""
     print(f"train with: python train.py --config {facts.config}{flag}")

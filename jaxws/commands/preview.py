@@ -96,6 +96,8 @@ def preview(config: ConfigDict, split: str, step: int, number: int) -> View:
       ValueError: what is wrong with the configuration or the data.
     """
     check_config(config)
+    config = config.copy_and_resolve_references()
+    config.data.workers = 0  # one batch is not worth starting processes
     feed = data.build_feed(config)
     batch = _batch(feed, split, step)
     real = np.ones(len(batch.label), bool) if batch.mask is None else np.asarray(batch.mask)

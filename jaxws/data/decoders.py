@@ -102,7 +102,7 @@ def cut(
     """
     left, upper, right, lower = box
     if isinstance(image, np.ndarray):
-        part = Image.fromarray(np.ascontiguousarray(image[upper:lower, left:right]))
+        part = Image.fromarray(image[upper:lower, left:right])
     else:
         part = image if box == (0, 0, *image.size) else image.crop(box)
     return part if size is None else part.resize(size, Image.Resampling.BILINEAR)

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxws.data.official import Archive, size_text, verify
+from jaxws.data.progress import LINE_SECONDS
 
 _BLOCK = 1024**2
-_LINE_SECONDS = 30
 
 
 def download(archive: Archive, directory: pathlib.Path) -> pathlib.Path:
@@ -69,6 +69,6 @@ def _fetch(archive: Archive, part: pathlib.Path, have: int) -> None:
                 file.write(block)
                 have += len(block)
                 bar.update(task, completed=have)
-                if bar.disable and time.monotonic() - said > _LINE_SECONDS:
+                if bar.disable and time.monotonic() - said > LINE_SECONDS:
                     said = time.monotonic()
                     print(f"{size_text(have)} of {size_text(archive.size)}", file=sys.stderr)

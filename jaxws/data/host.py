@@ -8,7 +8,6 @@ of processes, and a run resumes from its step number: `batches[step:]`.
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from absl import flags
 from jaxws.data.decoders import cut, decode_record
 from jaxws.data.records import Record, Records
 from jaxws.data.views import DRAWS, RESIZE, centre_box, random_box, resized_shape
-from jaxws.data.workers import end_with_parent
+from jaxws.data.workers import available_cores, end_with_parent
 
 
 class HostBatch(NamedTuple):
@@ -180,23 +179,11 @@ def iterate(
             yield HostBatch(*map(np.array, batch)) if workers else batch
     except RuntimeError as error:
         raise ValueError(
-            f"the input pipeline broke off ({error}): if memory ran out, set a smaller"
-            " --config.data.workers or --config.data.threads"
+            f"the input pipeline broke off ({error}): if memory or /dev/shm ran out, set a smaller"
+            " --config.data.workers, 0 for threads alone, or --config.data.threads"
         ) from error
     finally:
         iterator.close()
-
-
-def available_cores() -> int:
-    """Cores that this process may use.
-
-    Example:
-        >>> available_cores() >= 1
-        True
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _parts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Iterator
 from concurrent import futures
@@ -16,7 +17,6 @@ from jaxws.data.augment import Batch, host_batch
 from jaxws.data.decoders import check_decoder
 from jaxws.data.host import (
     Cutter,
-    available_cores,
     evaluation_batches,
     iterate,
     training_batches,
@@ -27,6 +27,7 @@ from jaxws.data.records import Records
 from jaxws.data.source import split_names
 from jaxws.data.splits import Chosen, rows_facts, test_kind
 from jaxws.data.statistics import mean_and_std
+from jaxws.data.workers import available_cores, suitable_workers
 
 # Mean and standard deviation are taken from so many training images.
 _SAMPLE = 1000
@@ -41,12 +42,13 @@ class HostOptions(NamedTuple):
         decoder: 'pil' or 'simplejpeg'.
         threads: That decode, in this process or in each worker; None for one per core, or one per
             worker.
-        workers: Processes that decode; 0 for threads of this process.
+        workers: Processes that decode, 0 for threads of this process; None for what suits the
+            machine and the data, or for 0 if `threads` is given.
     """
 
     decoder: str = "pil"
     threads: int | None = None
-    workers: int = 0
+    workers: int | None = None
 
 
 class HostInputs(NamedTuple):
@@ -136,7 +138,7 @@ class HostFeed:
             batch_size=self._batch_size,
             n_reps=self._n_reps,
         )
-        yield from self._put(batches[first_step:], key)
+        yield from self._put(batches[first_step:], key, self.train_size)
 
     def train_batch(self, inputs: HostInputs, step: jax.Array) -> Batch:
         """Flip and normalise the crops of a step."""
@@ -149,12 +151,19 @@ class HostFeed:
             **self._images,
         )
 
+<<<<<<< HEAD
     def eval_inputs(self, split: str = "test") -> Iterator[HostInputs]:
         """Centre crops of a split's images, in their own order."""
         records = {"train": self._train, "test": self._test}[split]
         batch_size = min(self._eval_batch_size, len(records))
         batches = evaluation_batches(records, self._cutter, batch_size=batch_size)
         yield from self._put(batches, None)
+=======
+    def eval_inputs(self) -> Iterator[HostInputs]:
+        """Centre crops of the test images, in their own order."""
+        batches = evaluation_batches(self._test, self._cutter, batch_size=self._eval_batch_size)
+        yield from self._put(batches, None, self.test_size)
+>>>>>>> hostinput
 
     def eval_batch(self, inputs: HostInputs) -> Batch:
         """Normalise the crops of a step."""
@@ -175,9 +184,13 @@ class HostFeed:
             **rows_facts(self._chosen),
         }
 
-    def _put(self, batches: Any, key: jax.Array | None) -> Iterator[HostInputs]:
-        options = self._options
-        host = iterate(batches, threads=options.threads, workers=options.workers)
+    def _put(self, batches: Any, key: jax.Array | None, images: int) -> Iterator[HostInputs]:
+        threads, workers = self._options.threads, self._options.workers
+        if workers is None:
+            crops = max(self._batch_size * self._n_reps, self._eval_batch_size)
+            suitable = suitable_workers(images, crops * math.prod(self.image_shape))
+            workers = suitable if threads is None else 0
+        host = iterate(batches, threads=threads, workers=workers)
         try:
             for batch in host:
                 image, label = jax.device_put((batch.image, batch.label))
@@ -186,8 +199,9 @@ class HostFeed:
             host.close()  # type: ignore[attr-defined]
 
     def _moments(self, mean_std: str) -> tuple[np.ndarray, np.ndarray]:
-        count = min(_SAMPLE, self.train_size) if mean_std == "train" else 1
-        rows = np.linspace(0, self.train_size - 1, count).astype(int)
+        if mean_std != "train":  # No image is needed.
+            return mean_and_std(np.empty((0, 1, 1, self._train.channels), np.uint8), mean_std)
+        rows = np.linspace(0, self.train_size - 1, min(_SAMPLE, self.train_size)).astype(int)
         with futures.ThreadPoolExecutor(available_cores()) as pool:
             views = pool.map(lambda row: self._cutter.centre(self._train[row]).image, rows)
             return mean_and_std(np.concatenate(list(views)), mean_std)

@@ -6,8 +6,9 @@ import re
 import shlex
 
 import tensorflow_datasets as tfds
+from absl import logging
 
-from jaxws.data.official import OFFICIAL, size_text
+from jaxws.data.official import OFFICIAL, missing_images, size_text
 from jaxws.data.prepare import is_whole
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -22,7 +23,7 @@ def open_prepared(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
         root: The directory of all TFDS data.
 
     Returns:
-        A builder that reads it.
+        A builder that reads it. An official data set that is there in part is told in the log.
 
     Raises:
         ValueError: If the name is unknown, or the data set has not been prepared or not as
@@ -44,6 +45,9 @@ def open_prepared(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
         raise ValueError(_missing(name, parts["name"], folder, root))
     builder = tfds.builder_from_directory(str(versions[-1]))
     _check_format(name, builder)
+    counts = {split: info.num_examples for split, info in builder.info.splits.items()}
+    if missing := missing_images(builder.name, counts):
+        logging.warning("Data set %r is a part: %s in %s", name, missing, versions[-1])
     return builder
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from jaxws.data.progress import track
@@ -58,7 +58,9 @@ OFFICIAL = {
                 "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
                 _CIFAR + "cifar-10-binary.tar.gz",
             ),
-            # MD5 sums of the Python archives: torchvision 0.29.1, datasets/cifar.py.
+            # MD5 sums of the Python archives: torchvision 0.29.1, datasets/cifar.py. Sizes of the
+            # Python archives: public download logs; those of the binary ones and all SHA-256 sums:
+            # tensorflow_datasets 4.9.10, url_checksums/cifar10.txt and cifar100.txt.
             Archive("cifar-10-python.tar.gz", 170498071, "md5:c58f30108f718f92721af3b95e74349a"),
         ),
         160_000_000,
@@ -108,6 +110,30 @@ OFFICIAL = {
         "--manual_dir",
     ),
 }
+
+
+def missing_images(name: str, counts: Mapping[str, int]) -> str:
+    """What a prepared data set lacks of the official one.
+
+    Args:
+        name: Name of the data set.
+        counts: Number of images of each split.
+
+    Returns:
+        A phrase, or '' if it is whole or there is no official one.
+
+    Example:
+        >>> missing_images("tiny_imagenet", {"train": 12, "validation": 10_000})
+        "12 of 100000 images of split 'train'"
+        >>> missing_images("digits", {"train": 12})
+        ''
+    """
+    images = OFFICIAL[name].images if name in OFFICIAL else {}
+    return " and ".join(
+        f"{counts.get(split, 0)} of {expected} images of split {split!r}"
+        for split, expected in images.items()
+        if counts.get(split, 0) != expected
+    )
 
 
 def size_text(size: int) -> str:

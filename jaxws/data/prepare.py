@@ -3,7 +3,8 @@
 TFDS writes into a directory with a random name and renames it once it is whole, so neither an
 interruption nor a second process leaves half a data set under the final name. This module adds
 what is missing: a base class that writes ArrayRecord without a word about downloads, a loser of
-the race that takes the winner's copy, and errors that say what to do.
+the race that takes the winner's copy, the removal of what a killed process left, and errors that
+say what to do.
 """
 
 import pathlib
@@ -14,6 +15,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 
+from jaxws.data.claims import claim, remove_abandoned
+
 
 class ArrayRecordBuilder:
     """Mixin, before TFDS's class, for builders whose data comes from files at hand."""
@@ -22,6 +25,11 @@ class ArrayRecordBuilder:
         """Take the arguments of `tfds.core.DatasetBuilder`; the file format is array_record."""
         # The default format, TFRecord, cannot be written without TensorFlow.
         super().__init__(**({"file_format": tfds.core.FileFormat.ARRAY_RECORD} | kwargs))
+
+    def _download_and_prepare(self, **arguments: Any) -> None:
+        """TFDS's writer of shards that are given; `data_dir` is the temporary one meanwhile."""
+        with claim(pathlib.Path(self.data_dir)):  # type: ignore[attr-defined]
+            tfds.core.ShardBasedBuilder._download_and_prepare(self, **arguments)
 
     # TFDS prints to stdout that it is downloading; nothing is.
     def _log_download_bytes(self) -> None:
@@ -95,6 +103,7 @@ def prepare(
     if not is_whole(directory):
         try:
             _check_writable(directory.parent)
+            remove_abandoned(directory.parent)
             _remove_remains(directory)
             builder.download_and_prepare()
         # array_record raises RuntimeError when the disk is full.

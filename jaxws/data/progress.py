@@ -1,6 +1,7 @@
-"""Work on many images: in threads, with a progress bar where somebody can see it."""
+"""Work on many images: in threads, with a progress bar, or with a line now and then in a log."""
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from typing import TypeVar
@@ -13,12 +14,16 @@ R = TypeVar("R")
 
 # Fewer images than this are done before a bar could be read.
 _WORTH_A_BAR = 2_000
+# Between the lines in a log.
+LINE_SECONDS = 30.0
 # For small images, handing out a task costs as much as decoding one.
 _IMAGES_PER_TASK = 64
 
 
 def track(items: Iterable[T], description: str, total: int, weight: int = 1) -> Iterator[T]:
-    """Pass items on, showing a bar on stderr if that is a terminal and there are many.
+    """Pass items on, telling on stderr how far that is if there are many.
+
+    On a terminal that is a bar; elsewhere, as in the log of a batch job, a line every 30 seconds.
 
     Args:
         items: Anything to go through.
@@ -33,8 +38,11 @@ def track(items: Iterable[T], description: str, total: int, weight: int = 1) -> 
         >>> list(track("ab", "Reading", total=2))
         ['a', 'b']
     """
-    if total < _WORTH_A_BAR or not sys.stderr.isatty():
+    if total < _WORTH_A_BAR:
         yield from items
+        return
+    if not sys.stderr.isatty():
+        yield from _with_lines(items, description, total, weight)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
@@ -43,6 +51,15 @@ def track(items: Iterable[T], description: str, total: int, weight: int = 1) -> 
         for item in items:
             yield item
             bar.advance(task, weight)
+
+
+def _with_lines(items: Iterable[T], description: str, total: int, weight: int) -> Iterator[T]:
+    said = time.monotonic()
+    for count, item in enumerate(items):
+        if time.monotonic() - said > LINE_SECONDS:
+            said, done = time.monotonic(), min(count * weight, total)
+            print(f"{description}: {done / total:.0%} of {total}", file=sys.stderr, flush=True)
+        yield item
 
 
 def map_in_tasks(

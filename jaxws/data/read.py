@@ -9,6 +9,7 @@ import contextlib
 import os
 import pathlib
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from concurrent import futures
@@ -27,6 +28,8 @@ CACHE_FROM_BYTES = 16 * 1024**2
 # Raise this when the same file would be decoded to other pixels than before.
 _DECODER = 1
 _CHUNK = 1024
+# A copy is written in less time: a process that has not gone on with one for so long was killed.
+_ABANDONED_SECONDS = 3600
 
 
 def read_split(
@@ -185,6 +188,9 @@ def _read_cache(
 def _write_cache(file: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> None:
     """Write a cache file, whole or not at all; without a word where that is not possible."""
     try:
+        for left in file.parent.glob("incomplete.*.npz"):
+            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                left.unlink(missing_ok=True)
         # Another name first: a reader must never see half a file under the right one.
         handle, name = tempfile.mkstemp(dir=file.parent, prefix="incomplete.", suffix=".npz")
         temporary = pathlib.Path(name)

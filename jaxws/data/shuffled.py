@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
 
-import tensorflow_datasets as tfds
 from tensorflow_datasets.core import hashing
 from tensorflow_datasets.core.utils import shard_utils
 
@@ -48,9 +47,6 @@ class ShuffledBuilder(ArrayRecordBuilder):
     def _records(self) -> dict[str, Records]:
         """The records of each split; raises a ValueError for a damaged archive."""
         raise NotImplementedError
-
-    # TFDS's writer of shards that are given, in place of the one that shuffles.
-    _download_and_prepare = tfds.core.ShardBasedBuilder._download_and_prepare
 
     def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, Sequence[Any]]:
         splits = self._records()
