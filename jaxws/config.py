@@ -97,29 +97,7 @@ def base_config() -> ConfigDict:
     config.optimizer.drop_epochs = config_dict.placeholder(tuple)
     config.optimizer.drop_factor = 4.0
 
-<<<<<<< HEAD
     config.data = _data_fields()
-=======
-    config.data = ConfigDict()
-    config.data.name = "cifar10"  # digits, folder, or a data set prepared by TFDS
-    config.data.path = config_dict.placeholder(str)  # a folder train/<class>/*.jpg, test/...
-    config.data.data_dir = config_dict.placeholder(str)  # TFDS's; unset: ~/tensorflow_datasets
-    config.data.image_size = config_dict.placeholder(int)  # resize a folder's images to it
-    config.data.on_corrupt = "error"  # or skip: leave undecodable images out
-    config.data.split = "final"  # or tuning: test on training images that are held out
-    config.data.split_seed = 0  # of the choice of images; the same for runs that are compared
-    config.data.train_fraction = 1.0  # train on this part of the training images
-    config.data.mean_std = "train"  # normalise by the training images' colours, or imagenet's
-    config.data.crop_size = config_dict.placeholder(int)  # the network sees; unset: whole images
-    config.data.pad = 4  # pixels that training crops may lie off the centre; mean colour outside
-    config.data.flip = True  # random horizontal flip
-    config.data.n_reps = 1  # views of each image in a batch, which has batch_size * n_reps
-    config.data.prefetch = 2  # batches kept ready on the device
-    # For images that are decoded as they are needed (ImageNet):
-    config.data.decoder = "pil"  # or simplejpeg (faster; pip install jaxws[fast])
-    config.data.threads = config_dict.placeholder(int)  # unset: one per core, or one per worker
-    config.data.workers = config_dict.placeholder(int)  # processes; 0: threads; unset: what suits
->>>>>>> hostinput
 
     config.checkpoint = ConfigDict()
     config.checkpoint.keep = 2  # the last checkpoints
@@ -154,7 +132,7 @@ def _data_fields() -> ConfigDict:
     # For images that are decoded as they are needed (ImageNet):
     data.decoder = "pil"  # or simplejpeg (faster; pip install jaxws[fast])
     data.threads = config_dict.placeholder(int)  # unset: one per core, or one per worker
-    data.workers = 0  # processes that decode; 0: threads alone
+    data.workers = config_dict.placeholder(int)  # processes; 0: threads; unset: what suits
     return data
 
 

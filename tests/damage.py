@@ -1,16 +1,17 @@
-<<<<<<< HEAD
-"""What can happen to files."""
+"""What can happen to files, and to the official data sets while they are prepared."""
 
 import os
 
 
-def flip_bit(path):
+def flip_bit(path, at=None):
+    """Change a byte, by default in the middle."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[len(content) // 2 if at is None else at] ^= 1
     path.write_bytes(content)
 
 
 def truncate(path):
+    """Lose the second half."""
     os.truncate(path, path.stat().st_size // 2)
 
 
@@ -27,18 +28,3 @@ def snapshot(directory):
     """All files below a directory but the lock."""
     files = (path for path in directory.rglob("*") if path.is_file() and path.name != "lock")
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
-=======
-"""What can happen to files, and to the official data sets while they are prepared."""
-
-
-def flip(path, at):
-    """Change a byte."""
-    data = bytearray(path.read_bytes())
-    data[at] ^= 0xFF
-    path.write_bytes(data)
-
-
-def truncate(path):
-    """Lose the second half."""
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
->>>>>>> hostinput

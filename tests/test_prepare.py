@@ -11,7 +11,7 @@ import pytest
 from jaxws.data import load_dataset
 from jaxws.data.download import download
 from jaxws.data.official import OFFICIAL, Archive
-from tests.damage import flip, truncate
+from tests.damage import flip_bit, truncate
 from tests.official_sets import data_config, run_prepare, write_archive
 
 NAME = "cifar-10-binary.tar.gz"
@@ -65,7 +65,10 @@ def test_fewer_images_than_there_should_be_are_told(run, manual, tmp_path, monke
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: flip(path, 500), rf"{NAME} has sha256 \w+, expected \w+ for the official"),
+        (
+            lambda path: flip_bit(path, 500),
+            rf"{NAME} has sha256 \w+, expected \w+ for the official",
+        ),
         (truncate, rf"{NAME} has \d+ bytes, expected \d+ .* truncated or another file"),
         (lambda path: path.unlink(), rf"has no {NAME}: download "),
     ],

@@ -151,19 +151,12 @@ class HostFeed:
             **self._images,
         )
 
-<<<<<<< HEAD
     def eval_inputs(self, split: str = "test") -> Iterator[HostInputs]:
         """Centre crops of a split's images, in their own order."""
         records = {"train": self._train, "test": self._test}[split]
         batch_size = min(self._eval_batch_size, len(records))
         batches = evaluation_batches(records, self._cutter, batch_size=batch_size)
-        yield from self._put(batches, None)
-=======
-    def eval_inputs(self) -> Iterator[HostInputs]:
-        """Centre crops of the test images, in their own order."""
-        batches = evaluation_batches(self._test, self._cutter, batch_size=self._eval_batch_size)
-        yield from self._put(batches, None, self.test_size)
->>>>>>> hostinput
+        yield from self._put(batches, None, len(records))
 
     def eval_batch(self, inputs: HostInputs) -> Batch:
         """Normalise the crops of a step."""

@@ -65,13 +65,8 @@ def available_cores() -> int:
 def end_with_parent(worker: int = 0, workers: int = 1) -> None:
     """Make this process end when its parent has ended; to be called in a worker as it starts.
 
-<<<<<<< HEAD
     Ctrl-C and SIGTERM are left to the parent, which ends its workers in order: terminals and job
     schedulers send them to all processes of a job. A SIGTERM of the parent's own is obeyed.
-=======
-    Ctrl-C and a batch system's SIGTERM reach workers too; they are left to the parent, which ends
-    its workers in order.
->>>>>>> hostinput
 
     Args:
         worker: Number of the worker, as Grain gives it.
@@ -83,13 +78,8 @@ def end_with_parent(worker: int = 0, workers: int = 1) -> None:
     parent = multiprocessing.parent_process()
     if parent is None:
         raise RuntimeError("only a process that multiprocessing has started has a parent to watch")
-<<<<<<< HEAD
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in threads to come as well
-=======
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
->>>>>>> hostinput
 
     # At once, in both: the main thread may be decoding, or wait for the parent to read.
     def watch() -> None:
