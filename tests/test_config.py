@@ -237,8 +237,12 @@ def test_differences_leave_out_free_fields():
     assert against(config, classes=10) == []
     config.max_steps, config.checkpoint.keep, config.data.data_dir = 3, 7, "/elsewhere"
     config.data.prefetch, config.data.threads, config.data.workers = 5, 6, 7
+    config.checkpoint.every_steps, config.checkpoint.keep_best = 9, False
+    config.divergence.action = "skip"
+    config.divergence.max_rollbacks, config.divergence.max_skipped = 8, 9
     assert set(FREE_FIELDS) == {
-        *("max_steps", "checkpoint.keep"),
+        *("max_steps", "checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
+        *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
         *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
     }
     assert against(config, classes=10) == []
