@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -86,8 +87,11 @@ def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Repo
         done = max((record["step"] for record in workdir.records()), default=0)
         workdir.resume_from(0)
         if done:
-            text = f"no checkpoint had been written: {done} steps are done again"
-            report(0, "no checkpoint", text)
+            # No event: a run that was killed here ends with the metrics of any other.
+            print(
+                f"warning: no checkpoint had been written: {done} steps are done again",
+                file=sys.stderr,
+            )
     else:
         step = int(saved.state.step)
         workdir.resume_from(step, saved.facts["history"], ends=step >= run.last_step)
