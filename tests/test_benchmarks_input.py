@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import input as benchmark
+from benchmarks import input_parts
 from benchmarks.input_images import MEAN_BYTES, SIZES, describe, photographs, prepare_photographs
 from benchmarks.input_peers import images_per_second, plain_loop
 from jaxws.data.records import Records
@@ -60,3 +61,12 @@ def test_pixels_are_compared_with_pillows(files):
     assert rows["jax.image.resize, not antialiased"]["mean_abs"] > 1
     assert benchmark.psnr(1.0) == pytest.approx(48.13, abs=0.01)
     assert benchmark.psnr(0.0) is None
+
+
+def test_parts_of_the_work_for_an_image(tmp_path, monkeypatch):
+    pytest.importorskip("simplejpeg")
+    monkeypatch.setattr(input_parts, "IMAGES", 2)
+    work = input_parts.parts(str(tmp_path))
+    assert work["pil: all of it"](0).image.shape == (2, 224, 224, 3)
+    times = input_parts.measure(work, rounds=1)
+    assert times.keys() == work.keys() and times["pil: decode"] > 0

@@ -43,8 +43,8 @@ class Numbers:
     def __getitem__(self, index):
         return index
 
-    def random(self, number, rng, n_reps):
-        return HostBatch(rng.integers(0, 256, (n_reps, 4), np.uint8), np.full(n_reps, number))
+    def random(self, number, draws):
+        return HostBatch((256 * draws[:, :4]).astype(np.uint8), np.full(len(draws), number))
 
     def centre(self, number):
         return HostBatch(np.full((1, 4), number, np.uint8), np.full(1, number))
@@ -137,6 +137,18 @@ def test_batches_do_not_depend_on_threads_or_workers(builder, threads, workers):
     iterator.close()
 
 
+def test_more_views_begin_with_those_of_fewer(builder):
+    records = Records(builder, "train")
+    few, many = (
+        training_batches(records, CUTTER, seed=3, batch_size=4, n_reps=n_reps)[5]
+        for n_reps in (2, 5)
+    )
+    np.testing.assert_array_equal(few.label[::2], many.label[::5])
+    np.testing.assert_array_equal(
+        few.image.reshape(4, 2, 8, 8, 3), many.image.reshape(4, 5, 8, 8, 3)[:, :2]
+    )
+
+
 def bilinear(pixels, size):
     """Antialiased bilinear resizing, by its formula: a triangle as wide as the reduction."""
     for axis, new in ((0, size[1]), (1, size[0])):
@@ -154,15 +166,14 @@ def bilinear(pixels, size):
 def test_crops_show_their_box_resized(index):
     image = picture(index)
     record = Record(encode(image, "png"), 3, "record 0")
-    crops, labels = CUTTER.random(record, np.random.default_rng(index), n_reps=5)
+    uniform = np.random.default_rng(index).random((5, DRAWS))
+    crops, labels = CUTTER.random(record, uniform)
     assert labels.tolist() == [3] * 5
     pixels = np.asarray(image).astype(float)
-    for crop, draws in zip(crops, np.random.default_rng(index).random((5, DRAWS)), strict=True):
+    for crop, draws in zip(crops, uniform, strict=True):
         left, upper, right, lower = random_box(draws, *image.size)
         expected = bilinear(pixels[upper:lower, left:right], (8, 8))
         assert np.abs(crop - expected).max() <= 1  # Pillow rounds after each axis
-    first, _ = CUTTER.random(record, np.random.default_rng(index), n_reps=2)
-    np.testing.assert_array_equal(first, crops[:2])
 
 
 def test_evaluation_is_torchvisions_resize_and_centre_crop(builder):

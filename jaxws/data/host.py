@@ -8,8 +8,9 @@ of processes, and a run resumes from its step number: `batches[step:]`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import grain
@@ -48,13 +49,9 @@ class Cutter:
     channels: int
     decoder: str
 
-    def random(self, record: Record, rng: np.random.Generator, n_reps: int) -> HostBatch:
-        """Decode once, then cut `n_reps` independent random-resized-crops.
-
-        The first crops of a larger number are those of a smaller one.
-        """
+    def random(self, record: Record, draws: np.ndarray) -> HostBatch:
+        """Decode once, then cut a random-resized-crop for each row of `draws`, `(n, DRAWS)`."""
         image = decode_record(record, self.channels, self.decoder)
-        draws = rng.random((n_reps, DRAWS))
         boxes = [random_box(uniform, *_size(image)) for uniform in draws]
         return self._batch([cut(image, box, (self.size, self.size)) for box in boxes], record.label)
 
@@ -76,6 +73,19 @@ class Cutter:
         pixels = arrays[0] if len(arrays) == 1 else np.stack(arrays)
         shape = (len(crops), self.size, self.size, self.channels)
         return HostBatch(pixels.reshape(shape), np.full(len(crops), label, np.int32))
+
+
+class Plan(NamedTuple):
+    """What an image becomes in its batch.
+
+    Attributes:
+        row: Number of the record, -1 for filling.
+        draws: float `(n_reps, DRAWS)` uniform numbers that say where its crops lie, the first ones
+            the same for every `n_reps`; None for the centre.
+    """
+
+    row: int
+    draws: np.ndarray | None = None
 
 
 def training_batches(
@@ -111,11 +121,11 @@ def training_batches(
         ValueError: If the numbers do not fit each other. Reading an element raises one that names
             the record that cannot be decoded.
     """
-    images = grain.MapDataset.source(records).seed(seed % 2**32).shuffle()
+    rows = grain.MapDataset.range(len(records)).seed(seed % 2**32).shuffle()
     # An element's draws follow from its position in the run, so they come before any division.
-    crops = images.random_map(lambda record, rng: cutter.random(record, rng, n_reps))
-    parts = _parts(crops, cutter.filling(n_reps), batch_size, process_index, process_count)
-    return parts.repeat()
+    plans = rows.random_map(lambda row, rng: Plan(row, rng.random((n_reps, DRAWS))))
+    make = functools.partial(_make, records, cutter, n_reps)
+    return _parts(plans, make, batch_size, process_index, process_count).repeat()
 
 
 def evaluation_batches(
@@ -141,8 +151,9 @@ def evaluation_batches(
     Raises:
         ValueError: If the numbers do not fit each other.
     """
-    crops = grain.MapDataset.source(records).map(cutter.centre)
-    return _parts(crops, cutter.filling(1), batch_size, process_index, process_count)
+    plans = grain.MapDataset.range(len(records)).map(Plan)
+    make = functools.partial(_make, records, cutter, 1)
+    return _parts(plans, make, batch_size, process_index, process_count)
 
 
 def iterate(
@@ -187,7 +198,11 @@ def iterate(
 
 
 def _parts(
-    crops: grain.MapDataset, filler: HostBatch, batch_size: int, index: int, count: int
+    plans: grain.MapDataset,
+    make: Callable[[Sequence[Plan]], HostBatch],
+    batch_size: int,
+    index: int,
+    count: int,
 ) -> grain.MapDataset:
     """Batches of an epoch, the last one filled up, and of these the parts of one process."""
     if batch_size < 1 or count < 1 or batch_size % count or not 0 <= index < count:
@@ -195,15 +210,25 @@ def _parts(
             f"batch_size {batch_size} for process {index} of {count}, expected a batch size that"
             " the number of processes divides"
         )
-    if filling := -len(crops) % batch_size:
-        fillers = grain.MapDataset.range(filling).map(lambda _: filler)
-        crops = grain.MapDataset.concatenate([crops, fillers])
-    return crops.batch(batch_size // count, batch_fn=_join)[index::count]
+    if filling := -len(plans) % batch_size:
+        fillers = grain.MapDataset.range(filling).map(lambda _: Plan(-1))
+        plans = grain.MapDataset.concatenate([plans, fillers])
+    return plans.batch(batch_size // count, batch_fn=make)[index::count]
 
 
-def _join(parts: Sequence[HostBatch]) -> HostBatch:
+def _make(records: Records, cutter: Cutter, n_reps: int, plans: Sequence[Plan]) -> HostBatch:
+    # First all records are read: between one image and the next, reading takes twice as long, as
+    # decoding has driven whatever it needs out of the core's caches.
+    read = [records[plan.row] if plan.row >= 0 else None for plan in plans]
+    parts = [_crops(cutter, n_reps, *pair) for pair in zip(read, plans, strict=True)]
     images, labels = zip(*parts, strict=True)
     return HostBatch(np.concatenate(images), np.concatenate(labels))
+
+
+def _crops(cutter: Cutter, n_reps: int, record: Record | None, plan: Plan) -> HostBatch:
+    if record is None:
+        return cutter.filling(n_reps)
+    return cutter.centre(record) if plan.draws is None else cutter.random(record, plan.draws)
 
 
 def _size(image: object) -> tuple[int, int]:
