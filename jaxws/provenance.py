@@ -1,6 +1,6 @@
 """Where a run's numbers come from: code, versions, machine, command and data, in provenance.json.
 
-Every start of a run adds a session to it. Sessions say how long they lasted, also those that were
+Every start of a run adds a stretch to it. Stretches say how long they lasted, also those that were
 killed: the file is written anew as the run goes on.
 """
 
@@ -30,11 +30,11 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _SECONDS = 30  # between updates within an epoch
 
 
-class Session:
+class Stretch:
     """The part of a run that one process does."""
 
     def __init__(self, run: Run, first_step: int):
-        """Adds a session to the run's file.
+        """Adds a stretch to the run's file.
 
         Args:
           run: the run.
@@ -42,20 +42,20 @@ class Session:
         """
         self._file, self._begin = run.workdir.path / NAME, time.monotonic()
         self._written = self._begin
-        self._session = session_facts(first_step)
-        sessions = [*read(run.workdir.path).get("sessions", []), self._session]
-        self._content = {"data": data_facts(run), "sessions": sessions}
+        self._stretch = stretch_facts(first_step)
+        stretches = [*read(run.workdir.path).get("stretches", []), self._stretch]
+        self._content = {"data": data_facts(run), "stretches": stretches}
         self.reached(first_step, now=True)
 
     def reached(self, step: int, now: bool = False) -> None:
-        """Notes how far the session has come.
+        """Notes how far the stretch has come.
 
         Args:
           step: number of steps done.
           now: write it at once, not only if the last time is half a minute ago.
         """
-        self._session["last_step"] = step
-        self._session["seconds"] = round(time.monotonic() - self._begin, 3)
+        self._stretch["last_step"] = step
+        self._stretch["seconds"] = round(time.monotonic() - self._begin, 3)
         if now or time.monotonic() - self._written >= _SECONDS:
             self._written = time.monotonic()
             # A full disk must not end the run: the old file stays, and the next try may do.
@@ -63,8 +63,8 @@ class Session:
                 write_atomically(self._file, json.dumps(self._content, indent=1) + "\n")
 
     def close(self) -> None:
-        """Notes when the session ended."""
-        self.reached(self._session["last_step"], now=True)
+        """Notes when the stretch ended."""
+        self.reached(self._stretch["last_step"], now=True)
 
 
 def read(workdir: Path) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def read(workdir: Path) -> dict[str, Any]:
       workdir: of the run.
 
     Returns:
-      ``data``, see :func:`data_facts`, and ``sessions``, each as :func:`session_facts` with
+      ``data``, see :func:`data_facts`, and ``stretches``, each as :func:`stretch_facts` with
       ``last_step`` and ``seconds``; empty where the file is missing or cannot be read.
     """
     try:
@@ -107,7 +107,7 @@ def data_facts(run: Run) -> dict[str, Any]:
     }
 
 
-def session_facts(first_step: int) -> dict[str, Any]:
+def stretch_facts(first_step: int) -> dict[str, Any]:
     """What is known of this process.
 
     Args:
@@ -117,7 +117,7 @@ def session_facts(first_step: int) -> dict[str, Any]:
       Facts for JSON.
 
     Example:
-      >>> facts = session_facts(0)
+      >>> facts = stretch_facts(0)
       >>> facts["versions"]["jaxws"] == jaxws.__version__
       True
     """

@@ -12,7 +12,7 @@ import jax
 from jaxws.pace import Pace
 from jaxws.profiling import Trace
 from jaxws.progress import Progress
-from jaxws.provenance import Session
+from jaxws.provenance import Stretch
 from jaxws.run import Run
 from jaxws.tensorboard import TensorBoard
 from jaxws.waits import Waits
@@ -48,8 +48,8 @@ class Recorder:
         self._run, self._workdir = run, run.workdir
         self._config, self._pace = run.config, Pace()
         with ExitStack() as stack:
-            self._session = Session(run, first_step)
-            stack.callback(self._session.close)
+            self._stretch = Stretch(run, first_step)
+            stack.callback(self._stretch.close)
             self._progress = stack.enter_context(Progress(run.last_step, first_step))
             self._trace = Trace(
                 self._config.profile, run.workdir.path / "profile", self._progress.note
@@ -122,7 +122,7 @@ class Recorder:
                 "neg_log_snr": _floats(info.get("neg_log_snr", {})),
             }
             self._write(record)
-            self._session.reached(step)
+            self._stretch.reached(step)
         self._trace.done(step)
         self._progress.step(step, {**means, **self._pace.stretch()}, self._seconds_left(step))
 
@@ -139,7 +139,7 @@ class Recorder:
         """
         record = {**record, **self._rates}
         self._write(record)
-        self._session.reached(record["step"], now=True)
+        self._stretch.reached(record["step"], now=True)
         self._progress.epoch(record, self._config.epochs, self._seconds_left(record["step"]))
 
     def _write(self, record: dict[str, Any]) -> None:

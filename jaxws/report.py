@@ -76,7 +76,7 @@ def build_report(run: PastRun, plots: dict[str, bytes]) -> str:
 
 
 def wall_seconds(run: PastRun) -> float:
-    """How long a run took, summed over all of its sessions.
+    """How long a run took, summed over all of its stretches.
 
     Args:
       run: any.
@@ -84,7 +84,7 @@ def wall_seconds(run: PastRun) -> float:
     Returns:
       Seconds, compilation and steps that were done again included.
     """
-    return sum(session["seconds"] for session in run.provenance.get("sessions", []))
+    return sum(stretch["seconds"] for stretch in run.provenance.get("stretches", []))
 
 
 def _tested_on(run: PastRun) -> str:
@@ -116,8 +116,8 @@ def _result(run: PastRun, last: dict[str, Any]) -> Iterator[str]:
         ("epochs", f"{last['epoch']:.4g} of {run.config.epochs}"),
         ("steps", last["step"]),
     ]
-    if sessions := run.provenance.get("sessions"):
-        starts = f"{len(sessions)} start{'s' if len(sessions) > 1 else ''}"
+    if stretches := run.provenance.get("stretches"):
+        starts = f"{len(stretches)} start{'s' if len(stretches) > 1 else ''}"
         rows.append(("wall time", f"{_duration(wall_seconds(run))} in {starts}"))
     caption = "After the last epoch"
     if _tested_on(run) == "validation":
@@ -217,24 +217,24 @@ def _events(run: PastRun) -> Iterator[str]:
 
 def _origin(run: PastRun) -> Iterator[str]:
     yield "<h2>Origin</h2>"
-    sessions = run.provenance.get("sessions", [])
-    if not sessions:
+    stretches = run.provenance.get("stretches", [])
+    if not stretches:
         yield "<p>Not recorded: there is no provenance.json in the run's directory.</p>"
         return
     rows = [
         (
-            session["started"].replace("T", " ").replace("+00:00", " UTC"),
-            f"{session['first_step']} to {session['last_step']}",
-            _duration(session["seconds"]),
-            session["machine"]["device"],
-            _commit(session),
+            stretch["started"].replace("T", " ").replace("+00:00", " UTC"),
+            f"{stretch['first_step']} to {stretch['last_step']}",
+            _duration(stretch["seconds"]),
+            stretch["machine"]["device"],
+            _commit(stretch),
         )
-        for session in sessions
+        for stretch in stretches
     ]
     head = ["started", "steps", "wall time", "device", "commit of jaxws"]
     yield _folded(page.table("Starts of the run", head, rows), f"{len(rows)} starts", len(rows))
-    last = sessions[-1]
-    commits = {_commit(session) for session in sessions}
+    last = stretches[-1]
+    commits = {_commit(stretch) for stretch in stretches}
     several = " (the starts had different ones, see above)" if len(commits) > 1 else ""
     yield f"<p>To repeat the run, with a directory of its own and this commit{several}:</p>"
     yield f"<pre><code>{escape(_command(last))}</code></pre>"
@@ -243,15 +243,15 @@ def _origin(run: PastRun) -> Iterator[str]:
     yield page.table("Versions at the last start", ["package", "version"], last["versions"].items())
 
 
-def _command(session: dict[str, Any]) -> str:
-    git = session["git"]
+def _command(stretch: dict[str, Any]) -> str:
+    git = stretch["git"]
     dirty = "  # and changes that were not committed" if git and git["dirty"] else ""
     checkout = f"git checkout {git['commit']}{dirty}\n" if git else ""
-    return checkout + session["command"]
+    return checkout + stretch["command"]
 
 
-def _commit(session: dict[str, Any]) -> str:
-    git = session["git"]
+def _commit(stretch: dict[str, Any]) -> str:
+    git = stretch["git"]
     if not git:
         return "not in a repository"
     return git["commit"][:12] + (", changed" if git["dirty"] else "")

@@ -30,7 +30,7 @@ def read_events(directory):
 
 
 def read_points(directory):
-    """What TensorBoard draws: a start of a session forgets the points from its step on."""
+    """What TensorBoard draws: a start of a stretch forgets the points from its step on."""
     from tensorboardX.proto.event_pb2 import SessionLog
 
     drawn = []

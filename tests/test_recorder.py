@@ -121,12 +121,12 @@ def test_the_trace_has_the_steps_asked_for(runs):
 
 def test_every_start_is_remembered(runs):
     content = read(runs["stopped"].workdir.path)
-    spans = [(s["first_step"], s["last_step"]) for s in content["sessions"]]
+    spans = [(s["first_step"], s["last_step"]) for s in content["stretches"]]
     assert spans == [(0, 4), (4, 6)]
-    for session in content["sessions"]:
-        assert session["seconds"] > 0
-        assert session["versions"]["jax"] == jax.__version__
-        assert session["machine"]["device"].endswith("cpu (cpu)")
+    for stretch in content["stretches"]:
+        assert stretch["seconds"] > 0
+        assert stretch["versions"]["jax"] == jax.__version__
+        assert stretch["machine"]["device"].endswith("cpu (cpu)")
     assert content["data"]["image_shape"] == [24, 24, 1]
     assert content["data"]["mean"] == runs["stopped"].feed.mean.tolist()
 

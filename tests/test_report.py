@@ -17,7 +17,7 @@ from jaxws.report import build_report, wall_seconds, write_report
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def session(first, last, seconds, dirty=False):
+def stretch(first, last, seconds, dirty=False):
     return {
         "first_step": first, "last_step": last, "seconds": seconds,
         "started": "2026-11-25T18:47:06+00:00", "directory": "/home/me/jaxws",
@@ -28,7 +28,7 @@ def session(first, last, seconds, dirty=False):
     }  # fmt: skip
 
 
-def write_run(path, *, events=(), sessions=(), **changes):
+def write_run(path, *, events=(), stretches=(), **changes):
     """Three epochs of four steps; a layer falls silent in the last one."""
     config = base_config()
     config.update_from_flattened_dict(changes)
@@ -50,8 +50,8 @@ def write_run(path, *, events=(), sessions=(), **changes):
                 "images_per_second": None if step == 4 else 1000.0, "skipped": 0,
             })  # fmt: skip
     (path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
-    if sessions:
-        (path / "provenance.json").write_text(json.dumps({"sessions": list(sessions)}))
+    if stretches:
+        (path / "provenance.json").write_text(json.dumps({"stretches": list(stretches)}))
     return path
 
 
@@ -82,7 +82,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_stands_alone_and_can_be_heard(tmp_path):
-    run = write_run(tmp_path / "run", sessions=[session(0, 12, 60.0)])
+    run = write_run(tmp_path / "run", stretches=[stretch(0, 12, 60.0)])
     write_report(read_run(run))
     html = (run / "report.html").read_text()
     page = Page(html)
@@ -107,9 +107,9 @@ def test_the_page_stands_alone_and_can_be_heard(tmp_path):
 
 
 def test_the_page_says_what_there_is_to_say(tmp_path):
-    sessions = [session(0, 5, 100.4), session(5, 12, 3600.0, dirty=True)]
+    stretches = [stretch(0, 5, 100.4), stretch(5, 12, 3600.0, dirty=True)]
     event = {"kind": "event", "step": 5, "event": "rollback", "message": "to <step> 4"}
-    run = write_run(tmp_path / "a<b", sessions=sessions, events=[event], seed=77)
+    run = write_run(tmp_path / "a<b", stretches=stretches, events=[event], seed=77)
     write_report(read_run(run))
     text = Page((run / "report.html").read_text()).plain
     for expected in (
@@ -144,7 +144,7 @@ def test_a_convolution_on_validation_images_without_provenance(tmp_path):
 
 
 def test_the_same_directory_makes_the_same_page_also_by_the_command(tmp_path, capsys):
-    run = write_run(tmp_path / "run", sessions=[session(0, 12, 1.0)])
+    run = write_run(tmp_path / "run", stretches=[stretch(0, 12, 1.0)])
     write_report(read_run(run))
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     assert main(["report", str(run)]) == 0
