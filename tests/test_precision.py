@@ -1,6 +1,7 @@
 """float16, bfloat16 and float32 on a short real run: the dtypes they promise, and agreement."""
 
-from functools import cached_property, partial
+import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +9,11 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params as jaxpr_params
 
+from jaxws import LocalConv
 from jaxws.config import base_config
 from jaxws.data import build_feed
+from jaxws.implementations import native
+from jaxws.loss_scale import initial_loss_scale
 from jaxws.optimizers import make_optimizer
 from jaxws.run import build_model
 from jaxws.train_state import create_train_state
@@ -34,39 +38,38 @@ def config(tmp_path_factory):
     return config
 
 
+def initial_state(model, optimizer, image_shape):
+    create = partial(create_train_state, model=model, optimizer=optimizer, image_shape=image_shape)
+    return jax.jit(create)(jax.random.key(0))
+
+
 class Short:
     """The first steps of a run on digits, in one precision."""
 
-    def __init__(self, config, dtype):
+    def __init__(self, config, dtype, like=None):
         config = config.copy_and_resolve_references()
         config.model.dtype = dtype
         self.feed = build_feed(config)
         self.model = build_model(config.model, 10)
+        # The C++ kernels, which compile faster; tests have devices enough for another choice.
+        implementation = "native" if native.available() else None
+        fast = self.model.copy(conv=partial(LocalConv, implementation=implementation))
         optimizer = make_optimizer(config, self.feed.steps_per_epoch)
-        self._create = partial(
-            create_train_state,
-            model=self.model,
-            optimizer=optimizer,
-            image_shape=self.feed.image_shape,
-            dtype=dtype,
-        )
+        sharing = Sharing(0, "grid", self.feed.steps_per_epoch)
 
-        def step(state, inputs):
+        def step(state, inputs, model=self.model):
             batch = self.feed.train_batch(inputs, state.step)
-            sharing = Sharing(0, "grid", self.feed.steps_per_epoch)
-            return train_step(state, batch, model=self.model, optimizer=optimizer, sharing=sharing)
+            return train_step(state, batch, model=model, optimizer=optimizer, sharing=sharing)
 
         def losses(state, inputs):
             """Without what is looked at nowhere, which would be compiled for nothing."""
-            state, metrics, info = step(state, inputs)
+            state, metrics, info = step(state, inputs, fast)
             return state, metrics.loss / metrics.images, info.skipped
 
         self.step, self.jitted = step, jax.jit(losses)
-
-    @cached_property
-    def state(self):
-        """Before the first step."""
-        return jax.jit(self._create)(jax.random.key(0))
+        shape = self.feed.image_shape
+        state = like.state if like else initial_state(self.model, optimizer, shape)
+        self.state = dataclasses.replace(state, loss_scale=initial_loss_scale(dtype))
 
     def run(self, relative_error=0.0, seed=0):
         """Losses of the steps and the weights after them.
@@ -91,7 +94,8 @@ class Short:
 
 @pytest.fixture(scope="module")
 def runs(config):
-    return {dtype: Short(config, dtype) for dtype in ("float32", *UNIT_ROUNDOFF)}
+    single = Short(config, "float32")
+    return {"float32": single} | {dtype: Short(config, dtype, single) for dtype in UNIT_ROUNDOFF}
 
 
 def deviation(run, reference):
