@@ -7,6 +7,7 @@ The parts take turns, round by round; medians. Images are those of benchmarks.in
 
 from __future__ import annotations
 
+import functools
 import statistics
 import sys
 import tempfile
@@ -19,8 +20,8 @@ import numpy as np
 from benchmarks.input_images import photographs, prepare_photographs
 from jaxws.data.decoders import DECODERS, cut, decode_record
 from jaxws.data.host import Cutter, training_batches
-from jaxws.data.records import Records
-from jaxws.data.views import DRAWS, random_box
+from jaxws.data.records import Record, Records
+from jaxws.data.views import DRAWS, Box, random_box
 
 IMAGES, ROUNDS, SIZE = 64, 11, 224
 
@@ -44,12 +45,22 @@ def parts(directory: str) -> dict[str, Callable[[int], Any]]:
     many = Records(builder, "train", np.resize(np.arange(IMAGES), 1_281_167))
     for name in DECODERS:
         batches = training_batches(many, Cutter(SIZE, 3, name), seed=0, batch_size=IMAGES)
-        result |= {
-            f"{name}: decode": lambda i, d=name: decode_record(some[i], 3, d),
-            f"{name}: cut and resize": lambda i, d=name: cut(images[d][i], boxes[i], (SIZE, SIZE)),
-            f"{name}: all of it": lambda i, b=batches: b[7] if i == 0 else None,
-        }
+        result[f"{name}: decode"] = functools.partial(_decode, some, name)
+        result[f"{name}: cut and resize"] = functools.partial(_cut, images[name], boxes)
+        result[f"{name}: all of it"] = functools.partial(_batch, batches)
     return result
+
+
+def _decode(records: list[Record], decoder: str, index: int) -> Any:
+    return decode_record(records[index], 3, decoder)
+
+
+def _cut(images: list[Any], boxes: list[Box], index: int) -> Any:
+    return cut(images[index], boxes[index], (SIZE, SIZE))
+
+
+def _batch(batches: Any, index: int) -> Any:
+    return batches[7] if index == 0 else None  # all images at once
 
 
 def measure(work: dict[str, Callable[[int], Any]], rounds: int) -> dict[str, float]:
