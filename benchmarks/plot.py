@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 LABELS = {
     "ours": "jaxws",
     "ours_bf16": "jaxws, bfloat16",
+    "unpooled": "jaxws, unpooled",
     "slices": 'jaxws, "slices"',
     "conv_local": "Flax ConvLocal",
     "torch": "PyTorch, shifted slices",

@@ -52,8 +52,8 @@ def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
 
     Example:
       >>> config, dataset = from_json(to_json(base_config(), {"classes": 10}))
-      >>> config.optimizer.drop_epochs, dataset
-      ((100, 150), {'classes': 10})
+      >>> config.model.depth, dataset
+      (20, {'classes': 10})
     """
     parts = json.loads(text)
     try:

@@ -126,13 +126,18 @@ def summary_rows(record: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """
     return (
         ("epochs, steps", f"{record['epoch']:.4g}, {record['step']}"),
-        ("training loss", f"{record['train_loss']:.4f}"),
-        ("training top-1", f"{100 * record['train_top1']:.2f} %"),
+        ("training loss", _training(record, "train_loss", "{:.4f}")),
+        ("training top-1", _training(record, "train_top1", "{:.2%}").replace("%", " %")),
         ("test top-1", f"{100 * record['test_top1']:.2f} %"),
         ("test top-5", f"{100 * record['test_top5']:.2f} %"),
         ("test loss", f"{record['test_loss']:.4f}"),
         ("images/s, last epoch", _rate(record)),
     )
+
+
+def _training(record: Mapping[str, Any], key: str, form: str) -> str:
+    """A mean over an epoch's training steps, of which all may have been skipped."""
+    return "..." if record[key] is None else form.format(record[key])
 
 
 def _rate(values: Mapping[str, Any]) -> str:

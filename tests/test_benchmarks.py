@@ -25,6 +25,7 @@ from benchmarks import (
 )
 from jaxws import LocalConv, share_weights
 from jaxws.models import from_torch_state_dict, resnet18, resnet_cifar
+from jaxws.pooled import spread_kernels
 
 SMALL = problem.Problem(batch=3, depth=8, width=4, image=9, classes=5)
 BASELINE = 1e-4
@@ -76,10 +77,10 @@ def test_weights_and_images_are_the_same_in_every_process():
 @pytest.fixture(scope="module")
 def ours():
     peer = jax_peers.Peer("ours", SMALL)
-    return [peer.step() for _ in range(3)], jax.device_get(peer.state.params)
+    return [peer.step() for _ in range(3)], jax.device_get(spread_kernels(peer.state.params))
 
 
-@pytest.mark.parametrize("name", ["slices", "conv_local"])
+@pytest.mark.parametrize("name", ["unpooled", "slices", "conv_local"])
 def test_peers_in_jax_compute_the_same(name, ours):
     peer = jax_peers.Peer(name, SMALL)
     losses, params = ours
@@ -88,7 +89,7 @@ def test_peers_in_jax_compute_the_same(name, ours):
         params = jax_peers.map_local_kernels(
             lambda _, kernel: jax_peers.channel_major(kernel), params
         )
-    close(peer.state.params, params)
+    close(spread_kernels(peer.state.params), params)
 
 
 def test_conv_local_is_flax_s_layer():

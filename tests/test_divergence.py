@@ -34,14 +34,15 @@ def diverge_at(patch, step, below=1.0):
     """The loss of a step is NaN unless the rate has been lowered; returns the factors."""
     factors, true_step, true_optimizer = [], loop.train_step, resume.make_optimizer
 
-    def make_optimizer(run, factor):
-        factors.append(factor)
-        return true_optimizer(run, factor)
+    def make_optimizer(config, steps_per_epoch, rate_factor=1.0):
+        factors.append(rate_factor)
+        return true_optimizer(config, steps_per_epoch, rate_factor)
 
     def train_step(state, *arguments, **options):
         at = (state.step == step) & (factors[-1] >= below)
         state, metrics, info = true_step(state, *arguments, **options)
-        return state, metrics._replace(loss=jnp.where(at, jnp.nan, metrics.loss)), info
+        metrics = metrics._replace(loss=jnp.where(at, jnp.nan, metrics.loss))
+        return state, metrics, info._replace(diverged=at)
 
     patch.setattr(resume, "make_optimizer", make_optimizer)
     patch.setattr(loop, "train_step", train_step)

@@ -13,6 +13,7 @@ from jaxws.config import flat_fields
 from jaxws.damage import steps_in
 from jaxws.data import build_feed
 from jaxws.loop import train
+from jaxws.progress import summary_rows
 from jaxws.run import build_model, prepare
 from jaxws.train_step import Metrics
 from tests.damage import flip_bit, largest_file, snapshot
@@ -164,7 +165,7 @@ def test_an_overflow_is_skipped_exactly_once(config, tmp_path, dtype, action):
     config.max_steps = None
     parts = prepare_poisoned(config, tmp_path / "parts", 5)
     train(parts)
-    assert_same_bits(checkpoint_of(parts)[1], checkpoint_of(whole)[1])
+    assert_same_bits(checkpoint_of(parts.workdir)[1], checkpoint_of(whole.workdir)[1])
 
 
 def test_a_step_that_is_not_skipped_stops_the_run(config, tmp_path):
@@ -172,10 +173,14 @@ def test_a_step_that_is_not_skipped_stops_the_run(config, tmp_path):
         train(prepare_poisoned(config, tmp_path / "run", 5))
 
 
-def test_an_epoch_of_skipped_steps_stops_the_run(config, tmp_path):
-    config.divergence.action = "skip"
-    with pytest.raises(FloatingPointError, match="all 4 steps until step 8 were skipped"):
-        train(prepare_poisoned(config, tmp_path / "run", *range(4, 8)))
+def test_an_epoch_of_skipped_steps(config, tmp_path):
+    config.divergence.action, config.epochs = "skip", 2
+    record = train(prepare_poisoned(config, tmp_path / "run", *range(4, 8)))
+    assert (record["skipped"], record["train_loss"]) == (4, None)
+    assert ("training loss", "...") in summary_rows(record)
+    config.divergence.max_skipped = 3
+    with pytest.raises(FloatingPointError, match="3 steps in a row were skipped.* at step 7"):
+        train(prepare_poisoned(config, tmp_path / "other", *range(4, 8)))
 
 
 def test_rate_and_norm_of_every_step_are_recorded(config, tmp_path):

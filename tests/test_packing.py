@@ -4,12 +4,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxws import LocalConv, share_weights
+from jaxws import share_weights
 from jaxws.data.augment import Batch
-from jaxws.models import resnet_cifar
 from jaxws.packing import PackedKernel, pack_kernel, pack_kernels, unpack_kernels
 from jaxws.train_state import create_train_state
 from jaxws.train_step import Sharing, train_step
+from tests.small_run import Small
 
 
 @pytest.mark.usefixtures("strict_promotion")
@@ -53,7 +53,7 @@ def test_sharing_commutes_with_packing(shape, pools):
 
 
 def test_training_steps_equal_those_of_unpacked_weights():
-    model, optimizer = resnet_cifar(8, width=2, conv=LocalConv), optax.adamw(1e-2)
+    model, optimizer = Small(classes=4, dtype="float32"), optax.adamw(1e-2)
     state = jax.jit(
         lambda key: create_train_state(key, model, optimizer, (8, 8, 3)),
     )(jax.random.key(0))

@@ -18,6 +18,7 @@ from jaxws.pooled import PooledKernel, pool_kernels, probes, spread_kernels, wit
 from jaxws.train_state import create_train_state
 from jaxws.train_step import Sharing, eval_step, train_step
 from jaxws.window import make_window
+from tests.small_run import Small
 
 IMPLEMENTATIONS = ["slices", "triton"] + ["native"] * native.available()
 LAYERS = [
@@ -132,20 +133,27 @@ def test_pooling_is_sharing(pack, pools):
     assert share_weights(pooled) == pooled
 
 
-def make_training(every=1):
-    model, optimizer = resnet_cifar(8, width=2, conv=LocalConv), optax.adamw(1e-3)
+def make_training(model):
+    optimizer = optax.adamw(1e-3)
     create = partial(create_train_state, model=model, optimizer=optimizer, image_shape=(8, 8, 3))
     state = jax.jit(create)(jax.random.key(0))
     image = jax.random.normal(jax.random.key(1), (16, 8, 8, 3))
     batch = Batch(image, jnp.arange(16) % 4, mask=None)
-    sharing = Sharing(every=every, pools="grid", steps_per_epoch=10)
+    sharing = Sharing(every=1, pools="grid", steps_per_epoch=10)
     step = jax.jit(partial(train_step, model=model, optimizer=optimizer, sharing=sharing))
-    return model, batch, step, step(state, batch)[0]
+    return batch, step, step(state, batch)[0]
 
 
-@pytest.mark.parametrize(("pack", "steps"), [(lambda tree: tree, 100), (pack_kernels, 10)])
-def test_steps_equal_those_of_all_weights(pack, steps):
-    model, batch, step, state = make_training()
+@pytest.mark.parametrize(
+    ("model", "pack", "steps"),
+    [
+        (resnet_cifar(8, width=2, conv=LocalConv), lambda tree: tree, 100),
+        (Small(classes=4, dtype="float32"), pack_kernels, 10),
+    ],
+    ids=["plain", "packed"],
+)
+def test_steps_equal_those_of_all_weights(model, pack, steps):
+    batch, step, state = make_training(model)
     pooled = pack(state)
     pooled = pooled.replace(params=pool_kernels(pooled.params))
     losses = []

@@ -11,7 +11,7 @@ import time
 import jax
 import pytest
 
-from jaxws import loop
+from jaxws import evaluation, loop
 from jaxws.checkpoint import Checkpoints
 from jaxws.damage import steps_in
 from jaxws.signals import Signals, Stopped
@@ -147,14 +147,14 @@ def test_during_a_compilation(config, tmp_path, monkeypatch):
 def test_during_an_evaluation(config, tmp_path, monkeypatch):
     """It is broken off; the run resumes with it."""
     config.max_steps = 4
-    evaluate = loop.eval_step
+    evaluate = evaluation.eval_step
 
     def traced(*arguments, **options):
         sends(signal.SIGINT)
         return evaluate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "eval_step", traced)
+        patch.setattr(evaluation, "eval_step", traced)
         with pytest.raises(Stopped, match="SIGINT after step 4; the checkpoint of step 4"):
             loop.train(prepare_small(config, tmp_path / "run"))
     run = prepare_small(config, tmp_path / "run")
