@@ -179,7 +179,7 @@ def test_an_epoch_of_skipped_steps(config, tmp_path):
     assert (record["skipped"], record["train_loss"]) == (4, None)
     assert ("training loss", "...") in summary_rows(record)
     config.divergence.max_skipped = 3
-    with pytest.raises(FloatingPointError, match="3 steps in a row were skipped.* at step 7"):
+    with pytest.raises(FloatingPointError, match=r"3 steps in a row were skipped.* at step 7"):
         train(prepare_poisoned(config, tmp_path / "other", *range(4, 8)))
 
 
