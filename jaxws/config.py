@@ -73,7 +73,7 @@ def base_config() -> ConfigDict:
     config.accumulate = 1  # parts in which a batch's gradients are computed, to save memory
     config.max_steps = config_dict.placeholder(int)  # stop after so many steps
     config.log_every = 10  # steps between measurements in metrics.jsonl
-    config.tensorboard = False  # event files too (pip install jaxws[tensorboard])
+    config.tensorboard = False  # event files too (pip install tensorboardX)
     config.profile = config_dict.placeholder(str)  # a:b traces steps a to b - 1, from 0
 
     config.model = ConfigDict()
@@ -130,7 +130,7 @@ def _data_fields() -> ConfigDict:
     data.n_reps = 1  # views of each image in a batch, which has batch_size * n_reps
     data.prefetch = 2  # batches kept ready on the device
     # For images that are decoded as they are needed (ImageNet):
-    data.decoder = "pil"  # or simplejpeg (faster; pip install jaxws[fast])
+    data.decoder = "pil"  # or simplejpeg (faster; pip install simplejpeg)
     data.threads = config_dict.placeholder(int)  # unset: one per core, or one per worker
     data.workers = config_dict.placeholder(int)  # processes; 0: threads; unset: what suits
     return data

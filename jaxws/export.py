@@ -99,7 +99,7 @@ def check_format(out: Path) -> None:
     """
     if out.suffix.lower() == ".safetensors" and importlib.util.find_spec("safetensors") is None:
         raise ValueError(
-            f"--out={out} needs safetensors, which is not installed: pip install 'jaxws[export]',"
+            f"--out={out} needs safetensors, which is not installed: pip install safetensors,"
             " or give a name that ends in .npz."
         )
 

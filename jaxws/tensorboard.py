@@ -25,7 +25,7 @@ def check_installed() -> None:
     if importlib.util.find_spec("tensorboardX") is None:
         raise ValueError(
             "config.tensorboard=True needs tensorboardX, which is not installed:"
-            " pip install 'jaxws[tensorboard]', or leave it off: metrics.jsonl has all numbers."
+            " pip install tensorboardX, or leave it off: metrics.jsonl has all numbers."
         )
 
 

@@ -30,7 +30,7 @@ def check_decoder(decoder: str) -> None:
         raise ValueError(f"data.decoder is {decoder!r}, expected one of {expected}")
     if decoder == "simplejpeg" and importlib.util.find_spec("simplejpeg") is None:
         raise ValueError(
-            "data.decoder is 'simplejpeg', which is not installed: run `pip install 'jaxws[fast]'`"
+            "data.decoder is 'simplejpeg', which is not installed: run `pip install simplejpeg`"
             " or set --config.data.decoder=pil"
         )
 
