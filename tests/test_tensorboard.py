@@ -57,7 +57,7 @@ def test_a_missing_package_is_told_before_anything_is_made(tmp_path, monkeypatch
     config = base_config()
     config.tensorboard = True
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install 'jaxws\[tensorboard\]'"):
+    with pytest.raises(ValueError, match=r"pip install tensorboardX"):
         prepare(config, tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
