@@ -98,8 +98,27 @@ def differences(this: str, saved: str) -> list[str]:
         }
         for text in (saved, this)
     )
+    free = {f"config.{key}" for key in FREE_FIELDS}
+    kept = ({k: v for k, v in fields.items() if k not in free} for fields in (there, here))
+    return changes(*kept)
+
+
+def changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Compares two dicts.
+
+    Args:
+      there: what was saved.
+      here: what is.
+
+    Returns:
+      One line per key that differs, sorted; what is missing is None.
+
+    Example:
+      >>> changes({"jax": "0.9", "flax": "1"}, {"jax": "0.10", "flax": "1"})
+      ["jax: '0.9' there, '0.10' here"]
+    """
     return [
         f"{key}: {there.get(key)!r} there, {here.get(key)!r} here"
         for key in sorted(there.keys() | here.keys())
-        if key.removeprefix("config.") not in FREE_FIELDS and there.get(key) != here.get(key)
+        if there.get(key) != here.get(key)
     ]

@@ -37,11 +37,6 @@ class EpochTotals:
         """
         self.sums, self.skipped = sums or Metrics(0.0, 0.0, 0.0, 0.0), skipped
 
-    @property
-    def images(self) -> float:
-        """Number of images so far."""
-        return float(self.to_json()["images"])
-
     def add(self, metrics: Metrics, skipped: bool) -> dict[str, float]:
         """Adds a step.
 

@@ -15,7 +15,7 @@ from jaxws.atomic import replacing
 from jaxws.config import flat_fields
 from jaxws.local_kernels import LOCAL_KERNEL
 from jaxws.past_run import PastRun
-from jaxws.provenance import versions
+from jaxws.versions import versions
 
 FORMAT = "jaxws weights, version 1"
 SUFFIXES = (".safetensors", ".npz")

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import functools
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
-import jaxws
-from jaxws.config_json import differences
+from jaxws.config_json import changes, differences
+from jaxws.versions import versions
 
 _FILE = Path("run") / "metadata"  # as Orbax names it
-_PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
 
 
 def describe(
@@ -45,7 +42,7 @@ def describe(
     return {
         "step": int(state.step),
         "identity": json.loads(identity),
-        "versions": versions(),
+        "versions": bits_depend_on(),
         "arrays": arrays(state),
         "epoch": dict(epoch or {}),
         "history": list(history),
@@ -53,19 +50,14 @@ def describe(
 
 
 @functools.cache
-def versions() -> dict[str, str]:
+def bits_depend_on() -> dict[str, str]:
     """Versions and the device on which the next steps have the same bits.
 
     Example:
-      >>> versions()["jaxws"] == jaxws.__version__
+      >>> "device" in bits_depend_on()
       True
     """
-    return {
-        "jaxws": jaxws.__version__,
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in _PACKAGES},
-        "device": jax.devices()[0].device_kind,
-    }
+    return {**versions(), "device": jax.devices()[0].device_kind}
 
 
 def arrays(state: Any) -> dict[str, str]:
@@ -150,13 +142,7 @@ def other_versions(facts: Mapping[str, Any]) -> str | None:
       One line, or None if nothing is.
 
     Example:
-      >>> other_versions({"versions": versions() | {"jax": "0.1"}}).partition(",")[0]
+      >>> other_versions({"versions": bits_depend_on() | {"jax": "0.1"}}).partition(",")[0]
       "jax: '0.1' there"
     """
-    there, here = facts["versions"], versions()
-    changed = [
-        f"{name}: {there.get(name)!r} there, {here.get(name)!r} here"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
-    ]
-    return "; ".join(changed) or None
+    return "; ".join(changes(facts["versions"], bits_depend_on())) or None

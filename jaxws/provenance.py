@@ -6,7 +6,6 @@ killed: the file is written anew as the run goes on.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -24,9 +23,9 @@ import jax
 import jaxws
 from jaxws.atomic import write_atomically
 from jaxws.run import Run
+from jaxws.versions import versions
 
 NAME = "provenance.json"
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _SECONDS = 30  # between updates within an epoch
 
 
@@ -136,12 +135,6 @@ def stretch_facts(first_step: int) -> dict[str, Any]:
             "processes": jax.process_count(),
         },
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of those that compute."""
-    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), "jaxws": jaxws.__version__, **packages}
 
 
 def git_facts(file: Path) -> dict[str, Any] | None:

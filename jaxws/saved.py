@@ -77,12 +77,12 @@ def find(checkpoints: Path, step: int | None) -> Path:
     steps = steps_in(checkpoints)
     if not steps:
         raise ValueError(f"{checkpoints} has no checkpoint yet.")
-    others = f"there are those of steps {', '.join(map(str, steps))}; choose one by --step"
+    known = f"there are those of steps {', '.join(map(str, steps))}; choose one by --step"
     if step is not None and step not in steps:
-        raise ValueError(f"{checkpoints} has no checkpoint of step {step}: {others}.")
+        raise ValueError(f"{checkpoints} has no checkpoint of step {step}: {known}.")
     directory = checkpoints / str(steps[-1] if step is None else step)
     if (found := health(directory)).state == "damaged":
-        raise ValueError(f"checkpoint {directory} is damaged: {found.detail}; {others}.")
+        raise ValueError(f"checkpoint {directory} is damaged: {found.detail}; {known}.")
     return directory
 
 

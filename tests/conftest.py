@@ -26,6 +26,14 @@ def data_dir(tmp_path_factory):
     return str(tmp_path_factory.mktemp("tfds"))
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The images of small_run.py, which tests only read."""
+    from tests.small_run import make_folder
+
+    return make_folder(tmp_path_factory.mktemp("images"))
+
+
 @pytest.fixture
 def strict_promotion():
     """The library's own arithmetic must not lean on implicit promotion."""

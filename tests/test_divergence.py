@@ -11,16 +11,10 @@ from jaxws.divergence import Diverged, Policy, all_finite
 from tests.small_run import (
     assert_same_bits,
     checkpoint_of,
-    make_folder,
     prepare_small,
     small_config,
     timeless_lines,
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture

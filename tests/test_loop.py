@@ -21,16 +21,10 @@ from tests.small_run import (
     STEPS_PER_EPOCH,
     assert_same_bits,
     checkpoint_of,
-    make_folder,
     prepare_small,
     small_config,
     timeless_lines,
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture

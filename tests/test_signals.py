@@ -15,15 +15,10 @@ from jaxws import evaluation, loop
 from jaxws.checkpoint import Checkpoints
 from jaxws.damage import steps_in
 from jaxws.signals import Signals, Stopped
-from tests.small_run import make_folder, prepare_small, small_config
+from tests.small_run import prepare_small, small_config
 from tests.victim import in_process
 
 SLOW = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
