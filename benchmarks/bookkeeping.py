@@ -33,9 +33,10 @@ from jaxws.config import base_config
 from jaxws.data.augment import Batch
 from jaxws.loss_scale import initial_loss_scale
 from jaxws.models import resnet_cifar
+from jaxws.modes import Sharing
 from jaxws.optimizers import make_optimizer
 from jaxws.train_state import TrainState, create_train_state
-from jaxws.train_step import Sharing, StepInfo, train_step
+from jaxws.train_step import StepInfo, train_step
 
 Record = dict[str, Any]
 

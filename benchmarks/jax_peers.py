@@ -19,9 +19,10 @@ from jaxws import LocalConv
 from jaxws.data.augment import Batch
 from jaxws.local_kernels import LOCAL_KERNEL, map_local_kernels
 from jaxws.models import from_torch_state_dict, resnet_cifar
+from jaxws.modes import Sharing
 from jaxws.state_layout import pool_if_shared
 from jaxws.train_state import TrainState
-from jaxws.train_step import Sharing, train_step
+from jaxws.train_step import train_step
 
 
 class FlaxConvLocal(nn.Module):

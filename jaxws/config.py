@@ -20,6 +20,8 @@ _CHOICES = {
     "model.dtype": ("float32", "bfloat16", "float16"),
     "optimizer.name": ("adamw", "sgd"),
     "sharing.pools": ("grid", "global"),
+    "sharing.mode": ("instant", "sleep", "online"),
+    "sharing.borders": ("in", "out"),
     "divergence.action": ("stop", "skip", "rollback"),
     "data.on_corrupt": ("error", "skip"),
     "data.decoder": ("pil", "simplejpeg"),
@@ -87,6 +89,16 @@ def base_config() -> ConfigDict:
     config.sharing = ConfigDict()
     config.sharing.every = 0  # ws(n): after batches 0, n, 2n, ... of each epoch; 0 is never
     config.sharing.pools = "grid"  # or global: layers become convolutions
+    config.sharing.mode = "instant"  # or by plasticity (jaxws.dynamics): sleep, online
+    config.sharing.borders = "in"  # or out: neurons that see padding keep to themselves
+    config.sharing.sleep = ConfigDict()  # a phase, after each batch that ws(n) names
+    config.sharing.sleep.iterations = 100
+    config.sharing.sleep.patterns = 128  # of noise, in each iteration
+    config.sharing.sleep.rate = 0.1
+    config.sharing.sleep.gamma = 1e-5  # pull towards the weights at the start of the phase
+    config.sharing.online = ConfigDict()  # one iteration, after each batch that ws(n) names
+    config.sharing.online.patterns = 8
+    config.sharing.online.rate = 0.01
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"  # or sgd
@@ -174,15 +186,30 @@ def check_config(config: ConfigDict) -> None:
     if given["profile"] is not None:
         parse_steps(given["profile"])
     _check_optimizer(given)
+    _check_sharing(given)
     if not 0 < given["divergence.rate_factor"] <= 1:
         raise ValueError(
             f"config.divergence.rate_factor={given['divergence.rate_factor']!r}: expected a factor"
             " above 0 and at most 1."
         )
+
+
+def _check_sharing(given: Mapping[str, Any]) -> None:
     if given["model.connectivity"] == "conv" and given["sharing.every"]:
         raise ValueError(
             f"config.sharing.every={given['sharing.every']} with config.model.connectivity='conv':"
             " a convolution has nothing to share; set sharing.every=0 or connectivity='local'."
+        )
+    mode = given["sharing.mode"]
+    if mode != "instant" and not given["sharing.every"]:
+        raise ValueError(
+            f"config.sharing.mode={mode!r} with config.sharing.every=0, which is never: set"
+            " config.sharing.every=1, or another n of ws(n)."
+        )
+    if mode != "instant" and given["sharing.pools"] == "global":
+        raise ValueError(
+            f"config.sharing.mode={mode!r} with config.sharing.pools='global': neurons can only"
+            " equalise what they see of the same pattern; expected pools='grid'."
         )
 
 

@@ -17,7 +17,7 @@ from jax.nn.initializers import Initializer
 from jaxws.local_conv import local_conv
 from jaxws.local_kernels import LOCAL_KERNEL
 from jaxws.pooled import spread_kernels
-from jaxws.window import Padding, make_window, per_axis
+from jaxws.window import Padding, Window, make_window, per_axis
 
 _JNP_PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
@@ -114,30 +114,43 @@ class LocalConv(nn.Module):
     implementation: str | None = None
     batch_last: bool = False
 
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        size = self.kernel_size
+        return 1 if isinstance(size, int | np.integer) else len(size)
+
+    def window(self, image_size: Sequence[int]) -> Window:
+        """The layer's geometry on images of a size; padding of any kind counts as padding."""
+        kernel_size = per_axis("kernel_size", self.kernel_size, self.ndim)
+        dilation = self.kernel_dilation or 1
+        padding = _padding_pairs(kernel_size, self.padding, dilation)
+        return make_window(image_size, kernel_size, self.strides or 1, padding, dilation)
+
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to images (..., H, W, c); returns (..., h, w, f)."""
-        size = self.kernel_size
-        ndim = 1 if isinstance(size, int | np.integer) else len(size)
         if self.batch_last:
-            return self._apply(inputs, per_axis("kernel_size", size, ndim))
+            return self._apply(inputs)
+        ndim = self.ndim
         batch = inputs.shape[: -ndim - 1]
         x = inputs.reshape(-1, *inputs.shape[-ndim - 1 :])
-        y = self._apply(jnp.moveaxis(x, 0, -1), per_axis("kernel_size", size, ndim))
+        y = self._apply(jnp.moveaxis(x, 0, -1))
         return jnp.moveaxis(y, -1, 0).reshape(*batch, *y.shape[:-1])
 
-    def _apply(self, x: jax.Array, kernel_size: tuple[int, ...]) -> jax.Array:
+    def _apply(self, x: jax.Array) -> jax.Array:
         """Maps (H, W, c, n) to (h, w, f, n)."""
-        ndim = len(kernel_size)
-        strides, dilation = self.strides or 1, self.kernel_dilation or 1
+        ndim = self.ndim
         x = _dilate(x, self.input_dilation or 1)
-        x, padding = _pad(x, kernel_size, self.padding, dilation)
-        window = make_window(x.shape[:ndim], kernel_size, strides, padding, dilation)
+        window = self.window(x.shape[:ndim])
+        padding: Padding = window.padding
+        if (mode := _pad_mode(self.padding)) is not None:
+            x, padding = jnp.pad(x, [*window.padding, (0, 0), (0, 0)], mode=mode), 0
         channels = x.shape[-2] // max(self.feature_group_count, 1)
         kernel = self.param(
             LOCAL_KERNEL,
             per_position(self.kernel_init, ndim),
-            (*window.output_size, *kernel_size, channels, self.features),
+            (*window.output_size, *window.kernel_size, channels, self.features),
             self.param_dtype,
         )
         if self.mask is not None:
@@ -154,7 +167,7 @@ class LocalConv(nn.Module):
             x,
             kernel,
             strides=window.strides,
-            padding=window.padding,
+            padding=padding,
             dilation=window.dilation,
             feature_group_count=self.feature_group_count,
             implementation=self.implementation,
@@ -232,19 +245,22 @@ def _dilate(x: jax.Array, dilation: int | Sequence[int]) -> jax.Array:
     return lax.pad(x, jnp.zeros((), x.dtype), [*interior, (0, 0, 0), (0, 0, 0)])
 
 
-def _pad(
-    x: jax.Array, kernel_size: tuple[int, ...], padding: Padding, dilation: int | Sequence[int]
-) -> tuple[jax.Array, Padding]:
-    """Applies the paddings that put something else than zeros on both sides of (H, W, c, n)."""
-    ndim = len(kernel_size)
-    padding = padding.upper() if isinstance(padding, str) else padding
-    if not isinstance(padding, str) or padding not in ("CAUSAL", *_JNP_PAD_MODES):
-        return x, padding
-    dilations = per_axis("kernel_dilation", dilation, ndim)
+def _pad_mode(padding: Padding) -> str | None:
+    """``jnp.pad``'s name for a padding by something else than zeros."""
+    return _JNP_PAD_MODES.get(padding.upper()) if isinstance(padding, str) else None
+
+
+def _padding_pairs(
+    kernel_size: tuple[int, ...], padding: Padding, dilation: int | Sequence[int]
+) -> Padding:
+    """Spells out the paddings that :func:`jaxws.local_conv` does not know."""
+    is_causal = isinstance(padding, str) and padding.upper() == "CAUSAL"
+    if not is_causal and _pad_mode(padding) is None:
+        return padding
+    dilations = per_axis("kernel_dilation", dilation, len(kernel_size))
     extra = [(k - 1) * d for k, d in zip(kernel_size, dilations, strict=True)]
-    if padding == "CAUSAL":
-        if ndim != 1:
-            raise ValueError(f"padding='CAUSAL' is for 1-D layers, not kernel size {kernel_size}.")
-        return x, ((extra[0], 0),)
-    pads = [(e // 2, e - e // 2) for e in extra]
-    return jnp.pad(x, [*pads, (0, 0), (0, 0)], mode=_JNP_PAD_MODES[padding]), "VALID"
+    if not is_causal:
+        return [(e // 2, e - e // 2) for e in extra]
+    if len(kernel_size) != 1:
+        raise ValueError(f"padding='CAUSAL' is for 1-D layers, not kernel size {kernel_size}.")
+    return [(extra[0], 0)]

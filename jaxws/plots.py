@@ -28,12 +28,12 @@ def plot_accuracy(records: Iterable[Record]) -> bytes:
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     axes = figure.subplots()
     for key, label, style in (
-        ("train_top1", "training, augmented", ".-C0"),
-        ("test_top1", "test", ".-C1"),
+        ("train_top1", "training, top-1, augmented", ".-C0"),
+        ("test_top1", "test, top-1", ".-C1"),
         ("test_top5", "test, top-5", ".:C1"),
     ):
         axes.plot(_values("epoch", epochs), 100 * _values(key, epochs), style, label=label)
-    _finish(axes, "epoch", "top-1 accuracy (%)")
+    _finish(axes, "epoch", "accuracy (%)")
     axes.set(ylim=(0, 100))
     axes.legend(loc="best", fontsize="small")
     return _png(figure)

@@ -13,8 +13,8 @@ from jaxws import data
 from jaxws.config import check_config
 from jaxws.layers import LocalConv
 from jaxws.models import ResNet, resnet18, resnet_cifar
+from jaxws.modes import Sharing, make_sharing
 from jaxws.tensorboard import check_installed
-from jaxws.train_step import Sharing
 from jaxws.workdir import Workdir
 
 
@@ -36,8 +36,8 @@ class Run(NamedTuple):
     @property
     def sharing(self) -> Sharing:
         """When and how weights are shared."""
-        config = self.config.sharing
-        return Sharing(config.every, config.pools, self.feed.steps_per_epoch)
+        feed = self.feed
+        return make_sharing(self.config, self.model, feed.image_shape, feed.steps_per_epoch)
 
     @property
     def last_step(self) -> int:
@@ -64,6 +64,7 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         check_installed()
     feed = data.build_feed(config)
     model = build_model(config.model, len(feed.class_names))
+    make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
     return Run(config, Workdir(workdir, config, feed.facts()), feed, model)
 
 

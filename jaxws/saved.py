@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,18 +17,6 @@ from jaxws.checksums import damaged_files
 from jaxws.damage import steps_in
 
 _WEIGHTS = ("params", "batch_stats")
-
-
-class Health(NamedTuple):
-    """What is known of a checkpoint's files.
-
-    Attributes:
-      state: ``'good'`` or ``'damaged'``.
-      detail: what is wrong, or empty.
-    """
-
-    state: str
-    detail: str
 
 
 def others(checkpoints: Path) -> list[str]:
@@ -46,19 +34,17 @@ def others(checkpoints: Path) -> list[str]:
     return sorted(entry.name for entry in entries if not entry.name.isdecimal())
 
 
-def health(directory: Path) -> Health:
+def damage(directory: Path) -> str:
     """Compares a checkpoint with its checksums; reads all of it.
 
     Args:
       directory: of the checkpoint.
 
     Returns:
-      Its health.
+      What is wrong with it; empty if it is good.
     """
     damaged = damaged_files(directory)
-    if damaged:
-        return Health("damaged", f"{len(damaged)} of its files changed, such as {damaged[0]}")
-    return Health("good", "")
+    return f"{len(damaged)} of its files changed, such as {damaged[0]}" if damaged else ""
 
 
 def find(checkpoints: Path, step: int | None) -> Path:
@@ -81,8 +67,8 @@ def find(checkpoints: Path, step: int | None) -> Path:
     if step is not None and step not in steps:
         raise ValueError(f"{checkpoints} has no checkpoint of step {step}: {known}.")
     directory = checkpoints / str(steps[-1] if step is None else step)
-    if (found := health(directory)).state == "damaged":
-        raise ValueError(f"checkpoint {directory} is damaged: {found.detail}; {known}.")
+    if wrong := damage(directory):
+        raise ValueError(f"checkpoint {directory} is damaged: {wrong}; {known}.")
     return directory
 
 

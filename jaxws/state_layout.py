@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
+from jaxws.modes import Sharing
 from jaxws.packing import pack_kernels, unpack_kernels
 from jaxws.pooled import holds_pooled, pool_kernels, spread_kernels
 from jaxws.train_state import TrainState
-from jaxws.train_step import Sharing
 
 
 def packs() -> bool:
@@ -66,7 +66,7 @@ def pool_if_shared(state: TrainState, sharing: Sharing) -> TrainState:
       >>> pool_if_shared(state, Sharing(1, "grid", 10)).params["local_kernel"].filters.shape
       (3, 3, 3, 3, 16, 32)
     """
-    if sharing.every != 1 or holds_pooled(state.params):
+    if not sharing.keeps_shared or holds_pooled(state.params):
         return state
     pooled, are_shared = _pool(state.params, sharing.pools)
     return dataclasses.replace(state, params=pooled) if are_shared else state

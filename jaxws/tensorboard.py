@@ -46,9 +46,8 @@ class TensorBoard:
         """
         from tensorboardX.event_file_writer import EventsWriter  # noqa: PLC0415 - optional
         from tensorboardX.proto import event_pb2  # noqa: PLC0415
-        from tensorboardX.summary import text  # noqa: PLC0415
 
-        self._text, self._proto, self._warn = text, event_pb2, warn
+        self._proto, self._warn = event_pb2, warn
         self._directory, self._flushed = directory, time.monotonic()
         self._writer: EventsWriter | None = None
         with self._giving_up_on_errors():
@@ -63,15 +62,11 @@ class TensorBoard:
         """Draws a record of metrics.jsonl; what is not finite is left out, as it is null there.
 
         Args:
-          record: of any kind. The point ``train/grad_norm`` is ``grad_norm`` of a record of kind
-            ``train``; events become text.
+          record: of kind ``train`` or ``epoch``. The point ``train/grad_norm`` is ``grad_norm`` of
+            a record of kind ``train``.
         """
-        if record["kind"] == "event":
-            summary = self._text("event", f"{record['event']}: {record['message']}")
-        else:
-            values = [{"tag": tag, "simple_value": value} for tag, value in points(record)]
-            summary = {"value": values}
-        self._write(record["step"], summary=summary)
+        values = [{"tag": tag, "simple_value": value} for tag, value in points(record)]
+        self._write(record["step"], summary={"value": values})
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self._flushed = time.monotonic()
             with self._giving_up_on_errors():

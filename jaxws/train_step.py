@@ -9,33 +9,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from jaxws.data.augment import Batch
 from jaxws.gradients import batch_gradients
 from jaxws.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
 from jaxws.metrics import Metrics, batch_metrics
+from jaxws.modes import Sharing, share_if_due
 from jaxws.optimizers import last_learning_rate
 from jaxws.packing import unpack_kernels
 from jaxws.pooled import holds_pooled, pool_kernels, probes, spread_kernels, with_probes
-from jaxws.schedules import shares_after
-from jaxws.sharing import share_weights
 from jaxws.snr import weight_snr
 from jaxws.train_state import TrainState
-
-
-class Sharing(NamedTuple):
-    """When and how a run shares weights.
-
-    Attributes:
-      every: n of ws(n); 0 is never.
-      pools: ``'grid'`` or ``'global'``.
-      steps_per_epoch: batches in an epoch, from which ws(n) counts.
-    """
-
-    every: int
-    pools: str
-    steps_per_epoch: int
 
 
 class StepInfo(NamedTuple):
@@ -69,7 +53,7 @@ def train_step(
     accumulate: int = 1,
     skip_nonfinite: bool = False,
 ) -> tuple[TrainState, Metrics, StepInfo]:
-    """Cross-entropy, gradients, one update, and instant weight sharing where ws(n) says so.
+    """Cross-entropy, gradients, one update, and weight sharing where ws(n) says so.
 
     Optimizer moments are left alone by sharing, as in the paper. A state with a loss scale scales
     its loss. With one, or with ``skip_nonfinite``, a step whose loss or gradients are not finite is
@@ -126,7 +110,6 @@ def train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, before)
     learning_rate = last_learning_rate(opt_state)
     params = optax.apply_updates(before, updates)
-    shares = shares_after(state.step, sharing.every, sharing.steps_per_epoch)
     if skips:
         # In the loops that compute the new values, which have read the old ones anyway.
         keep = partial(jnp.where, finite)
@@ -135,7 +118,6 @@ def train_step(
             (params, opt_state, batch_stats),
             (before, state.opt_state, state.batch_stats),
         )
-        shares = shares if shares is False else finite & shares
     # In every step: the pools' means, which sharing needs, and variances are one pass over weights.
     snr = {name: -jnp.log(r) for name, r in weight_snr(params, pools=sharing.pools).items()}
     info = StepInfo(
@@ -149,7 +131,7 @@ def train_step(
     if holds_pooled(state.params):
         params = pool_kernels(params, pools=sharing.pools)
     else:
-        params = _share_if(shares, params, sharing.pools)
+        params = share_if_due(params, state.step, sharing, unless=~finite if skips else None)
     state = TrainState(
         step=state.step + 1,
         params=params,
@@ -185,9 +167,3 @@ def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) 
     variables = {"params": params, "batch_stats": batch_stats}
     logits: Any = model.apply(variables, batch.image, train=False)
     return batch_metrics(logits, batch)
-
-
-def _share_if(shares: jax.Array | bool, params: Any, pools: str) -> Any:
-    if isinstance(shares, bool):
-        return share_weights(params, pools=pools) if shares else params
-    return lax.cond(shares, partial(share_weights, pools=pools), lambda p: p, params)

@@ -37,6 +37,18 @@ class Window(NamedTuple):
     output_size: tuple[int, ...]
 
 
+class LayerWindow(NamedTuple):
+    """Geometry of a locally connected layer.
+
+    Attributes:
+      window: image and kernel size, strides, padding, dilation, positions.
+      groups: its ``feature_group_count``.
+    """
+
+    window: Window
+    groups: int
+
+
 def make_window(
     input_size: Sequence[int],
     kernel_size: Sequence[int],

@@ -37,7 +37,5 @@ def read_points(directory):
     for event in read_events(directory):
         if event.session_log.status == SessionLog.START:
             drawn = [point for point in drawn if point[1] < event.step]
-        for value in event.summary.value:
-            text = value.tensor.string_val
-            drawn.append((value.tag, event.step, text[0].decode() if text else value.simple_value))
+        drawn += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
     return drawn

@@ -13,6 +13,7 @@ from jaxws.config import flat_fields
 from jaxws.damage import steps_in
 from jaxws.data import build_feed
 from jaxws.loop import train
+from jaxws.modes import make_sharing
 from jaxws.progress import summary_rows
 from jaxws.run import build_model, prepare
 from jaxws.train_step import Metrics
@@ -356,5 +357,9 @@ def test_every_knob_is_read(config, tmp_path):
     recorder = Recorder(config, seen)
     feed = build_feed(recorder)
     build_model(recorder.model, 2)
+    for mode in ("sleep", "online"):
+        config.sharing.mode = mode
+        make_sharing(recorder, run.model, feed.image_shape, STEPS_PER_EPOCH)
+    config.sharing.mode = "instant"
     train(run._replace(config=recorder, feed=feed))
     assert seen == {key for key, _ in flat_fields(config)}

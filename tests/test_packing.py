@@ -6,9 +6,10 @@ import pytest
 
 from jaxws import share_weights
 from jaxws.data.augment import Batch
+from jaxws.modes import Sharing
 from jaxws.packing import PackedKernel, pack_kernel, pack_kernels, unpack_kernels
 from jaxws.train_state import create_train_state
-from jaxws.train_step import Sharing, train_step
+from jaxws.train_step import train_step
 from tests.small_run import Small
 
 

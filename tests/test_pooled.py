@@ -13,10 +13,11 @@ from jaxws.data.augment import Batch
 from jaxws.implementations import mosaic, native
 from jaxws.implementations.spec import Spec
 from jaxws.models import resnet_cifar
+from jaxws.modes import Sharing
 from jaxws.packing import pack_kernels, unpack_kernels
 from jaxws.pooled import PooledKernel, pool_kernels, probes, spread_kernels, with_probes
 from jaxws.train_state import create_train_state
-from jaxws.train_step import Sharing, eval_step, train_step
+from jaxws.train_step import eval_step, train_step
 from jaxws.window import make_window
 from tests.small_run import Small
 

@@ -14,10 +14,11 @@ from jaxws.config import base_config
 from jaxws.data import build_feed
 from jaxws.implementations import native
 from jaxws.loss_scale import initial_loss_scale
+from jaxws.modes import Sharing
 from jaxws.optimizers import make_optimizer
 from jaxws.run import build_model
 from jaxws.train_state import create_train_state
-from jaxws.train_step import Sharing, train_step
+from jaxws.train_step import train_step
 
 STEPS = 6
 UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11}

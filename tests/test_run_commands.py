@@ -166,6 +166,26 @@ def test_every_image_counts_once(run, path, tmp_path, capsys, split, images):
     assert scores["top1"] == pytest.approx(top1, abs=1.5 / images)  # a tie may fall either way
 
 
+def test_weights_are_shared_before_scoring(run, path, tmp_path, capsys):
+    """A sleep phase of a hundred iterations ends where sharing at once does, here."""
+    command(capsys, "export", path, f"--out={tmp_path / 'w.npz'}")
+    weights = dict(np.load(tmp_path / "w.npz"))
+    kernel = weights["params/conv1/local_kernel"]
+    for a, b in np.ndindex(3, 3):
+        kernel[a::3, b::3] = kernel[a::3, b::3].mean(axis=(0, 1))
+    np.savez(tmp_path / "w.npz", **weights)
+    loss, top1 = scored(tmp_path / "w.npz", load_dataset(run.config.data).test)
+    plain = json.loads(command(capsys, "evaluate", path, "--json"))
+    assert plain["loss"] != pytest.approx(loss, rel=1e-3)
+    for mode in ("instant", "sleep"):
+        scores = json.loads(command(capsys, "evaluate", path, f"--share={mode}", "--json"))
+        assert (scores["share"], scores["images"]) == (mode, 143)
+        assert scores["loss"] == pytest.approx(loss, rel=1e-4)
+        assert scores["top1"] == pytest.approx(top1, abs=1.5 / 143)
+    table = command(capsys, "evaluate", path, "--share=sleep")
+    assert "weights shared" in table
+
+
 def test_a_listing_tells_good_from_damaged(path, capsys, tmp_path):
     found = json.loads(command(capsys, "inspect", path, "--json"))
     assert [(c["step"], c["epoch"], c["health"]) for c in found["checkpoints"]] == [

@@ -10,9 +10,10 @@ import pytest
 from jaxws.config import base_config
 from jaxws.data import Batch
 from jaxws.loss_scale import LossScale
+from jaxws.modes import Sharing
 from jaxws.optimizers import make_optimizer
 from jaxws.train_state import create_train_state
-from jaxws.train_step import Sharing, train_step
+from jaxws.train_step import train_step
 from tests.small_run import Small
 
 SHAPE, CLASSES = (6, 5, 2), 7

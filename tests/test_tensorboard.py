@@ -29,14 +29,6 @@ def test_points_that_are_done_again_are_drawn_once(tmp_path):
 
 
 @installed
-def test_events_are_text(tmp_path):
-    board = TensorBoard(tmp_path, 0, pytest.fail)
-    board.add({"kind": "event", "step": 3, "event": "rollback", "message": "to step 2"})
-    board.close()
-    assert read_points(tmp_path) == [("event/text_summary", 3, "rollback: to step 2")]
-
-
-@installed
 def test_a_full_disk_is_told_once_and_ends_no_run(tmp_path, monkeypatch):
     warnings = []
     board = TensorBoard(tmp_path, 0, warnings.append)

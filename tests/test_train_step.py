@@ -11,9 +11,10 @@ from jaxws import LocalConv, share_weights, weight_snr
 from jaxws.data import Batch
 from jaxws.metrics import batch_metrics
 from jaxws.models import resnet_cifar
+from jaxws.modes import Sharing
 from jaxws.schedules import step_decay
 from jaxws.train_state import create_train_state
-from jaxws.train_step import Sharing, eval_step, train_step
+from jaxws.train_step import eval_step, train_step
 
 MODEL = resnet_cifar(8, width=4, num_classes=7, conv=LocalConv)
 OPTIMIZER = optax.adamw(1e-2)

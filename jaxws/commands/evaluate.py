@@ -9,10 +9,11 @@ import argparse
 import json
 from typing import Any
 
+import jax
 from rich.console import Console
 from rich.table import Table
 
-from jaxws import data
+from jaxws import data, modes
 from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
 from jaxws.evaluation import Evaluation
 from jaxws.past_run import PastRun
@@ -32,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images to score on; by default those that the run itself was tested on",
     )
     parser.add_argument("--data_dir", help="where the data set is, if it is no longer there")
+    parser.add_argument(
+        "--share",
+        choices=("instant", "sleep"),
+        help="share weights before scoring, at once or by one sleep phase (config.sharing.sleep);"
+        " the checkpoint stays as it is",
+    )
     add_json(parser)
 
 
@@ -50,12 +57,14 @@ def run(args: argparse.Namespace) -> int:
     past = run_of(args)
     if args.data_dir:
         past.config.data.data_dir = args.data_dir
-    scores = evaluate(past, step=args.step, split=args.split)
+    scores = evaluate(past, step=args.step, split=args.split, share=args.share)
     if args.json:
         print(json.dumps(scores, indent=1))
         return 0
     table = Table(title=f"{past.path.name}, step {scores['step']}", show_header=False)
     table.add_row("split", scores["split"])
+    if args.share:
+        table.add_row("weights shared", args.share)
     table.add_row("images", str(scores["images"]))
     table.add_row("top-1", f"{100 * scores['top1']:.2f} %")
     table.add_row("top-5", f"{100 * scores['top5']:.2f} %")
@@ -64,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate(past: PastRun, step: int | None = None, split: str | None = None) -> dict[str, Any]:
+def evaluate(
+    past: PastRun, step: int | None = None, split: str | None = None, share: str | None = None
+) -> dict[str, Any]:
     """Scores a checkpoint.
 
     Args:
@@ -72,13 +83,15 @@ def evaluate(past: PastRun, step: int | None = None, split: str | None = None) -
       step: of the checkpoint; None for the newest.
       split: ``'test'``, ``'train'`` (those trained on) or ``'validation'`` (training images that a
         run with ``data.split='tuning'`` held out); None for what the run was tested on.
+      share: ``'instant'`` or ``'sleep'`` to share weights first, see :mod:`jaxws.modes`.
 
     Returns:
-      What can be written as JSON: ``step``, ``split``, number of ``images``, mean ``loss``, and
-      the parts ``top1`` and ``top5`` of images that are right.
+      What can be written as JSON: ``step``, ``split``, ``share``, number of ``images``, mean
+      ``loss``, and the parts ``top1`` and ``top5`` of images that are right.
 
     Raises:
-      ValueError: there is no such checkpoint or split, or the data are others.
+      ValueError: there is no such checkpoint or split, the data are others, or there is nothing
+        to share.
     """
     directory = find(past.checkpoints, step)
     feed = data.build_feed(past.config)
@@ -87,17 +100,33 @@ def evaluate(past: PastRun, step: int | None = None, split: str | None = None) -
     split = split or feed.test_kind
     model = build_model(past.config.model, len(feed.class_names))
     score = Evaluation(feed, model, past.config.data.prefetch)
-    sums = score(**read_weights(directory), inputs=_inputs(past, feed, split))
+    weights = read_weights(directory)
+    if share is not None:
+        weights["params"] = _shared(past, feed, model, weights["params"], share)
+    sums = score(**weights, inputs=_inputs(past, feed, split))
     images: Any = sums.images
     return {
         "workdir": str(past.path),
         "step": int(directory.name),
         "split": split,
+        "share": share,
         "images": round(images),
         "loss": sums.loss / images,
         "top1": sums.top1 / images,
         "top5": sums.top5 / images,
     }
+
+
+def _shared(past: PastRun, feed: data.Feed, model: Any, params: Any, mode: str) -> Any:
+    """Shares weights once, with the numbers of the run's configuration."""
+    if past.config.model.connectivity == "conv":
+        raise ValueError(
+            f"--share={mode}: the run's network has convolutions, which share weights already."
+        )
+    config = past.config.copy_and_resolve_references()
+    config.sharing.mode, config.sharing.every = mode, 1
+    sharing = modes.make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
+    return jax.jit(lambda p: modes.share(p, 0, sharing))(params)
 
 
 def _inputs(past: PastRun, feed: data.Feed, split: str) -> Any:

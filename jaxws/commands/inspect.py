@@ -17,7 +17,7 @@ from jaxws.commands.arguments import add_json, add_workdir, run_of
 from jaxws.damage import steps_in
 from jaxws.past_run import PastRun
 from jaxws.report import wall_seconds
-from jaxws.saved import health, others
+from jaxws.saved import damage, others
 
 _METRICS = ("train_loss", "train_top1", "test_loss", "test_top1", "test_top5")
 
@@ -79,17 +79,17 @@ def inspect(past: PastRun) -> dict[str, Any]:
 
 def _checkpoint(directory: Path, step: int, end: dict[str, Any] | None) -> dict[str, Any] | None:
     try:
-        state, detail = health(directory)
+        detail = damage(directory)
         files = [path for path in directory.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
     except FileNotFoundError:
-        state = "removed"
-    if state != "good" and not directory.exists():
-        return None  # by the run, meanwhile
+        return None  # removed by the run, meanwhile
+    if detail and not directory.exists():
+        return None
     found = {
         "step": step,
         "path": str(directory),
-        "health": state,
+        "health": "damaged" if detail else "good",
         "detail": detail,
         "bytes": size,
         "epoch": end["epoch"] if end else None,
