@@ -97,8 +97,8 @@ def base_config() -> ConfigDict:
     config.sharing.sleep.rate = 0.1
     config.sharing.sleep.gamma = 1e-5  # pull towards the weights at the start of the phase
     config.sharing.online = ConfigDict()  # one iteration, after each batch that ws(n) names
-    config.sharing.online.patterns = 8
-    config.sharing.online.rate = 0.01
+    config.sharing.online.patterns = 32
+    config.sharing.online.rate = config_dict.placeholder(float)  # unset: each layer's fastest
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"  # or sgd

@@ -123,7 +123,7 @@ def config(folder, tmp_path):
 
 @pytest.mark.parametrize(("mode", "borders"), [("sleep", "out"), ("online", "in")])
 def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, mode, borders):
-    config.sharing.mode, config.sharing.borders, config.sharing.online.rate = mode, borders, 0.02
+    config.sharing.mode, config.sharing.borders = mode, borders
     whole = prepare_small(config, tmp_path / "whole")
     train(whole)
     for config.max_steps in (STEPS_PER_EPOCH + 1, 3 * STEPS_PER_EPOCH):
@@ -136,9 +136,9 @@ def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, mode, borde
 
 
 def test_what_is_impossible_is_said_before_a_directory_is_made(config, tmp_path):
-    config.sharing.mode, config.sharing.online.rate = "online", 0.5
+    config.sharing.mode, config.sharing.online.rate = "online", 1.5
     with pytest.raises(
-        ValueError, match=r"rate=0.5 with 8 patterns: weights of layer 'conv1'.*more patterns.$"
+        ValueError, match=r"rate=1.5 with 32 patterns: weights of layer 'conv1'.*more patterns.$"
     ):
         prepare(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -163,7 +163,7 @@ def test_the_configuration_is_read(config):
     assert sharing == Sharing(5, "grid", 9, Hebbian(Rule(3, 30, 0.125, 0.25), "in", WINDOWS, 7))
     config.sharing.mode, config.sharing.borders = "online", "out"
     sharing = make_sharing(config, MODEL, SHAPE, 9)
-    assert sharing.hebbian == Hebbian(Rule(1, 8, 0.01, 0.0), "out", WINDOWS, 7)
+    assert sharing.hebbian == Hebbian(Rule(1, 32, None, 0.0), "out", WINDOWS, 7)
     model = nn.Sequential([LocalConv(2, (9, 9), name="conv")])
     with pytest.raises(ValueError, match=r"kernel of size \(9, 9\) and \(8, 8\) positions"):
         make_sharing(config, model, SHAPE, 9)

@@ -198,6 +198,24 @@ def test_variance_falls_as_the_closed_form_says(inputs, patterns, iterations, sh
     assert abs(squares.mean() - variance_ratio(inputs, rule)) < 6 * error + 1e-12
 
 
+def test_no_rate_shares_faster_than_the_fastest():
+    for inputs, patterns in ((3, 1), (18, 4), (576, 128)):
+        rule = Rule(1, patterns, None, 0.0)
+        best = variance_ratio(inputs, rule)
+        assert best == pytest.approx(1 - rule.rate_for(inputs))
+        for factor in (0.9, 1.1):
+            other = rule._replace(rate=factor * rule.rate_for(inputs))
+            assert variance_ratio(inputs, other) > best
+    params = {"conv": {"local_kernel": jax.random.normal(jax.random.key(0), (9, 9, 3, 3, 2, 3))}}
+    rule = Rule(3, 9, None)
+    np.testing.assert_array_equal(
+        *(
+            sleep_phase(jax.random.key(1), params, r)["conv"]["local_kernel"]
+            for r in (rule, rule._replace(rate=rule.rate_for(18)))
+        )
+    )
+
+
 def test_the_library_falls_as_the_closed_form_says():
     rule = Rule(iterations=10, patterns=16, rate=0.1, gamma=0.1)
     params = {

@@ -11,14 +11,33 @@ class Rule(NamedTuple):
     Attributes:
       iterations: number of updates.
       patterns: patches of noise per update.
-      rate: learning rate.
+      rate: learning rate; None for the one that shares fastest in each layer (:meth:`rate_for`).
       gamma: pull towards the weights at the start of the phase.
     """
 
     iterations: int = 100
     patterns: int = 128
-    rate: float = 0.1
+    rate: float | None = 0.1
     gamma: float = 1e-5
+
+    def rate_for(self, inputs: int) -> float:
+        """The learning rate of a layer.
+
+        Patches of noise that are drawn anew each time vary more with more inputs, and less with
+        more patterns: variances fall fastest at a rate of 1 / (1 + (inputs + 1) / patterns), by
+        that part in each iteration (:func:`variance_ratio`).
+
+        Args:
+          inputs: number of weights of a filter, i * j * c / groups.
+
+        Returns:
+          ``rate``, or the fastest.
+
+        Example:
+          >>> Rule(patterns=8, rate=None).rate_for(inputs=15)
+          0.3333333333333333
+        """
+        return 1 / (1 + (inputs + 1) / self.patterns) if self.rate is None else self.rate
 
 
 PUBLISHED = Rule()
@@ -48,19 +67,18 @@ def variance_ratio(inputs: int, rule: Rule = PUBLISHED) -> float:
       >>> f"{variance_ratio(3 * 3 * 64):.0e}, {variance_ratio(3 * 3 * 256):.2f}"
       '2e-07, 0.37'
     """
-    square, product = 1.0, 1.0
-    pull, keep = rule.rate * rule.gamma, 1 - rule.rate * rule.gamma
+    rate, factor, square, product = rule.rate_for(inputs), _factor(inputs, rule), 1.0, 1.0
+    pull, keep = rate * rule.gamma, 1 - rate * rule.gamma
     for _ in range(rule.iterations):
-        square = (
-            _factor(inputs, rule) * square + 2 * pull * (keep - rule.rate) * product
-        ) + pull**2
-        product = (keep - rule.rate) * product + pull
+        square = factor * square + 2 * pull * (keep - rate) * product + pull**2
+        product = (keep - rate) * product + pull
     return square
 
 
 def _factor(inputs: int, rule: Rule) -> float:
-    keep = 1 - rule.rate * rule.gamma
-    return keep**2 - 2 * keep * rule.rate + rule.rate**2 * (1 + (inputs + 1) / rule.patterns)
+    rate = rule.rate_for(inputs)
+    keep = 1 - rate * rule.gamma
+    return keep**2 - 2 * keep * rate + rate**2 * (1 + (inputs + 1) / rule.patterns)
 
 
 def check_rule(rule: Rule) -> None:
@@ -80,7 +98,7 @@ def check_rule(rule: Rule) -> None:
     for name, least in (("iterations", 0), ("patterns", 1), ("gamma", 0)):
         if not getattr(rule, name) >= least:
             raise ValueError(f"{name}={getattr(rule, name)!r}: expected at least {least}.")
-    if not rule.rate > 0:
+    if rule.rate is not None and not rule.rate > 0:
         raise ValueError(f"rate={rule.rate!r}: expected a number above 0.")
 
 

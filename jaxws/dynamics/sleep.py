@@ -184,6 +184,7 @@ def _evolve(key: jax.Array, deviation: jax.Array, tiling: Tiling, rule: Rule) ->
 def _iterate(key: jax.Array, start: jax.Array, entries: np.ndarray, rule: Rule) -> jax.Array:
     """The rule, step by step; pool p sees entry ``entries[p, a]`` of a patch as input a."""
     groups, inputs = start.shape[1:3]
+    rate = rule.rate_for(inputs)
 
     def update(deviation: jax.Array, step_key: jax.Array) -> tuple[jax.Array, None]:
         # Drawn as a vector: arrays of more axes take XLA much longer to compile on CPUs.
@@ -194,7 +195,7 @@ def _iterate(key: jax.Array, start: jax.Array, entries: np.ndarray, rule: Rule) 
         )
         hebbian = jnp.einsum("ngpa,pgnm->pgam", patches, response, precision=lax.Precision.HIGHEST)
         pull = rule.gamma * (deviation - start)
-        return deviation - rule.rate * (hebbian / rule.patterns + pull), None
+        return deviation - rate * (hebbian / rule.patterns + pull), None
 
     return lax.scan(update, start, jax.random.split(key, rule.iterations))[0]
 
