@@ -48,12 +48,29 @@ def weight_snr(
     return ratios
 
 
+def signal_to_noise(mean: jax.Array, variance: jax.Array) -> jax.Array:
+    """The ratio within Eq. (6).
+
+    Args:
+      mean: over neurons.
+      variance: over neurons, of the same shape.
+
+    Returns:
+      Squared mean over variance; infinite where there is no variance.
+
+    Example:
+      >>> signal_to_noise(jnp.array([3.0, 0.0]), jnp.array([2.0, 0.0]))
+      Array([4.5, inf], dtype=float32)
+    """
+    exact = variance == 0
+    return jnp.where(exact, jnp.inf, jnp.square(mean) / jnp.where(exact, 1, variance))
+
+
 def _layer_snr(kernel: Any, pools: str, axis_name: AxisName) -> jax.Array:
     # Of packed kernels, the arrays: a mean over all weights has no use for their order.
     (variance,) = jax.tree.leaves(pool_variance(kernel, pools=pools, axis_name=axis_name))
     (mean,) = jax.tree.leaves(pool_mean(kernel, pools=pools, axis_name=axis_name))
-    exact = variance == 0
-    ratio = jnp.where(exact, jnp.inf, jnp.square(mean) / jnp.where(exact, 1, variance))
+    ratio = signal_to_noise(mean, variance)
     counted = make_grid(kernel, pools, axis_name).counts(ratio.ndim) > 1
     if not counted.any():
         return jnp.asarray(jnp.inf, ratio.dtype)
