@@ -11,12 +11,14 @@ from typing import NoReturn
 from jaxws.commands.flags import explain_unknown
 
 COMMANDS = {
+    "convergence": "Figs 4 and 5 of the paper: how dynamic weight sharing converges",
     "evaluate": "the scores of a checkpoint on a split of the data",
     "export": "parameters as safetensors or npz, readable without jaxws",
     "inspect": "the checkpoints of a run, whether they are whole, and their metrics",
     "prepare": "CIFAR-10, CIFAR-100, TinyImageNet or ImageNet for training",
     "preview": "a sheet of images as the network sees them, augmented, with labels",
     "report": "the plots and the page of a run, made anew",
+    "theorem1": "the error of noisy weight sharing against the bound of Theorem 1",
 }
 
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       The exit status: 0, 2 for a mistake, which is told in one line, or 130 after an interrupt.
     """
     argv = sys.argv[1:] if argv is None else argv
-    listing = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
+    listing = "\n".join(f"  {name:<12}{what}" for name, what in COMMANDS.items())
     names = _Parser(
         prog="python -m jaxws",
         epilog=f"commands:\n{listing}",

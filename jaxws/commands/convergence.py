@@ -1,0 +1,178 @@
+"""``python -m jaxws convergence``: Figs 4 and 5 of the paper, how dynamic weight sharing converges.
+
+All files are written when all is computed; an interrupt leaves none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shlex
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jaxws.atomic import replacing
+from jaxws.convergence_plot import draw, to_bytes, to_csv
+from jaxws.dynamics.circuit import Circuit
+from jaxws.dynamics.convergence import Curve, Study, check_study, simulate
+from jaxws.dynamics.schedules import COUNTERS, MOMENTS, Plasticity
+from jaxws.versions import versions
+
+_STUDY, _CIRCUIT, _PLASTICITY = Study(), Circuit(), Plasticity()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to a parser."""
+    parser.add_argument("--figure", type=int, choices=(4, 5), required=True, help="of the paper")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="directory to write to (default: .)"
+    )
+    for name, kind, default, what in (
+        ("runs", int, _STUDY.runs, "from different weights and inputs"),
+        ("seed", int, _STUDY.seed, "of all runs"),
+        ("neurons", int, _STUDY.neurons, "N"),
+        ("input_mean", float, _STUDY.input_mean, "of x; the published code has 0"),
+        ("presentations", int, _STUDY.presentations, "of B"),
+        ("alpha", float, _CIRCUIT.alpha, "strength of inhibition"),
+        ("momentum", float, _CIRCUIT.momentum, "of B"),
+        ("onset", int, _PLASTICITY.onset, "k from which weights of B change"),
+    ):
+        text = f"{what} (default: %(default)s)"
+        parser.add_argument(f"--{name}", type=kind, default=default, help=text)
+    parser.add_argument("--iterations", type=int, help="of A (default: 2000, or 10000 for Fig. 5)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=_STUDY.sizes, metavar="K")
+    parser.add_argument("--gammas", type=float, nargs="+", default=_STUDY.gammas, metavar="GAMMA")
+    parser.add_argument(
+        "--counter",
+        choices=COUNTERS,
+        default=_PLASTICITY.counter,
+        help="what k of the learning rate of B counts (default: %(default)s, of Euler's method)",
+    )
+    parser.add_argument(
+        "--plasticity",
+        choices=MOMENTS,
+        default=_PLASTICITY.moment,
+        help="when weights of B change (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulates, draws and writes figN.png, figN.pdf and figN.csv.
+
+    Args:
+      args: of :func:`add_arguments`.
+
+    Returns:
+      0.
+
+    Raises:
+      ValueError: what is wrong with the arguments.
+    """
+    study = study_of(args)
+    check_study(study)
+    if not args.out.is_dir():
+        raise ValueError(f"--out={args.out}: there is no such directory; make it.")
+    begin = time.perf_counter()
+    curves = compute(study)
+    seconds = time.perf_counter() - begin
+    for path in write(study, curves, args.out):
+        print(path)
+    print(f"{len(curves)} curves, {study.runs} runs each, in {seconds:.0f} s")
+    return 0
+
+
+def study_of(args: argparse.Namespace) -> Study:
+    """What the arguments ask for.
+
+    Args:
+      args: of :func:`add_arguments`.
+
+    Returns:
+      A study, not checked.
+    """
+    return Study(
+        figure=args.figure,
+        runs=args.runs,
+        seed=args.seed,
+        neurons=args.neurons,
+        sizes=tuple(args.sizes),
+        gammas=tuple(args.gammas),
+        input_mean=args.input_mean,
+        iterations=args.iterations,
+        presentations=args.presentations,
+        circuit=Circuit(alpha=args.alpha, momentum=args.momentum),
+        plasticity=Plasticity(onset=args.onset, counter=args.counter, moment=args.plasticity),
+    )
+
+
+def compute(study: Study) -> list[Curve]:
+    """Simulates all of a figure, with a bar on a terminal and lines elsewhere.
+
+    Args:
+      study: what to simulate.
+
+    Returns:
+      All curves.
+    """
+    parts = [(simulation, size) for simulation in "AB" for size in study.sizes]
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    curves: list[Curve] = []
+    with Progress(
+        *columns,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("", total=sum(study.length(simulation) for simulation, _ in parts))
+        for simulation, size in parts:
+            name = f"Fig. {study.figure}{simulation}, k = {size}"
+            bar.update(task, description=name)
+            begin = time.perf_counter()
+            curves += simulate(study, simulation, size, lambda done: bar.advance(task, done))
+            if not console.is_terminal:
+                seconds = time.perf_counter() - begin
+                line = f"{name}: {study.length(simulation)} iterations in {seconds:.1f} s"
+                print(line, file=sys.stderr, flush=True)
+    return curves
+
+
+def write(study: Study, curves: list[Curve], out: Path) -> list[Path]:
+    """Writes all files of a figure, each of them whole, or none.
+
+    Args:
+      study: what was simulated.
+      curves: of :func:`compute`.
+      out: directory.
+
+    Returns:
+      Their paths.
+    """
+    figure = draw(study, curves)
+    contents = {
+        "png": to_bytes(figure, "png"),
+        "pdf": to_bytes(figure, "pdf"),
+        "csv": to_csv(study, curves, _heading(study)).encode(),
+    }
+    paths = {kind: out / f"fig{study.figure}.{kind}" for kind in contents}
+    with ExitStack() as stack:
+        for kind, content in contents.items():
+            stack.enter_context(replacing(paths[kind])).write_bytes(content)
+    return list(paths.values())
+
+
+def _heading(study: Study) -> list[str]:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    known = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return [
+        f"python -m jaxws {shlex.join(sys.argv[1:])}",
+        f"{now}; {known}",
+        f"{study}",
+    ]

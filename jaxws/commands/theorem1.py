@@ -1,0 +1,105 @@
+"""``python -m jaxws theorem1``: the error of noisy weight sharing, against the bound of A.3."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from jaxws.atomic import replacing
+from jaxws.convergence_plot import to_bytes
+from jaxws.dynamics.noise_study import NoiseCurve, NoiseStudy, measure_noise
+
+_STUDY = NoiseStudy()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to a parser."""
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="directory to write to (default: .)"
+    )
+    for name in ("gamma", "neurons", "inputs", "trials", "iterations", "seed"):
+        default = getattr(_STUDY, name)
+        parser.add_argument(
+            f"--{name}", type=type(default), default=default, help="(default: %(default)s)"
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, prints a table, writes theorem1.png and theorem1.pdf.
+
+    Args:
+      args: of :func:`add_arguments`.
+
+    Returns:
+      0.
+
+    Raises:
+      ValueError: what is wrong with the arguments.
+    """
+    if not args.out.is_dir():
+        raise ValueError(f"--out={args.out}: there is no such directory; make it.")
+    chosen = {name: getattr(args, name) for name in NoiseStudy._fields if hasattr(args, name)}
+    study = NoiseStudy(**chosen)
+    for name in ("neurons", "inputs", "trials", "iterations"):
+        if getattr(study, name) < 1:
+            raise ValueError(f"--{name}={getattr(study, name)}: expected 1 or more.")
+    begin = time.perf_counter()
+    curves = measure_noise(study)
+    figure = draw(study, curves)
+    with ExitStack() as stack:
+        for kind in ("png", "pdf"):
+            path = stack.enter_context(replacing(args.out / f"theorem1.{kind}"))
+            path.write_bytes(to_bytes(figure, kind))
+    print("| sigma^2 | A of A / k + floor | floor | closed form | the proof's bound, last |")
+    print("|---|---|---|---|---|")
+    for c in curves:
+        numbers = (c.noise_variance, c.slope, c.floor, c.exact_floor, c.bound[-1])
+        print("| " + " | ".join(f"{number:.3g}" for number in numbers) + " |")
+    print(f"{args.out / 'theorem1.png'}, .pdf, in {time.perf_counter() - begin:.0f} s")
+    return 0
+
+
+def draw(study: NoiseStudy, curves: Sequence[NoiseCurve]) -> Figure:
+    """Draws errors over iterations, and floors over sigma^2.
+
+    Args:
+      study: what was measured.
+      curves: its results.
+
+    Returns:
+      A figure.
+    """
+    figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    colours = colormaps["viridis"](np.linspace(0, 0.88, len(curves)))
+    for curve, colour in zip(curves, colours, strict=True):
+        label = rf"$\sigma^2 = {curve.noise_variance:g}$"
+        left.loglog(curve.iterations, curve.errors, color=colour, lw=1.2, label=label)
+        left.loglog(curve.iterations, curve.bound, color=colour, lw=0.8, ls=(0, (5, 3)))
+    quiet = curves[0]
+    late = quiet.iterations[quiet.iterations >= study.iterations / 50]
+    style = {"color": "0.3", "lw": 0.9, "ls": (0, (1, 1.5)), "label": "$A / k$"}
+    left.loglog(late, quiet.slope / late, **style)
+    left.set_xlabel("iteration $k$", fontsize=9)
+    left.set_ylabel(r"$\mathrm{E}\,\|W - W^*\|^2 \,/\, \|W^*\|^2$", fontsize=9)
+    left.legend(fontsize=7, loc="lower left", frameon=False)
+    noisy = [curve for curve in curves if curve.noise_variance > 0]
+    variances = np.array([curve.noise_variance for curve in noisy])
+    right.loglog(variances, [c.floor for c in noisy], "o", color="C0", ms=4, label="fit")
+    right.loglog(variances, [c.exact_floor for c in noisy], color="0.3", lw=1, label="closed form")
+    right.loglog(variances, [c.bound[-1] for c in noisy], "C1--", lw=1, label="proof's bound")
+    right.set_xlabel(r"$\sigma^2$", fontsize=9)
+    right.set_ylabel(r"floor, $/ \, \|W^*\|^2$", fontsize=9)
+    right.legend(fontsize=8, frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.25, lw=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    return figure

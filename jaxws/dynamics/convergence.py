@@ -1,0 +1,295 @@
+"""The simulations of Figs 4 and 5 (A.5): how weights of a pool converge.
+
+A follows the rule (13), or (21) in Fig. 5, one input per iteration. B integrates the circuit of Eq.
+(8). All runs and gammas of a kernel size are computed at once, and all gammas of a run see the same
+inputs from the same initial weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxws.dynamics.checks import check_above_zero, check_at_least
+from jaxws.dynamics.circuit import Circuit, CircuitState, at_rest, check_circuit
+from jaxws.dynamics.descent import Descent, begin, descend, momentum_sgd
+from jaxws.dynamics.fixed_points import fixed_point, gaussian_second_moment, neg_log_snr_min
+from jaxws.dynamics.projected import present_projected, presentation_maps
+from jaxws.dynamics.schedules import (
+    Plasticity,
+    check_plasticity,
+    circuit_learning_rates,
+    plastic_steps,
+)
+from jaxws.dynamics.snr import neg_log_snr
+
+_POINTS = 500  # of a curve, about
+_CHUNK = 100  # iterations between reports of progress, about
+
+Advance = Callable[[int], Any]
+
+
+class Study(NamedTuple):
+    """What is simulated; the defaults are those of A.5.
+
+    Attributes:
+      figure: 4 or 5; they differ in the rule and the number of iterations of A.
+      runs: from different initial weights and inputs.
+      seed: of all of them.
+      neurons: N.
+      sizes: kernel sizes k, meaning k^2 inputs.
+      gammas: pulls towards the initial weights.
+      input_mean: of every component of x, whose variance is 1.
+      iterations: of A; None for 2000 in Fig. 4 and 10^4 in Fig. 5.
+      presentations: of B.
+      circuit: of B, and alpha of 5A.
+      plasticity: of B.
+    """
+
+    figure: int = 4
+    runs: int = 10
+    seed: int = 0
+    neurons: int = 100
+    sizes: tuple[int, ...] = (3, 6, 9)
+    gammas: tuple[float, ...] = (0.1, 0.01, 0.001)
+    input_mean: float = 1.0
+    iterations: int | None = None
+    presentations: int = 10_000
+    circuit: Circuit = Circuit()
+    plasticity: Plasticity = Plasticity()
+
+    def length(self, simulation: str) -> int:
+        """The number of iterations of ``'A'``, or presentations of ``'B'``."""
+        if simulation == "B":
+            return self.presentations
+        return {4: 2000, 5: 10_000}[self.figure] if self.iterations is None else self.iterations
+
+    def alpha(self, simulation: str) -> float:
+        """The inhibition: none of its bias in 4A."""
+        return math.inf if (self.figure, simulation) == (4, "A") else self.circuit.alpha
+
+
+class Curve(NamedTuple):
+    """One curve of a figure.
+
+    Attributes:
+      simulation: ``'A'`` or ``'B'``.
+      size: k.
+      gamma: the pull.
+      iterations: after which the values were taken, shape (points,).
+      values: -log SNR of every run, shape (runs, points).
+      text_floor: -log SNR_min of the text, 2 log(gamma / (1 + gamma)).
+      exact_floor: -log SNR of the fixed point, Eq. (19) or (24), for the inputs' second moment and
+        the runs' initial weights; the mean over runs.
+    """
+
+    simulation: str
+    size: int
+    gamma: float
+    iterations: np.ndarray
+    values: np.ndarray
+    text_floor: float
+    exact_floor: float
+
+
+def check_study(study: Study) -> None:
+    """Checks a study before anything is computed.
+
+    Args:
+      study: to check.
+
+    Raises:
+      ValueError: a number that is out of range, or not a whole one.
+
+    Example:
+      >>> check_study(Study(gammas=(0.0,)))
+      Traceback (most recent call last):
+      ValueError: gamma=0.0: expected a number above 0.
+    """
+    if study.figure not in (4, 5):
+        raise ValueError(f"figure={study.figure!r}: expected 4 or 5.")
+    for name, least in (("runs", 1), ("neurons", 2), ("seed", 0), ("presentations", 1)):
+        check_at_least(name, getattr(study, name), least)
+    check_at_least("iterations", study.length("A"), 1)
+    for size in study.sizes:
+        check_at_least("k", size, 1)
+    for gamma in study.gammas:
+        check_above_zero("gamma", gamma)
+    if not math.isfinite(study.input_mean):
+        raise ValueError(f"input_mean={study.input_mean!r}: expected a finite number.")
+    check_circuit(study.circuit)
+    check_plasticity(study.plasticity)
+
+
+def simulate(
+    study: Study, simulation: str, size: int, advance: Advance = lambda _: None
+) -> list[Curve]:
+    """Simulates all runs and gammas of one kernel size.
+
+    Args:
+      study: what to simulate.
+      simulation: ``'A'`` or ``'B'``.
+      size: k.
+      advance: called with the number of iterations done since the last call.
+
+    Returns:
+      A curve for each gamma.
+
+    Raises:
+      ValueError: as :func:`check_study`.
+
+    Example:
+      >>> curves = simulate(Study(runs=2, gammas=(0.1,), presentations=10), "B", 3)
+      >>> curves[0].values.shape
+      (2, 11)
+    """
+    check_study(study)
+    generators = _generators(study, size)
+    initial = _draw(generators, (study.neurons, size**2), mean=1.0)
+    length = study.length(simulation)
+    every = _divisor(length, length // _POINTS)
+    records = [np.asarray(jax.vmap(neg_log_snr)(initial))[None, None].repeat(len(study.gammas), 1)]
+    chunks = _rule_chunks if simulation == "A" else _circuit_chunks
+    for chunk in chunks(study, initial, generators, length, every):
+        records.append(np.asarray(chunk))  # waits for it, so that progress is true
+        advance(len(chunk) * every)
+    values = np.concatenate(records).transpose(1, 2, 0)
+    covariance = gaussian_second_moment(size**2, study.input_mean)
+    return [
+        Curve(
+            simulation=simulation,
+            size=size,
+            gamma=gamma,
+            iterations=np.arange(values.shape[2]) * every,
+            values=values[index],
+            text_floor=float(neg_log_snr_min(gamma)),
+            exact_floor=_exact_floor(initial, covariance, gamma, study.alpha(simulation)),
+        )
+        for index, gamma in enumerate(study.gammas)
+    ]
+
+
+def _generators(study: Study, size: int) -> list[np.random.Generator]:
+    """One for each run; NumPy's, for which nothing has to be compiled."""
+    return [np.random.default_rng((study.seed, size, run)) for run in range(study.runs)]
+
+
+def _divisor(length: int, most: int) -> int:
+    return max(number for number in range(1, max(most, 1) + 1) if length % number == 0)
+
+
+def _exact_floor(initial: jax.Array, covariance: jax.Array, gamma: float, alpha: float) -> float:
+    ends = jax.vmap(lambda weights: fixed_point(weights, covariance, gamma, alpha=alpha))(initial)
+    return float(jnp.mean(jax.vmap(neg_log_snr)(ends)))
+
+
+def _spans(length: int, every: int) -> Iterator[tuple[int, int]]:
+    chunk = every * max(1, _CHUNK // every)
+    for start in range(0, length, chunk):
+        yield start, min(chunk, length - start)
+
+
+def _draw(
+    generators: Sequence[np.random.Generator], shape: tuple[int, int], mean: float
+) -> jax.Array:
+    """Normal numbers of every run, (runs, *shape)."""
+    draws = [generator.standard_normal(shape) for generator in generators]
+    return jnp.asarray(np.stack(draws) + mean, jnp.result_type(float))
+
+
+def _rule_chunks(
+    study: Study,
+    initial: jax.Array,
+    generators: Sequence[np.random.Generator],
+    length: int,
+    every: int,
+) -> Iterator[jax.Array]:
+    """Records of A, (points, gammas, runs) at a time."""
+    state = jax.vmap(partial(begin, optimizer=momentum_sgd()))(initial)
+    state = _per_gamma(state, study)
+    gammas = jnp.asarray(study.gammas)
+    for _, number in _spans(length, every):
+        x = _draw(generators, (number, initial.shape[-1]), study.input_mean)
+        state, values = _descend_all(state, initial, x, gammas, study.alpha("A"), every)
+        yield values
+
+
+@partial(jax.jit, static_argnames=("alpha", "every"), donate_argnums=0)
+def _descend_all(
+    state: Descent, initial: jax.Array, x: jax.Array, gammas: jax.Array, alpha: float, every: int
+) -> tuple[Descent, jax.Array]:
+    def one(state: Descent, initial: jax.Array, x: jax.Array, gamma: jax.Array) -> Any:
+        return descend(
+            state, initial, x, momentum_sgd(), gamma=gamma, alpha=alpha, record_every=every
+        )
+
+    runs = jax.vmap(one, in_axes=(0, 0, 0, None), out_axes=(0, 1))
+    return jax.vmap(runs, in_axes=(0, None, None, 0), out_axes=(0, 1))(state, initial, x, gammas)
+
+
+def _circuit_chunks(
+    study: Study,
+    initial: jax.Array,
+    generators: Sequence[np.random.Generator],
+    length: int,
+    every: int,
+) -> Iterator[jax.Array]:
+    """Records of B, (points, gammas, runs) at a time."""
+    circuit, plasticity = study.circuit, study.plasticity
+    state = _per_gamma(jax.vmap(partial(at_rest, circuit=circuit))(initial), study)
+    gammas = jnp.asarray(study.gammas)
+    plastic = jnp.asarray(plastic_steps(circuit.steps, plasticity))
+    for start, number in _spans(length, every):
+        x = _draw(generators, (number, initial.shape[-1]), study.input_mean)
+        presentations = np.arange(start, start + number)
+        rates = jnp.asarray(
+            circuit_learning_rates(presentations, circuit.steps, plasticity), x.dtype
+        )
+        state, values = _present_all(state, initial, x, rates, plastic, gammas, circuit, every)
+        yield values
+
+
+@partial(jax.jit, static_argnames=("circuit", "every"), donate_argnums=0)
+def _present_all(
+    state: CircuitState,
+    initial: jax.Array,
+    x: jax.Array,
+    rates: jax.Array,
+    plastic: jax.Array,
+    gammas: jax.Array,
+    circuit: Circuit,
+    every: int,
+) -> tuple[CircuitState, jax.Array]:
+    """Presents inputs (runs, p, d) with rates (p, steps) to all circuits (gammas, runs)."""
+    x = x.swapaxes(0, 1)
+    norms = jnp.sum(jnp.square(x), axis=-1)
+    maps = presentation_maps(
+        jnp.broadcast_to(norms[:, None], (len(x), len(gammas), x.shape[1])),
+        rates.T[:, :, None, None],
+        plastic,
+        gamma=gammas[:, None],
+        circuit=circuit,
+    )
+    runs = jax.vmap(partial(present_projected, circuit=circuit))
+    everything = jax.vmap(runs, in_axes=(0, None, None, 0))
+
+    def presentation(state: CircuitState, now: Any) -> tuple[CircuitState, None]:
+        return everything(state, initial, *now), None
+
+    def block(state: CircuitState, now: Any) -> tuple[CircuitState, jax.Array]:
+        state, _ = lax.scan(presentation, state, now)
+        return state, jax.vmap(jax.vmap(neg_log_snr))(state.weights)
+
+    blocks = jax.tree.map(lambda a: a.reshape(-1, every, *a.shape[1:]), (x, maps))
+    return lax.scan(block, state, blocks)
+
+
+def _per_gamma(state: Any, study: Study) -> Any:
+    return jax.tree.map(lambda a: jnp.repeat(a[None], len(study.gammas), axis=0), state)

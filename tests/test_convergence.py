@@ -1,0 +1,152 @@
+"""Figs 4 and 5: what is simulated, and what the command writes or leaves unwritten."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from jaxws.__main__ import main
+from jaxws.commands import convergence as command
+from jaxws.dynamics import convergence as simulation
+from jaxws.dynamics.convergence import Study, simulate
+
+SMALL = Study(runs=3, neurons=20, sizes=(3,), gammas=(0.1, 0.01), input_mean=0.0)
+
+
+def test_rule_reaches_the_floor_of_the_text():
+    """4A with zero-mean inputs: 2 log(gamma / (1 + gamma)), within what runs differ by."""
+    curves = simulate(SMALL._replace(runs=10, neurons=100, gammas=(0.1, 0.01)), "A", 3)
+    for curve in curves:
+        check_floor(curve)
+
+
+def check_floor(curve):
+    last = curve.values[:, -1]
+    assert abs(last.mean() - curve.text_floor) < 2 * last.std()
+    assert abs(last.mean() - curve.exact_floor) < 2 * last.std()
+    assert np.ptp(curve.values[:, 0]) > 0
+    assert np.all(np.abs(curve.values[:, 0]) < 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("figure", [4, 5])
+@pytest.mark.parametrize("size", [3, 6, 9])
+def test_all_floors(figure, size):
+    """4A for all sizes and gammas; 5A's descends to the text's floor first, then to (24)'s."""
+    study = Study(figure=figure, input_mean=0.0)
+    for curve in simulate(study, "A", size):
+        if figure == 4:
+            assert abs(curve.values[:, -1].mean() - curve.text_floor) < 0.2
+        else:
+            mean = curve.values.mean(axis=0)
+            assert curve.exact_floor > mean[-1] - 0.1
+            assert mean.min() < mean[-1]
+
+
+def test_circuit_first_shares_and_then_forgets():
+    """4B: -log SNR falls far below its start, then rises slowly, the more so for large gamma."""
+    weak = simulate(SMALL._replace(presentations=3000, runs=2), "B", 3)[1]
+    mean = weak.values.mean(axis=0)
+    assert mean[0] > -0.5
+    assert mean.min() < -6
+    assert mean[-1] > mean.min() + 0.2
+    assert weak.exact_floor > mean[-1]
+
+
+def test_inputs_with_a_mean_have_another_floor():
+    """Exact by (19) for C = I + 11^T: lower than the text's by about log(1 - 1 / k^2)."""
+    study = Study(runs=2, gammas=(0.01,), iterations=50)
+    curve = simulate(study, "A", 3)[0]
+    other = simulate(study._replace(input_mean=0.0), "A", 3)[0]
+    assert abs(curve.exact_floor - other.exact_floor - np.log(1 - 1 / 9)) < 0.05
+    assert curve.text_floor == other.text_floor
+
+
+def test_runs_do_not_depend_on_their_number():
+    few, many = (
+        simulation._draw(simulation._generators(Study(runs=runs), 3), (5, 9), 0.0)
+        for runs in (2, 4)
+    )
+    np.testing.assert_array_equal(few, many[:2])
+
+
+ARGUMENTS = ("--sizes=3", "--gammas=0.1", "--runs=2", "--iterations=50", "--presentations=20")
+
+
+@pytest.mark.parametrize("figure", ["4", "5"])
+def test_command_writes_three_files(figure, tmp_path, capsys):
+    arguments = ["convergence", f"--figure={figure}", *ARGUMENTS, f"--out={tmp_path}"]
+    assert main(arguments) == 0
+    name = f"fig{figure}"
+    kinds = {"png": b"\x89PNG", "pdf": b"%PDF"}
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.{k}" for k in ("csv", *kinds)}
+    for kind, magic in kinds.items():
+        assert (tmp_path / f"{name}.{kind}").read_bytes().startswith(magic)
+    text = (tmp_path / f"{name}.csv").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    rows = list(csv.DictReader(lines))
+    assert len(rows) == 51 + 21
+    curve = simulate(
+        Study(figure=int(figure), sizes=(3,), gammas=(0.1,), runs=2, iterations=50), "A", 3
+    )[0]
+    last = [row for row in rows if row["simulation"] == "A"][-1]
+    assert (last["iteration"], last["kernel_size"], last["runs"]) == ("50", "3", "2")
+    np.testing.assert_allclose(float(last["neg_log_snr_mean"]), curve.values[:, -1].mean(), 1e-4)
+    np.testing.assert_allclose(float(last["exact_floor"]), curve.exact_floor, 1e-4)
+    output = capsys.readouterr()
+    assert f"Fig. {figure}B, k = 3: 20 iterations" in output.err
+    assert str(tmp_path / f"{name}.png") in output.out
+
+
+def test_interrupt_leaves_no_files(tmp_path, monkeypatch, capsys):
+    before = tmp_path / "fig4.csv"
+    before.write_text("of an earlier run")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "simulate", interrupt)
+    assert main(["convergence", "--figure=4", f"--out={tmp_path}"]) == 130
+    monkeypatch.undo()
+    monkeypatch.setattr(command, "to_csv", interrupt)
+    assert main(["convergence", "--figure=4", *ARGUMENTS, f"--out={tmp_path}"]) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["fig4.csv"]
+    assert before.read_text() == "of an earlier run"
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--gammas=-0.1", "gamma=-0.1: expected a number above 0"),
+        ("--alpha=-1", "alpha=-1.0: expected at least 0"),
+        ("--runs=0", "runs=0: expected at least 1"),
+        ("--sizes=0", "k=0: expected at least 1"),
+        ("--momentum=1", "momentum=1.0: expected at least 0 and below 1"),
+        ("--onset=-1", "onset=-1: expected at least 0"),
+        ("--input_mean=nan", "input_mean=nan: expected a finite number"),
+        ("--presentations=0", "presentations=0: expected at least 1"),
+        ("--iterations=0", "iterations=0: expected at least 1"),
+        ("--out=nowhere", "there is no such directory; make it"),
+        ("--figure=6", "invalid choice: 6"),
+        ("--counter=hour", "invalid choice: 'hour'"),
+    ],
+)
+def test_mistakes_are_one_line(argument, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_info:
+        main(["convergence", "--figure=4", argument])
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_theorem1_writes_its_picture(tmp_path, capsys):
+    arguments = ("--iterations=2000", "--trials=2", "--neurons=3", "--inputs=2")
+    assert main(["theorem1", *arguments, f"--out={tmp_path}"]) == 0
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"]
+    assert "closed form" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["theorem1", "--gamma=-1", f"--out={tmp_path}"])
+    assert "gamma=-1.0: expected a number above 0" in capsys.readouterr().err
