@@ -76,42 +76,25 @@ def all_finite(state: Any) -> jax.Array:
     return jnp.stack([jnp.array(True), *(jnp.isfinite(x).all() for x in floats)]).all()
 
 
-class SkippedSteps:
-    """Counts steps that changed nothing because gradients or loss were not finite, in a row.
+def check_skipped(in_a_row: int, limit: int, step: int) -> None:
+    """Counts steps that changed nothing because gradients or loss were not finite.
+
+    Args:
+      in_a_row: number of the last steps that were skipped.
+      limit: so many are too many.
+      step: number of steps done.
+
+    Raises:
+      Diverged: too many in a row.
 
     Example:
-      >>> skipped = SkippedSteps(limit=2)
-      >>> skipped.count(True, step=1)
-      >>> skipped.count(False, step=2)
-      >>> skipped.count(True, step=3)
-      >>> skipped.count(True, step=4)
+      >>> check_skipped(1, limit=2, step=3)
+      >>> check_skipped(2, limit=2, step=4)
       Traceback (most recent call last):
       jaxws.divergence.Diverged: 2 steps in a row were skipped as not finite, the last one at step 4
     """
-
-    def __init__(self, limit: int):
-        """Starts to count.
-
-        Args:
-          limit: so many in a row are too many.
-        """
-        self._limit, self._row = limit, 0
-
-    def count(self, skipped: bool, step: int) -> None:
-        """Counts a step.
-
-        Args:
-          skipped: whether it was.
-          step: number of steps done.
-
-        Raises:
-          Diverged: too many in a row.
-        """
-        self._row = self._row + 1 if skipped else 0
-        if self._row >= self._limit:
-            raise Diverged(
-                f"{self._row} steps in a row were skipped as not finite, the last one", step
-            )
+    if in_a_row >= limit:
+        raise Diverged(f"{in_a_row} steps in a row were skipped as not finite, the last one", step)
 
 
 class Policy:

@@ -19,6 +19,7 @@ class EpochTotals:
     Attributes:
       sums: of the steps that were not skipped.
       skipped: number of steps that were.
+      skipped_in_a_row: number of the last steps that were, those of epochs before included.
 
     Example:
       >>> totals = EpochTotals()
@@ -28,14 +29,16 @@ class EpochTotals:
       True
     """
 
-    def __init__(self, sums: Metrics | None = None, skipped: int = 0):
+    def __init__(self, sums: Metrics | None = None, skipped: int = 0, skipped_in_a_row: int = 0):
         """Starts from sums so far.
 
         Args:
           sums: floats; None before the first step.
           skipped: number of skipped steps.
+          skipped_in_a_row: number of those that were the last.
         """
         self.sums, self.skipped = sums or Metrics(0.0, 0.0, 0.0, 0.0), skipped
+        self.skipped_in_a_row = skipped_in_a_row
 
     def add(self, metrics: Metrics, skipped: bool) -> dict[str, float]:
         """Adds a step.
@@ -50,13 +53,20 @@ class EpochTotals:
         step = jax.tree.map(float, metrics)
         if skipped:
             self.skipped += 1
+            self.skipped_in_a_row += 1
         else:
+            self.skipped_in_a_row = 0
             self.sums = jax.tree.map(lambda a, b: a + b, self.sums, step)
         return means("train", step)
 
+    def next_epoch(self) -> EpochTotals:
+        """Totals of an epoch that begins."""
+        return EpochTotals(skipped_in_a_row=self.skipped_in_a_row)
+
     def to_json(self) -> dict[str, Any]:
         """What :meth:`from_json` reads; exact."""
-        return {**self.sums._asdict(), "skipped": self.skipped}
+        skipped = {"skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
+        return {**self.sums._asdict(), **skipped}
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> EpochTotals:
@@ -70,4 +80,5 @@ class EpochTotals:
         """
         if not saved:
             return cls()
-        return cls(Metrics(*(saved[name] for name in Metrics._fields)), saved["skipped"])
+        sums = Metrics(*(saved[name] for name in Metrics._fields))
+        return cls(sums, saved["skipped"], saved["skipped_in_a_row"])

@@ -17,11 +17,10 @@ from jaxws.divergence import (
     ROLLBACK,
     Diverged,
     Policy,
-    SkippedSteps,
     all_finite,
     check_finite,
+    check_skipped,
 )
-from jaxws.epoch_totals import EpochTotals
 from jaxws.evaluation import Evaluation
 from jaxws.facts import describe
 from jaxws.metrics import Metrics, means
@@ -114,7 +113,7 @@ class _Stretch:
     ):
         self._run, self._start, self._checkpoints, self._signals = run, start, checkpoints, signals
         self._state, self._step, self._totals = start.state, start.step, start.totals
-        self._skipped = SkippedSteps(policy.max_skipped)
+        self._max_skipped = policy.max_skipped
         self._step_fn = _compile_lazily(run, start.optimizer)
         self._evaluation = Evaluation(run.feed, run.model, run.config.data.prefetch)
 
@@ -130,7 +129,7 @@ class _Stretch:
             for steps in epochs:
                 self._train_epoch(steps, Waits(inputs))
                 self._end_epoch(means("test", self._evaluate()))
-                self._totals = EpochTotals()
+                self._totals = self._totals.next_epoch()
 
     def _train_epoch(self, steps: range, waits: Waits) -> None:
         # Results of a step are fetched once the next one is dispatched: the device never waits.
@@ -161,7 +160,7 @@ class _Stretch:
         skipped = bool(info.skipped)
         step_means = self._totals.add(metrics, skipped)
         self._recorder.step(step, step_means, {"images": metrics.images, **info._asdict()})
-        self._skipped.count(skipped, step)
+        check_skipped(self._totals.skipped_in_a_row, self._max_skipped, step)
         if info.diverged and self._run.config.divergence.action != "skip":
             check_finite("loss", step_means["train_loss"], step)
             check_finite("norm of the gradients", float(info.grad_norm), step)

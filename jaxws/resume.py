@@ -106,6 +106,7 @@ def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Repo
         return Start(state, 0, EpochTotals(), True, optimizer)
     evaluated = any(r["kind"] == "epoch" and r["step"] == step for r in workdir.history)
     over = evaluated and step % run.feed.steps_per_epoch == 0
-    totals = EpochTotals() if over else EpochTotals.from_json(saved.facts["epoch"])
+    totals = EpochTotals.from_json(saved.facts["epoch"])
+    totals = totals.next_epoch() if over else totals
     state = pool_if_shared(from_checkpoint(saved.state), run.sharing)
     return Start(state, step, totals, evaluated, optimizer)

@@ -12,6 +12,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 # JAX's default generator takes five times as long to compile, half of the time of these tests.
 os.environ.setdefault("JAX_DEFAULT_PRNG_IMPL", "rbg")
 
+if os.environ["JAX_PLATFORMS"] == "cpu":
+    # Most of the time of these tests is compilation, and most of that is optimisation.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 import jax
 import pytest
 from hypothesis import settings

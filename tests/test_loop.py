@@ -176,6 +176,12 @@ def test_an_epoch_of_skipped_steps(config, tmp_path):
     config.divergence.max_skipped = 3
     with pytest.raises(FloatingPointError, match=r"3 steps in a row were skipped.* at step 7"):
         train(prepare_poisoned(config, tmp_path / "other", *range(4, 8)))
+    # A run that stops after the second of them, which ends no epoch, goes on counting.
+    config.max_steps = 6
+    train(prepare_poisoned(config, tmp_path / "parts", *range(4, 8)))
+    config.max_steps = None
+    with pytest.raises(FloatingPointError, match=r"3 steps in a row were skipped.* at step 7"):
+        train(prepare_poisoned(config, tmp_path / "parts", *range(4, 8)))
 
 
 def test_rate_and_norm_of_every_step_are_recorded(config, tmp_path):
