@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.epochs = 30
     config.batch_size = 64
     config.model.architecture = "vit"
-    config.model.depth = 4
+    config.model.depth = 2
     config.model.width = 64
     config.model.patch_size = 4
     config.model.heads = 4
