@@ -82,18 +82,7 @@ def base_config() -> ConfigDict:
     config.tensorboard = False  # event files too (pip install tensorboardX)
     config.profile = config_dict.placeholder(str)  # a:b traces steps a to b - 1, from 0
 
-    config.model = ConfigDict()
-    config.model.architecture = "resnet_cifar"  # or resnet18, vit
-    config.model.depth = 20  # resnet_cifar: 6n + 2; vit: number of blocks
-    config.model.width = 16  # features of the first stage; vit: of a token
-    config.model.connectivity = "local"  # or conv; of a vit: projections shared over tokens
-    config.model.first_layer_conv = False  # "1st layer conv" of Table 13; ResNets only
-    config.model.dtype = "float32"  # of activations; or bfloat16, float16 (with loss scaling)
-    # Of a vit only (appendix A.4):
-    config.model.patch_size = 4  # side of a patch, in pixels
-    config.model.heads = 4
-    config.model.mlp_ratio = 4  # hidden features, in units of the width
-    config.model.local_projections = ("embedding", "qkv", "out", "mlp")  # where not shared
+    config.model = _model_fields()
 
     config.sharing = ConfigDict()
     config.sharing.every = 0  # ws(n): after batches 0, n, 2n, ... of each epoch; 0 is never
@@ -132,6 +121,22 @@ def base_config() -> ConfigDict:
     config.divergence.rate_factor = 0.5  # of the learning rate, after each rollback
     config.divergence.max_rollbacks = 3
     return config
+
+
+def _model_fields() -> ConfigDict:
+    model = ConfigDict()
+    model.architecture = "resnet_cifar"  # or resnet18, vit
+    model.depth = 20  # resnet_cifar: 6n + 2; vit: number of blocks
+    model.width = 16  # features of the first stage; vit: of a token
+    model.connectivity = "local"  # or conv; of a vit: projections shared over tokens
+    model.first_layer_conv = False  # "1st layer conv" of Table 13; ResNets only
+    model.dtype = "float32"  # of activations; or bfloat16, float16 (with loss scaling)
+    # Of a vit only (appendix A.4):
+    model.patch_size = 4  # side of a patch, in pixels
+    model.heads = 4
+    model.mlp_ratio = 4  # hidden features, in units of the width
+    model.local_projections = ("embedding", "qkv", "out", "mlp")  # where not shared
+    return model
 
 
 def _data_fields() -> ConfigDict:

@@ -24,7 +24,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxws.layers import LocalDense
 from jaxws.models.resnet import HEAD_INIT
 
 DenseClass = Callable[..., nn.Module]
@@ -183,12 +182,12 @@ def vit(
     Example:
       >>> vit(depth=2, width=30, heads=4, dense=nn.Dense)
       Traceback (most recent call last):
-      ValueError: width=30 with heads=4: each head gets an equal part; expected a multiple of 4.
+      ValueError: width=30 with heads=4: heads get equal parts of the width; expected a multiple of 4.
     """
     if heads < 1 or width % heads:
         raise ValueError(
-            f"width={width} with heads={heads}: each head gets an equal part; expected a multiple of"
-            f" {max(heads, 1)}."
+            f"width={width} with heads={heads}: heads get equal parts of the width; expected a"
+            f" multiple of {max(heads, 1)}."
         )
     chosen = tuple(local_projections)
     if unknown := [kind for kind in chosen if kind not in PROJECTIONS]:
