@@ -182,12 +182,12 @@ def vit(
     Example:
       >>> vit(depth=2, width=30, heads=4, dense=nn.Dense)
       Traceback (most recent call last):
-      ValueError: width=30 with heads=4: heads get equal parts of the width; expected a multiple of 4.
+      ValueError: width=30 with heads=4: heads get equal parts of it; expected a multiple of 4.
     """
     if heads < 1 or width % heads:
         raise ValueError(
-            f"width={width} with heads={heads}: heads get equal parts of the width; expected a"
-            f" multiple of {max(heads, 1)}."
+            f"width={width} with heads={heads}: heads get equal parts of it; expected a multiple"
+            f" of {max(heads, 1)}."
         )
     chosen = tuple(local_projections)
     if unknown := [kind for kind in chosen if kind not in PROJECTIONS]:
