@@ -79,6 +79,7 @@ class ViT(nn.Module):
       dtype: of activations; parameters, LayerNorm, softmax, the head and logits are float32.
 
     Example:
+      >>> from jaxws import LocalDense
       >>> model = vit(4, depth=1, width=16, heads=2, dense=LocalDense)
       >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 12, 3)))
       >>> variables["params"]["block0"]["qkv"]["local_kernel"].shape
