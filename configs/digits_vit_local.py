@@ -11,7 +11,8 @@ from configs.digits_vit_local_ws1 import get_config as digits_vit_local_ws1
 
 
 def get_config() -> ConfigDict:
-    """The run of digits_vit_local_ws1.py without sharing."""
+    """The run of digits_vit_local_ws1.py without sharing, from independent draws."""
     config = digits_vit_local_ws1()
+    config.model.same_start = False
     config.sharing.every = 0
     return config

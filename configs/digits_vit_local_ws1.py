@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.model.patch_size = 4
     config.model.heads = 4
     config.model.mlp_ratio = 2
+    config.model.same_start = True
     config.sharing.every = 1
     config.optimizer.learning_rate = 1e-3
     config.data.name = "digits"

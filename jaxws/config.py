@@ -136,6 +136,7 @@ def _model_fields() -> ConfigDict:
     model.heads = 4
     model.mlp_ratio = 4  # hidden features, in units of the width
     model.local_projections = ("embedding", "qkv", "out", "mlp")  # where not shared
+    model.same_start = False  # tokens of these start from equal weights, as if shared before
     return model
 
 

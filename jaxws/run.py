@@ -124,5 +124,6 @@ def _build_vit(config: ConfigDict, num_classes: int) -> ViT:
         num_classes=num_classes,
         dense=LocalDense if config.connectivity == "local" else nn.Dense,
         local_projections=local,
+        same_start=config.same_start and config.connectivity == "local",
         dtype=jnp.dtype(config.dtype),
     )

@@ -241,6 +241,21 @@ def test_local_and_shared_matrices_start_from_one_distribution():
     assert np.abs(np.corrcoef(tokens) - np.eye(8)).max() < 5 / np.sqrt(tokens.shape[1])
 
 
+def test_tokens_may_start_from_one_draw():
+    """The first sharing takes nothing from its variance; layers still draw their own."""
+    model = small(dense=LocalDense, same_start=True)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *SHAPE)))["params"]
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes(LOCAL))
+    first = {}
+    for path, leaf in flatten_dict(params).items():
+        if path[-1] == "local_kernel":
+            np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+            assert 0.5 < leaf.var() * leaf.shape[-2] < 1.5
+            first[path] = float(leaf.ravel()[0] * np.sqrt(leaf.shape[-2]))
+    assert len(set(first.values())) == len(first) == 9
+    assert logits(model, params, images()).shape == (3, 5)
+
+
 def test_a_sleep_phase_ties_all_local_projections():
     config = base_config()
     config.sharing.mode, config.sharing.every, config.sharing.borders = "sleep", 1, "out"
@@ -284,12 +299,13 @@ def config(folder, tmp_path):
 
 def test_a_configuration_is_built(config):
     config.model.local_projections, config.model.dtype = ("out", "mlp"), "bfloat16"
+    config.model.same_start = True
     check_config(config)
     model = build_model(config.model, 7)
-    expected = ViT(4, 1, 4, 2, 1, 7, LocalDense, ("out", "mlp"), jnp.dtype("bfloat16"))
+    expected = ViT(4, 1, 4, 2, 1, 7, LocalDense, ("out", "mlp"), True, jnp.dtype("bfloat16"))
     assert model == expected
     config.model.connectivity = "conv"
-    assert build_model(config.model, 7) == expected.copy(dense=nn.Dense)
+    assert build_model(config.model, 7) == expected.copy(dense=nn.Dense, same_start=False)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,10 @@ Projections have no bias, as the paper's layers have none: with weights shared, 
 projections computes what that of shared ones with the mean matrices does. A token's own offset is
 in the position embedding, which no sharing touches; LayerNorms are shared in every network.
 
+Sharing makes weights that were drawn independently sqrt(t) times smaller, and here no BatchNorm
+makes up for it, as it does in the paper's networks. With ``same_start``, all tokens start from one
+draw instead, from which the first sharing takes nothing away.
+
 From equal weights, plain SGD with sharing after every batch moves a local matrix by the mean of its
 t gradients, where a shared one moves by their sum: like the shared network at 1 / t of the rate.
 """
@@ -76,6 +80,7 @@ class ViT(nn.Module):
         :class:`jaxws.LocalDense`.
       local_projections: of :data:`PROJECTIONS`: the patches' embedding; queries, keys and values;
         the attention's output; both layers of the perceptron. The others are ``nn.Dense``.
+      same_start: local projections start from equal matrices, see :class:`jaxws.LocalDense`.
       dtype: of activations; parameters, LayerNorm, softmax, the head and logits are float32.
 
     Example:
@@ -96,6 +101,7 @@ class ViT(nn.Module):
     num_classes: int
     dense: DenseClass
     local_projections: Sequence[str] = PROJECTIONS
+    same_start: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -120,7 +126,8 @@ class ViT(nn.Module):
 
     def _tokens(self, x: jax.Array) -> jax.Array:
         """The tokens (n, t, width) that the last block makes of images."""
-        project = partial(_projection, self.dense, self.local_projections, self.dtype)
+        local = partial(self.dense, same_start=True) if self.same_start else self.dense
+        project = partial(_projection, local, self.local_projections, self.dtype)
         x = project("embedding", self.width, name="embedding")(patches(x, self.patch_size))
         positions = self.param(
             "position_embedding", nn.initializers.normal(0.02), x.shape[1:], jnp.float32
@@ -156,6 +163,7 @@ def vit(
     num_classes: int = 10,
     dense: DenseClass,
     local_projections: Sequence[str] = PROJECTIONS,
+    same_start: bool = False,
     dtype: Any = jnp.float32,
 ) -> ViT:
     """A vision transformer with projections shared over tokens, or not (appendix A.4).
@@ -172,6 +180,7 @@ def vit(
       num_classes: size of the output.
       dense: ``nn.Dense`` or :class:`jaxws.LocalDense`.
       local_projections: which are of that class, of :data:`PROJECTIONS`.
+      same_start: whether their tokens start from equal matrices; of ``LocalDense`` only.
       dtype: of activations.
 
     Returns:
@@ -196,7 +205,9 @@ def vit(
             f"local_projections={chosen}: {unknown[0]!r} is no projection; expected some of"
             f" {PROJECTIONS}."
         )
-    return ViT(patch_size, depth, width, heads, mlp_ratio, num_classes, dense, chosen, dtype)
+    return ViT(
+        patch_size, depth, width, heads, mlp_ratio, num_classes, dense, chosen, same_start, dtype
+    )
 
 
 def patches(x: jax.Array, patch_size: int) -> jax.Array:
@@ -228,7 +239,7 @@ def _projection(
     dense: DenseClass, local: Sequence[str], dtype: Any, kind: str, features: int, name: str
 ) -> nn.Module:
     layer = dense if kind in local else nn.Dense
-    # Of both classes: N(0, 1 / c), truncated, for each matrix (c, features).
+    # Of either class: N(0, 1 / c), truncated, for each matrix (c, features).
     init = nn.initializers.lecun_normal()
     return layer(features, use_bias=False, kernel_init=init, dtype=dtype, name=name)
 
