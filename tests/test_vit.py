@@ -253,6 +253,9 @@ def test_tokens_may_start_from_one_draw():
             assert 0.5 < leaf.var() * leaf.shape[-2] < 1.5
             first[path] = float(leaf.ravel()[0] * np.sqrt(leaf.shape[-2]))
     assert len(set(first.values())) == len(first) == 9
+    # That of the shared network with the same key: the two compute the same from the start.
+    shared = jax.jit(SHARED.init)(jax.random.key(0), jnp.zeros((1, *SHAPE)))["params"]
+    jax.tree.map(np.testing.assert_array_equal, to_local(shared, params), params)
     assert logits(model, params, images()).shape == (3, 5)
 
 

@@ -12,7 +12,7 @@ in the position embedding, which no sharing touches; LayerNorms are shared in ev
 
 Sharing makes weights that were drawn independently sqrt(t) times smaller, and here no BatchNorm
 makes up for it, as it does in the paper's networks. With ``same_start``, all tokens start from one
-draw instead, from which the first sharing takes nothing away.
+draw instead, that of the shared network with the same key, and sharing takes nothing from it.
 
 From equal weights, plain SGD with sharing after every batch moves a local matrix by the mean of its
 t gradients, where a shared one moves by their sum: like the shared network at 1 / t of the rate.
