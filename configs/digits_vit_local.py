@@ -11,8 +11,7 @@ from configs.digits_vit_local_ws1 import get_config as digits_vit_local_ws1
 
 
 def get_config() -> ConfigDict:
-    """The run of digits_vit_local_ws1.py without sharing, from independent draws."""
+    """The run of digits_vit_local_ws1.py without sharing."""
     config = digits_vit_local_ws1()
-    config.model.same_start = False
     config.sharing.every = 0
     return config
