@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_dict
 from jaxws.profiling import parse_steps
 
 _CHOICES = {
-    "model.architecture": ("resnet_cifar", "resnet18"),
+    "model.architecture": ("resnet_cifar", "resnet18", "vit"),
     "model.connectivity": ("local", "conv"),
     "model.dtype": ("float32", "bfloat16", "float16"),
     "optimizer.name": ("adamw", "sgd"),
@@ -34,7 +34,11 @@ _MINIMA = {
     "eval_batch_size": 1,
     "max_steps": 1,
     "accumulate": 1,
+    "model.depth": 1,
     "model.width": 1,
+    "model.patch_size": 1,
+    "model.heads": 1,
+    "model.mlp_ratio": 1,
     "sharing.every": 0,
     "optimizer.learning_rate": 0,
     "optimizer.weight_decay": 0,
@@ -78,13 +82,7 @@ def base_config() -> ConfigDict:
     config.tensorboard = False  # event files too (pip install tensorboardX)
     config.profile = config_dict.placeholder(str)  # a:b traces steps a to b - 1, from 0
 
-    config.model = ConfigDict()
-    config.model.architecture = "resnet_cifar"  # or resnet18
-    config.model.depth = 20  # 6n + 2; resnet_cifar only
-    config.model.width = 16  # features of the first stage
-    config.model.connectivity = "local"  # or conv
-    config.model.first_layer_conv = False  # "1st layer conv" of Table 13
-    config.model.dtype = "float32"  # of activations; or bfloat16, float16 (with loss scaling)
+    config.model = _model_fields()
 
     config.sharing = ConfigDict()
     config.sharing.every = 0  # ws(n): after batches 0, n, 2n, ... of each epoch; 0 is never
@@ -123,6 +121,23 @@ def base_config() -> ConfigDict:
     config.divergence.rate_factor = 0.5  # of the learning rate, after each rollback
     config.divergence.max_rollbacks = 3
     return config
+
+
+def _model_fields() -> ConfigDict:
+    model = ConfigDict()
+    model.architecture = "resnet_cifar"  # or resnet18, vit
+    model.depth = 20  # resnet_cifar: 6n + 2; vit: number of blocks
+    model.width = 16  # features of the first stage; vit: of a token
+    model.connectivity = "local"  # or conv; of a vit: projections shared over tokens
+    model.first_layer_conv = False  # "1st layer conv" of Table 13; ResNets only
+    model.dtype = "float32"  # of activations; or bfloat16, float16 (with loss scaling)
+    # Of a vit only (appendix A.4):
+    model.patch_size = 4  # side of a patch, in pixels
+    model.heads = 4
+    model.mlp_ratio = 4  # hidden features, in units of the width
+    model.local_projections = ("embedding", "qkv", "out", "mlp")  # where not shared
+    model.same_start = False  # tokens of these start from equal weights, as if shared before
+    return model
 
 
 def _data_fields() -> ConfigDict:

@@ -28,6 +28,7 @@ _AXES = {
     ("kernel", 2): "cf",
     ("kernel", 3): "icf",
     ("kernel", 4): "ijcf",
+    ("position_embedding", 2): "hf",
     ("bias", 3): "hwf",
     ("bias", 1): "f",
     ("scale", 1): "f",

@@ -192,6 +192,8 @@ class LocalDense(nn.Module):
       kernel_init: initialiser of one token's weights, shape (c, f); every token draws its own.
       bias_init: initialiser of the bias.
       implementation: as in :func:`jaxws.local_conv`.
+      same_start: all tokens start from one draw. The mean of t draws, which is what the first
+        sharing makes of them, is sqrt(t) times smaller than one.
 
     Raises:
       ValueError: a number of tokens other than at ``init``.
@@ -211,13 +213,17 @@ class LocalDense(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
     bias_init: Initializer = nn.initializers.zeros
     implementation: str | None = None
+    same_start: bool = False
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to tokens (..., t, c); returns (..., t, f)."""
 
+        drawn_once = self.same_start and self.is_initializing()
+        one_key = self.make_rng("params") if drawn_once else None
+
         def init(key, shape, dtype=jnp.float32, out_sharding=None):
-            weights = self.kernel_init(key, shape[1:], dtype)
+            weights = self.kernel_init(key if one_key is None else one_key, shape[1:], dtype)
             if isinstance(weights, nn.Partitioned):
                 weights = weights.replace(names=(None, *weights.names))
             return jax.tree.map(lambda leaf: leaf.reshape(shape), weights)

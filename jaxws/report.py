@@ -94,7 +94,10 @@ def _tested_on(run: PastRun) -> str:
 def _network(run: PastRun) -> str:
     model, every = run.config.model, run.config.sharing.every
     kind = {"local": "locally connected", "conv": "convolutional"}[model.connectivity]
-    depth = f"-{model.depth}" if model.architecture == "resnet_cifar" else ""
+    if model.architecture == "vit":
+        local = model.connectivity == "local"
+        kind = f"local {', '.join(model.local_projections)} of a" if local else "shared"
+    depth = "" if model.architecture == "resnet18" else f"-{model.depth}"
     shared = f"weights shared by ws({every})" if every else "weights never shared"
     shared = f", {shared}" if model.connectivity == "local" else ""
     return (

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from jaxws import data
 from jaxws.config import check_config
-from jaxws.layers import LocalConv
-from jaxws.models import ResNet, resnet18, resnet_cifar
+from jaxws.layers import LocalConv, LocalDense
+from jaxws.models import ResNet, ViT, resnet18, resnet_cifar, vit
 from jaxws.modes import Sharing, make_sharing
 from jaxws.tensorboard import check_installed
 from jaxws.workdir import Workdir
@@ -31,7 +31,7 @@ class Run(NamedTuple):
     config: ConfigDict
     workdir: Workdir
     feed: data.Feed
-    model: ResNet
+    model: ResNet | ViT
 
     @property
     def sharing(self) -> Sharing:
@@ -64,11 +64,13 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         check_installed()
     feed = data.build_feed(config)
     model = build_model(config.model, len(feed.class_names))
+    if isinstance(model, ViT):
+        model.check_image(feed.image_shape)
     make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
     return Run(config, Workdir(workdir, config, feed.facts()), feed, model)
 
 
-def build_model(config: ConfigDict, num_classes: int) -> ResNet:
+def build_model(config: ConfigDict, num_classes: int) -> ResNet | ViT:
     """Builds the network of ``config.model``.
 
     Args:
@@ -79,13 +81,16 @@ def build_model(config: ConfigDict, num_classes: int) -> ResNet:
       The network.
 
     Raises:
-      ValueError: a depth that the architecture does not have.
+      ValueError: a depth that the architecture does not have; heads that do not divide the width
+        of a ViT, projections that it does not have, or none.
 
     Example:
       >>> from jaxws.config import base_config
       >>> build_model(base_config().model, num_classes=10).stage_sizes
       (3, 3, 3)
     """
+    if config.architecture == "vit":
+        return _build_vit(config, num_classes)
     arguments = {
         "width": config.width,
         "num_classes": num_classes,
@@ -96,3 +101,29 @@ def build_model(config: ConfigDict, num_classes: int) -> ResNet:
     if config.architecture == "resnet18":
         return resnet18(**arguments)
     return resnet_cifar(config.depth, **arguments)
+
+
+def _build_vit(config: ConfigDict, num_classes: int) -> ViT:
+    local = tuple(config.local_projections)
+    if config.connectivity == "local" and not local:
+        raise ValueError(
+            "config.model.local_projections=() with config.model.connectivity='local': name some"
+            " projections, or set connectivity='conv', which shares all."
+        )
+    if config.first_layer_conv:
+        raise ValueError(
+            "config.model.first_layer_conv=True is for ResNets: a ViT shares its first layer where"
+            " config.model.local_projections leaves 'embedding' out."
+        )
+    return vit(
+        config.patch_size,
+        depth=config.depth,
+        width=config.width,
+        heads=config.heads,
+        mlp_ratio=config.mlp_ratio,
+        num_classes=num_classes,
+        dense=LocalDense if config.connectivity == "local" else nn.Dense,
+        local_projections=local,
+        same_start=config.same_start and config.connectivity == "local",
+        dtype=jnp.dtype(config.dtype),
+    )

@@ -97,7 +97,7 @@ TASKS = {
     "tiny_imagenet": (200, 48),
     "imagenet2012": (1000, 224),
 }
-PAPERS = [path for path in CONFIGS if not path.stem.startswith("digits")]
+PAPERS = [p for p in CONFIGS if not p.stem.startswith("digits") and "_vit_" not in p.stem]
 
 
 def load(path):
@@ -159,7 +159,14 @@ def test_every_config_builds_its_network(path):
     weights = sum(leaf.size for leaf in jax.tree.leaves(params))
     assert params["fc"]["kernel"].shape[1] == classes
     kind = config.model.connectivity, config.data.name
-    if kind == ("local", "imagenet2012"):
+    if config.model.architecture == "vit":
+        # 48 and 16 inputs per patch; blocks of 8 width^2; of each token where local.
+        blocks, patch, width, tokens = (2, 16, 64, 36) if side == 24 else (6, 48, 128, 64)
+        copies = tokens if config.model.connectivity == "local" else 1
+        projections = copies * (patch * width + blocks * 8 * width**2)
+        others = tokens * width + blocks * 4 * width + 2 * width + (width + 1) * classes
+        assert weights == projections + others
+    elif kind == ("local", "imagenet2012"):
         assert 483e6 < weights < 485e6
     elif kind == ("local", "cifar10"):
         assert 40.7e6 < weights < 40.9e6
@@ -167,13 +174,19 @@ def test_every_config_builds_its_network(path):
         assert weights < 4e6
 
 
-def test_digits_configs_differ_in_connectivity_sharing_and_rate_only():
-    fields = [
-        dict(flat_fields(load(CONFIGS[0].with_name(f"digits_{name}.py"))))
-        for name in ("conv", "lc", "lc_ws1")
-    ]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("digits_conv", "digits_lc", "digits_lc_ws1"),
+        ("digits_vit_shared", "digits_vit_local", "digits_vit_local_ws1"),
+    ],
+    ids=["resnet", "vit"],
+)
+def test_digits_configs_differ_in_connectivity_sharing_and_rate_only(names):
+    fields = [dict(flat_fields(load(CONFIGS[0].with_name(f"{name}.py")))) for name in names]
     differing = {key for key in fields[0] if len({str(f[key]) for f in fields}) > 1}
-    assert differing == {"model.connectivity", "sharing.every", "optimizer.learning_rate"}
+    differing.discard("optimizer.learning_rate")
+    assert differing == {"model.connectivity", "sharing.every"}
 
 
 @pytest.mark.parametrize(
@@ -181,7 +194,7 @@ def test_digits_configs_differ_in_connectivity_sharing_and_rate_only():
     [
         ("epochs", 0, "config.epochs=0: expected at least 1"),
         ("batch_size", -1, "config.batch_size=-1"),
-        ("model.architecture", "resnet50", "one of 'resnet_cifar', 'resnet18'"),
+        ("model.architecture", "resnet50", "one of 'resnet_cifar', 'resnet18', 'vit'"),
         ("model.connectivity", "lc", "one of 'local', 'conv'"),
         ("sharing.every", -1, "config.sharing.every=-1"),
         ("optimizer.learning_rate", float("nan"), "config.optimizer.learning_rate=nan"),

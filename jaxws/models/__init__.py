@@ -2,5 +2,6 @@
 
 from jaxws.models.resnet import ResNet, resnet18, resnet_cifar
 from jaxws.models.torch_import import from_torch_state_dict
+from jaxws.models.vit import ViT, vit
 
-__all__ = ["ResNet", "from_torch_state_dict", "resnet18", "resnet_cifar"]
+__all__ = ["ResNet", "ViT", "from_torch_state_dict", "resnet18", "resnet_cifar", "vit"]

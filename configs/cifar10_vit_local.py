@@ -1,0 +1,17 @@
+"""CIFAR-10, a ViT with projections of their own per token, never shared.
+
+$ python train.py --config configs/cifar10_vit_local.py --config.data.path=FOLDER
+
+Of the paper's appendix A.4, which has no such experiment: no row of its tables. Nothing is tuned.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.cifar10_vit_local_ws1 import get_config as cifar10_vit_local_ws1
+
+
+def get_config() -> ConfigDict:
+    """The run of cifar10_vit_local_ws1.py without sharing."""
+    config = cifar10_vit_local_ws1()
+    config.sharing.every = 0
+    return config

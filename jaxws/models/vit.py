@@ -1,0 +1,253 @@
+"""A vision transformer for small images whose tokens may have weights of their own (appendix A.4).
+
+A transformer multiplies every token by the same matrix. That is weight sharing, as in a
+convolution: a neuron looks at its token with the weights that its siblings use for theirs. Here
+these projections are of a class that is an argument: ``nn.Dense`` shares them over tokens,
+:class:`jaxws.LocalDense` gives each token its own, of shape (t, 1, c, f), which
+:func:`jaxws.share_weights` and :func:`jaxws.dynamics.sleep_phase` tie in one pool of t tokens.
+
+Projections have no bias, as the paper's layers have none: with weights shared, a network of local
+projections computes what that of shared ones with the mean matrices does. A token's own offset is
+in the position embedding, which no sharing touches; LayerNorms are shared in every network.
+
+Sharing makes weights that were drawn independently sqrt(t) times smaller, and here no BatchNorm
+makes up for it, as it does in the paper's networks. With ``same_start``, all tokens start from one
+draw instead, that of the shared network with the same key, and sharing takes nothing from it.
+
+From equal weights, plain SGD with sharing after every batch moves a local matrix by the mean of its
+t gradients, where a shared one moves by their sum: like the shared network at 1 / t of the rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxws.models.resnet import HEAD_INIT
+
+DenseClass = Callable[..., nn.Module]
+
+PROJECTIONS = ("embedding", "qkv", "out", "mlp")
+
+
+class Block(nn.Module):
+    """Self-attention and a two-layer perceptron, each behind a LayerNorm and beside a shortcut.
+
+    Attributes:
+      heads: number of attention heads; a divisor of the width.
+      hidden: width of the perceptron's hidden layer.
+      project: makes the projection of a kind, called as ``project(kind, features, name=...)``.
+      dtype: of activations; LayerNorm and softmax compute in float32.
+    """
+
+    heads: int
+    hidden: int
+    project: Callable[..., nn.Module]
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps tokens (n, t, c) to the same shape."""
+        width = x.shape[-1]
+        y = nn.LayerNorm(dtype=self.dtype, name="norm1")(x)
+        y = self.project("qkv", 3 * width, name="qkv")(y)
+        y = y.reshape(*x.shape[:2], 3, self.heads, width // self.heads)
+        y = jax.nn.dot_product_attention(y[:, :, 0], y[:, :, 1], y[:, :, 2])
+        x = x + self.project("out", width, name="out")(y.reshape(x.shape))
+        y = nn.LayerNorm(dtype=self.dtype, name="norm2")(x)
+        y = nn.gelu(self.project("mlp", self.hidden, name="mlp1")(y))
+        return x + self.project("mlp", width, name="mlp2")(y)
+
+
+class ViT(nn.Module):
+    """Pre-norm vision transformer; the mean token, normalised, goes to the head.
+
+    :func:`vit` checks the arguments.
+
+    Attributes:
+      patch_size: side p of the square patches, in pixels, that become tokens.
+      depth: number of blocks.
+      width: number of features of a token.
+      heads: number of attention heads.
+      mlp_ratio: hidden features of a perceptron, in units of the width.
+      num_classes: size of the output.
+      dense: class of the projections that ``local_projections`` names: ``nn.Dense`` or
+        :class:`jaxws.LocalDense`.
+      local_projections: of :data:`PROJECTIONS`: the patches' embedding; queries, keys and values;
+        the attention's output; both layers of the perceptron. The others are ``nn.Dense``.
+      same_start: local projections start from equal matrices, see :class:`jaxws.LocalDense`.
+      dtype: of activations; parameters, LayerNorm, softmax, the head and logits are float32.
+
+    Example:
+      >>> from jaxws import LocalDense
+      >>> model = vit(4, depth=1, width=16, heads=2, dense=LocalDense)
+      >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 12, 3)))
+      >>> variables["params"]["block0"]["qkv"]["local_kernel"].shape
+      (6, 1, 16, 48)
+      >>> model.apply(variables, jnp.ones((2, 8, 12, 3))).shape
+      (2, 10)
+    """
+
+    patch_size: int
+    depth: int
+    width: int
+    heads: int
+    mlp_ratio: int
+    num_classes: int
+    dense: DenseClass
+    local_projections: Sequence[str] = PROJECTIONS
+    same_start: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, *, train: bool = False, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Computes logits.
+
+        Args:
+          x: images, shape (n, H, W, c), normalised; p divides H and W.
+          train: changes nothing, as there is neither BatchNorm nor dropout.
+          mask: changes nothing: rows of a batch do not see each other.
+
+        Returns:
+          Logits of shape (n, num_classes), float32.
+
+        Raises:
+          ValueError: an image that cannot be cut into patches.
+        """
+        x = nn.LayerNorm(dtype=jnp.float32, name="norm")(self._tokens(x).mean(1, dtype=jnp.float32))
+        return nn.Dense(self.num_classes, kernel_init=HEAD_INIT, name="fc")(x)
+
+    def _tokens(self, x: jax.Array) -> jax.Array:
+        """The tokens (n, t, width) that the last block makes of images."""
+        local = partial(self.dense, same_start=True) if self.same_start else self.dense
+        project = partial(_projection, local, self.local_projections, self.dtype)
+        x = project("embedding", self.width, name="embedding")(patches(x, self.patch_size))
+        positions = self.param(
+            "position_embedding", nn.initializers.normal(0.02), x.shape[1:], jnp.float32
+        )
+        x = x + positions[None].astype(self.dtype)
+        for block in range(self.depth):
+            hidden = self.mlp_ratio * self.width
+            x = Block(self.heads, hidden, project, self.dtype, name=f"block{block}")(x)
+        return x
+
+    def check_image(self, image_shape: Sequence[int]) -> None:
+        """Checks that images can be cut into patches, without computing anything.
+
+        Args:
+          image_shape: (H, W, c).
+
+        Raises:
+          ValueError: they cannot.
+
+        Example:
+          >>> vit(4, depth=1, width=16, heads=2, dense=nn.Dense).check_image((8, 12, 3))
+        """
+        _check_patches(image_shape, self.patch_size)
+
+
+def vit(
+    patch_size: int = 4,
+    *,
+    depth: int,
+    width: int,
+    heads: int,
+    mlp_ratio: int = 4,
+    num_classes: int = 10,
+    dense: DenseClass,
+    local_projections: Sequence[str] = PROJECTIONS,
+    same_start: bool = False,
+    dtype: Any = jnp.float32,
+) -> ViT:
+    """A vision transformer with projections shared over tokens, or not (appendix A.4).
+
+    Without biases, a block has (4 + 2 mlp_ratio) width^2 weights in its projections; local ones
+    have them for each of the H W / patch_size^2 tokens.
+
+    Args:
+      patch_size: side of the square patches, in pixels.
+      depth: number of blocks.
+      width: number of features of a token.
+      heads: number of attention heads.
+      mlp_ratio: hidden features of a perceptron, in units of the width.
+      num_classes: size of the output.
+      dense: ``nn.Dense`` or :class:`jaxws.LocalDense`.
+      local_projections: which are of that class, of :data:`PROJECTIONS`.
+      same_start: whether their tokens start from equal matrices; of ``LocalDense`` only.
+      dtype: of activations.
+
+    Returns:
+      A :class:`ViT`.
+
+    Raises:
+      ValueError: a width that ``heads`` does not divide, unknown projections.
+
+    Example:
+      >>> vit(depth=2, width=30, heads=4, dense=nn.Dense)
+      Traceback (most recent call last):
+      ValueError: width=30 with heads=4: heads get equal parts of it; expected a multiple of 4.
+    """
+    if heads < 1 or width % heads:
+        raise ValueError(
+            f"width={width} with heads={heads}: heads get equal parts of it; expected a multiple"
+            f" of {max(heads, 1)}."
+        )
+    chosen = tuple(local_projections)
+    if unknown := [kind for kind in chosen if kind not in PROJECTIONS]:
+        raise ValueError(
+            f"local_projections={chosen}: {unknown[0]!r} is no projection; expected some of"
+            f" {PROJECTIONS}."
+        )
+    return ViT(
+        patch_size, depth, width, heads, mlp_ratio, num_classes, dense, chosen, same_start, dtype
+    )
+
+
+def patches(x: jax.Array, patch_size: int) -> jax.Array:
+    """Cuts images into square patches that do not overlap.
+
+    Args:
+      x: images, shape (n, H, W, c).
+      patch_size: side p of a patch, in pixels.
+
+    Returns:
+      Tokens of shape (n, H W / p^2, p p c), row by row; pixels of a patch are in the order (i, j,
+      c) of a convolution's kernel.
+
+    Raises:
+      ValueError: p does not divide H and W.
+
+    Example:
+      >>> patches(jnp.arange(8).reshape(1, 2, 4, 1), 2)[0].tolist()
+      [[0, 1, 4, 5], [2, 3, 6, 7]]
+    """
+    _check_patches(x.shape[1:], patch_size)
+    n, height, width, channels = x.shape
+    h, w = height // patch_size, width // patch_size
+    x = x.reshape(n, h, patch_size, w, patch_size, channels).swapaxes(2, 3)
+    return x.reshape(n, h * w, patch_size * patch_size * channels)
+
+
+def _projection(
+    dense: DenseClass, local: Sequence[str], dtype: Any, kind: str, features: int, name: str
+) -> nn.Module:
+    layer = dense if kind in local else nn.Dense
+    # Of either class: N(0, 1 / c), truncated, for each matrix (c, features).
+    init = nn.initializers.lecun_normal()
+    return layer(features, use_bias=False, kernel_init=init, dtype=dtype, name=name)
+
+
+def _check_patches(image_shape: Sequence[int], patch_size: int) -> None:
+    height, width = image_shape[:2]
+    if height % patch_size or width % patch_size:
+        raise ValueError(
+            f"images of {height} x {width} pixels cannot be cut into patches of {patch_size} x"
+            f" {patch_size}: choose a patch_size that divides both, or data.crop_size."
+        )
