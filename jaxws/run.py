@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxws import data
-from jaxws.config import check_config
-from jaxws.layers import LocalConv, LocalDense
+from jaxws.config_checks import check_config
+from jaxws.layers import LocalConv
+from jaxws.local_dense import LocalDense
 from jaxws.models import ResNet, ViT, resnet18, resnet_cifar, vit
 from jaxws.modes import Sharing, make_sharing
 from jaxws.tensorboard import check_installed

@@ -11,7 +11,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxws.commands.flags import parse_config
-from jaxws.config import base_config, check_config, flat_fields
+from jaxws.config import base_config, flat_fields
+from jaxws.config_checks import check_config
 from jaxws.config_json import FREE_FIELDS, differences, to_json
 from jaxws.run import build_model
 

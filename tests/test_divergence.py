@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from jaxws import loop, resume
-from jaxws.config import base_config, check_config
+from jaxws.config import base_config
+from jaxws.config_checks import check_config
 from jaxws.damage import steps_in
 from jaxws.divergence import Diverged, Policy, all_finite
 from tests.small_run import (

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxws import LocalConv, layer_windows, weight_snr
-from jaxws.config import check_config
+from jaxws.config_checks import check_config
 from jaxws.data import Batch
 from jaxws.dynamics import Rule, sleep_phase
 from jaxws.loop import train

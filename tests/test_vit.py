@@ -14,7 +14,8 @@ from jax.extend.core import jaxprs_in_params
 
 from jaxws import LocalDense, layer_windows, share_weights, to_conv, to_local, weight_snr
 from jaxws.commands.evaluate import evaluate
-from jaxws.config import base_config, check_config
+from jaxws.config import base_config
+from jaxws.config_checks import check_config
 from jaxws.data import Batch
 from jaxws.export import describe, flat_arrays
 from jaxws.loop import train

@@ -20,7 +20,7 @@ from jaxws import data
 from jaxws.atomic import replacing
 from jaxws.commands.arguments import add_out, check_out
 from jaxws.commands.flags import add_config_arguments, config_of
-from jaxws.config import check_config
+from jaxws.config_checks import check_config
 
 _CELL = 96  # pixels of a small image on the sheet, about
 _TEXT = 11
