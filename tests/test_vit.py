@@ -20,7 +20,7 @@ from jaxws.data import Batch
 from jaxws.export import describe, flat_arrays
 from jaxws.loop import train
 from jaxws.models import ViT, vit
-from jaxws.models.vit import PROJECTIONS, patches
+from jaxws.models.vision_transformer import PROJECTIONS, patches
 from jaxws.modes import Sharing, make_sharing, share
 from jaxws.past_run import read_run
 from jaxws.run import build_model, prepare
@@ -291,6 +291,15 @@ def test_what_does_not_fit_is_named():
         vit(depth=1, width=8, heads=3, dense=nn.Dense)
     with pytest.raises(ValueError, match=r"'q' is no projection; expected some of \('embedding'"):
         vit(depth=1, width=8, heads=2, dense=nn.Dense, local_projections=("q",))
+    with pytest.raises(ValueError, match=r"images of 6 x 5 pixels cannot be cut into patches of 0"):
+        patches(jnp.ones((1, 6, 5, 3)), 0)
+    for name in ("patch_size", "depth", "width", "heads", "mlp_ratio"):
+        sizes = {"depth": 1, "width": 8, "heads": 2} | {name: 0}
+        with pytest.raises(ValueError, match=f"{name}=0: expected at least 1"):
+            vit(**sizes, dense=nn.Dense)
+    assert vit(depth=1, width=8, heads=2, dense=nn.Dense, local_projections="mlp") == vit(
+        depth=1, width=8, heads=2, dense=nn.Dense, local_projections=("mlp",)
+    )
 
 
 @pytest.fixture

@@ -2,6 +2,6 @@
 
 from jaxws.models.resnet import ResNet, resnet18, resnet_cifar
 from jaxws.models.torch_import import from_torch_state_dict
-from jaxws.models.vit import ViT, vit
+from jaxws.models.vision_transformer import ViT, vit
 
 __all__ = ["ResNet", "ViT", "from_torch_state_dict", "resnet18", "resnet_cifar", "vit"]

@@ -67,6 +67,8 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """Pre-norm vision transformer; the mean token, normalised, goes to the head.
 
+    There is no class token: it would be in every pool, though it sees no patch.
+
     :func:`vit` checks the arguments.
 
     Attributes:
@@ -179,7 +181,7 @@ def vit(
       mlp_ratio: hidden features of a perceptron, in units of the width.
       num_classes: size of the output.
       dense: ``nn.Dense`` or :class:`jaxws.LocalDense`.
-      local_projections: which are of that class, of :data:`PROJECTIONS`.
+      local_projections: which are of that class, of :data:`PROJECTIONS`; one of them, or several.
       same_start: whether their tokens start from equal matrices; of ``LocalDense`` only.
       dtype: of activations.
 
@@ -187,19 +189,24 @@ def vit(
       A :class:`ViT`.
 
     Raises:
-      ValueError: a width that ``heads`` does not divide, unknown projections.
+      ValueError: sizes below 1, a width that ``heads`` does not divide, unknown projections.
 
     Example:
       >>> vit(depth=2, width=30, heads=4, dense=nn.Dense)
       Traceback (most recent call last):
       ValueError: width=30 with heads=4: heads get equal parts of it; expected a multiple of 4.
     """
-    if heads < 1 or width % heads:
+    sizes = {"patch_size": patch_size, "depth": depth, "width": width, "heads": heads}
+    for name, size in (sizes | {"mlp_ratio": mlp_ratio}).items():
+        if size < 1:
+            raise ValueError(f"{name}={size}: expected at least 1.")
+    if width % heads:
         raise ValueError(
             f"width={width} with heads={heads}: heads get equal parts of it; expected a multiple"
-            f" of {max(heads, 1)}."
+            f" of {heads}."
         )
-    chosen = tuple(local_projections)
+    one = isinstance(local_projections, str)
+    chosen = (str(local_projections),) if one else tuple(local_projections)
     if unknown := [kind for kind in chosen if kind not in PROJECTIONS]:
         raise ValueError(
             f"local_projections={chosen}: {unknown[0]!r} is no projection; expected some of"
@@ -246,7 +253,7 @@ def _projection(
 
 def _check_patches(image_shape: Sequence[int], patch_size: int) -> None:
     height, width = image_shape[:2]
-    if height % patch_size or width % patch_size:
+    if patch_size < 1 or height % patch_size or width % patch_size:
         raise ValueError(
             f"images of {height} x {width} pixels cannot be cut into patches of {patch_size} x"
             f" {patch_size}: choose a patch_size that divides both, or data.crop_size."
