@@ -106,7 +106,8 @@ def _check_sharing(given: Mapping[str, Any]) -> None:
     if given["model.connectivity"] == "conv" and given["sharing.every"]:
         raise ValueError(
             f"config.sharing.every={given['sharing.every']} with config.model.connectivity='conv':"
-            " a convolution has nothing to share; set sharing.every=0 or connectivity='local'."
+            " its layers share weights already and have nothing to share; set sharing.every=0 or"
+            " connectivity='local'."
         )
     mode = given["sharing.mode"]
     if mode != "instant" and not given["sharing.every"]:

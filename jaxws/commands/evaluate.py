@@ -121,7 +121,8 @@ def _shared(past: PastRun, feed: data.Feed, model: Any, params: Any, mode: str) 
     """Shares weights once, with the numbers of the run's configuration."""
     if past.config.model.connectivity == "conv":
         raise ValueError(
-            f"--share={mode}: the run's network has convolutions, which share weights already."
+            f"--share={mode}: the run's network shares its weights already"
+            " (config.model.connectivity='conv')."
         )
     config = past.config.copy_and_resolve_references()
     config.sharing.mode, config.sharing.every = mode, 1
