@@ -363,6 +363,11 @@ def test_every_knob_is_read(config, tmp_path):
     recorder = Recorder(config, seen)
     feed = build_feed(recorder)
     build_model(recorder.model, 2)
+    with config.unlocked():
+        model = config.model.copy_and_resolve_references()
+        config.model.update(architecture="vit", width=4)
+        build_model(recorder.model, 2)
+        config.model = model
     for mode in ("sleep", "online"):
         config.sharing.mode = mode
         make_sharing(recorder, run.model, feed.image_shape, STEPS_PER_EPOCH)
