@@ -30,7 +30,7 @@ from jaxws.dynamics import (
     plastic_steps,
     present,
 )
-from jaxws.dynamics.convergence import _present_all
+from jaxws.dynamics.convergence import present_all
 
 CIRCUIT, PLASTICITY = Circuit(), Plasticity()
 GAMMAS = (0.1, 0.01, 0.001)
@@ -92,7 +92,7 @@ def projected(
     state = jax.tree.map(lambda a: jnp.repeat(a[None], len(gammas), axis=0), state)
     every = inputs.shape[1]
     plastic = jnp.asarray(PLASTIC)
-    return _present_all(state, initial, inputs, rates, plastic, gammas, CIRCUIT, every)[0].weights
+    return present_all(state, initial, inputs, rates, plastic, gammas, CIRCUIT, every)[0].weights
 
 
 def measure(size: int, presentations: dict[str, int], rounds: int) -> dict[str, Any]:

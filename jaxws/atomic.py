@@ -1,10 +1,10 @@
-"""Writing a file so that it is never seen half-written."""
+"""Writing files so that they are never seen half-written."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 
@@ -34,6 +34,27 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Writes several files, each of them whole; if one cannot be written, all stay as before.
+
+    Args:
+      contents: of each file.
+
+    Raises:
+      OSError: one could not be written.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp())
+      >>> write_together({path / "a": b"1", path / "b": b"2"})
+      >>> (path / "b").read_bytes()
+      b'2'
+    """
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            stack.enter_context(replacing(path)).write_bytes(content)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -69,9 +69,7 @@ def _draw_curve(axes: Axes, curve: Curve, colour: str) -> None:
 
 def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=9, loc="right")
-    axes.grid(alpha=0.25, lw=0.5)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
+    tidy(axes)
     axes.margins(x=0)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
@@ -87,6 +85,17 @@ def _legend(study: Study) -> list[Line2D]:
         *handles,
         Line2D([], [], color="0.3", lw=0.9, ls=(0, (1, 1.5)), label="fixed point, exact"),
     ]
+
+
+def tidy(axes: Axes) -> None:
+    """The look of all panels.
+
+    Args:
+      axes: of a panel.
+    """
+    axes.grid(alpha=0.25, lw=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
 
 
 def to_bytes(figure: Figure, kind: str) -> bytes:

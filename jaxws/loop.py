@@ -216,7 +216,7 @@ class _Stretch:
 
 def _compile_lazily(run: Run, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
     """The jitted step, its batch included: data go in as uint8 and never come back."""
-    config, feed, sharing = run.config, run.feed, run.sharing
+    config, feed = run.config, run.feed
 
     @partial(jax.jit, donate_argnums=0)
     def compiled(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
@@ -225,13 +225,13 @@ def _compile_lazily(run: Run, optimizer: optax.GradientTransformation) -> Callab
             feed.train_batch(inputs, state.step),
             model=run.model,
             optimizer=optimizer,
-            sharing=sharing,
+            sharing=run.sharing,
             accumulate=config.accumulate,
             skip_nonfinite=config.divergence.action == "skip",
         )
 
     def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
         state, metrics, info = compiled(state, inputs)
-        return pool_if_shared(state, sharing), metrics, info
+        return pool_if_shared(state, run.sharing), metrics, info
 
     return step_fn

@@ -21,7 +21,6 @@ from jaxws.schedules import shares_after
 from jaxws.sharing import share_weights
 from jaxws.window import LayerWindow
 
-MODES = ("instant", "sleep", "online")
 # Keeps the noise of sleep apart from the draws of weights, order and augmentation.
 _NOISE_STREAM = 0x51EE9
 

@@ -27,18 +27,14 @@ class Run(NamedTuple):
       workdir: the run's directory.
       feed: where batches come from, and what is known of the data.
       model: the network.
+      sharing: when and how its weights are shared.
     """
 
     config: ConfigDict
     workdir: Workdir
     feed: data.Feed
     model: ResNet | ViT
-
-    @property
-    def sharing(self) -> Sharing:
-        """When and how weights are shared."""
-        feed = self.feed
-        return make_sharing(self.config, self.model, feed.image_shape, feed.steps_per_epoch)
+    sharing: Sharing
 
     @property
     def last_step(self) -> int:
@@ -67,8 +63,8 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     model = build_model(config.model, len(feed.class_names))
     if isinstance(model, ViT):
         model.check_image(feed.image_shape)
-    make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
-    return Run(config, Workdir(workdir, config, feed.facts()), feed, model)
+    sharing = make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
+    return Run(config, Workdir(workdir, config, feed.facts()), feed, model, sharing)
 
 
 def build_model(config: ConfigDict, num_classes: int) -> ResNet | ViT:

@@ -12,7 +12,9 @@ from PIL import Image
 from jaxws import LocalConv
 from jaxws.config import base_config
 from jaxws.damage import steps_in
+from jaxws.loop import train
 from jaxws.metrics_file import timeless
+from jaxws.modes import make_sharing
 from jaxws.run import prepare
 
 STEPS_PER_EPOCH = 4  # of 20 images in batches of 6: the last one is ragged
@@ -34,7 +36,9 @@ class Small(nn.Module):
 
 def prepare_small(config, workdir):
     run = prepare(config, workdir)
-    return run._replace(model=Small(len(run.feed.class_names), config.model.dtype))
+    feed, model = run.feed, Small(len(run.feed.class_names), config.model.dtype)
+    sharing = make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
+    return run._replace(model=model, sharing=sharing)
 
 
 def make_folder(root):
@@ -80,3 +84,17 @@ def assert_same_bits(a, b):
 def timeless_lines(workdir):
     """metrics.jsonl without what depends on the clock."""
     return "".join(json.dumps(timeless(record)) + "\n" for record in workdir.records())
+
+
+def train_whole_and_stopped(prepare, config, path):
+    """Two runs of three epochs, one of them stopped within the second, end with the same bits."""
+    whole = prepare(config, path / "whole")
+    train(whole)
+    for config.max_steps in (STEPS_PER_EPOCH + 1, 3 * STEPS_PER_EPOCH):
+        run = prepare(config, path / "stopped")
+        train(run)
+    (step, expected), (_, actual) = (checkpoint_of(r.workdir) for r in (whole, run))
+    assert step == 3 * STEPS_PER_EPOCH
+    assert_same_bits(actual, expected)
+    assert timeless_lines(run.workdir) == timeless_lines(whole.workdir)
+    return whole

@@ -150,3 +150,6 @@ def test_theorem1_writes_its_picture(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["theorem1", "--gamma=-1", f"--out={tmp_path}"])
     assert "gamma=-1.0: expected a number above 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["theorem1", "--neurons=0", f"--out={tmp_path}"])
+    assert "neurons=0: expected at least 1" in capsys.readouterr().err

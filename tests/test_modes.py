@@ -13,20 +13,17 @@ from jaxws import LocalConv, layer_windows, weight_snr
 from jaxws.config_checks import check_config
 from jaxws.data import Batch
 from jaxws.dynamics import Rule, sleep_phase
-from jaxws.loop import train
 from jaxws.modes import Hebbian, Sharing, make_sharing, share
 from jaxws.run import prepare
 from jaxws.state_layout import pool_if_shared
 from jaxws.train_state import create_train_state
 from jaxws.train_step import train_step
 from tests.small_run import (
-    STEPS_PER_EPOCH,
     Small,
     assert_same_bits,
-    checkpoint_of,
     prepare_small,
     small_config,
-    timeless_lines,
+    train_whole_and_stopped,
 )
 
 SHAPE = (8, 8, 2)
@@ -124,15 +121,7 @@ def config(folder, tmp_path):
 @pytest.mark.parametrize(("mode", "borders"), [("sleep", "out"), ("online", "in")])
 def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, mode, borders):
     config.sharing.mode, config.sharing.borders = mode, borders
-    whole = prepare_small(config, tmp_path / "whole")
-    train(whole)
-    for config.max_steps in (STEPS_PER_EPOCH + 1, 3 * STEPS_PER_EPOCH):
-        run = prepare_small(config, tmp_path / "stopped")
-        train(run)
-    (step, expected), (_, actual) = (checkpoint_of(r.workdir) for r in (whole, run))
-    assert step == 3 * STEPS_PER_EPOCH
-    assert_same_bits(actual, expected)
-    assert timeless_lines(run.workdir) == timeless_lines(whole.workdir)
+    train_whole_and_stopped(prepare_small, config, tmp_path)
 
 
 def test_what_is_impossible_is_said_before_a_directory_is_made(config, tmp_path):

@@ -13,28 +13,14 @@ from flax.traverse_util import flatten_dict
 from jax.extend.core import jaxprs_in_params
 
 from jaxws import LocalDense, layer_windows, share_weights, to_conv, to_local, weight_snr
-from jaxws.commands.evaluate import evaluate
 from jaxws.config import base_config
-from jaxws.config_checks import check_config
 from jaxws.data import Batch
-from jaxws.export import describe, flat_arrays
-from jaxws.loop import train
-from jaxws.models import ViT, vit
+from jaxws.models import vit
 from jaxws.models.vision_transformer import PROJECTIONS, patches
 from jaxws.modes import Sharing, make_sharing, share
-from jaxws.past_run import read_run
-from jaxws.run import build_model, prepare
-from jaxws.saved import find, read_weights
 from jaxws.state_layout import pool_if_shared
 from jaxws.train_state import TrainState
 from jaxws.train_step import train_step
-from tests.small_run import (
-    STEPS_PER_EPOCH,
-    assert_same_bits,
-    checkpoint_of,
-    small_config,
-    timeless_lines,
-)
 
 SHAPE, TOKENS = (6, 4, 3), 6
 small = partial(vit, 2, depth=2, width=8, heads=2, mlp_ratio=2, num_classes=5)
@@ -300,67 +286,6 @@ def test_what_does_not_fit_is_named():
     assert vit(depth=1, width=8, heads=2, dense=nn.Dense, local_projections="mlp") == vit(
         depth=1, width=8, heads=2, dense=nn.Dense, local_projections=("mlp",)
     )
-
-
-@pytest.fixture
-def config(folder, tmp_path):
-    config = small_config(folder, tmp_path / "tfds")
-    config.model.architecture, config.model.depth, config.model.width = "vit", 1, 4
-    config.model.heads, config.model.mlp_ratio = 2, 1
-    config.data.image_size = 8
-    return config
-
-
-def test_a_configuration_is_built(config):
-    config.model.local_projections, config.model.dtype = ("out", "mlp"), "bfloat16"
-    config.model.same_start = True
-    check_config(config)
-    model = build_model(config.model, 7)
-    expected = ViT(4, 1, 4, 2, 1, 7, LocalDense, ("out", "mlp"), True, jnp.dtype("bfloat16"))
-    assert model == expected
-    config.model.connectivity = "conv"
-    assert build_model(config.model, 7) == expected.copy(dense=nn.Dense, same_start=False)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "match"),
-    [
-        ("patch_size", 0, "config.model.patch_size=0: expected at least 1"),
-        ("patch_size", 3, "images of 8 x 8 pixels cannot be cut into patches of 3 x 3: choose a"),
-        ("heads", 3, "width=4 with heads=3"),
-        ("mlp_ratio", 0, "config.model.mlp_ratio=0: expected at least 1"),
-        ("depth", 0, "config.model.depth=0: expected at least 1"),
-        ("local_projections", (), "name some projections, or set connectivity='conv'"),
-        ("local_projections", ("mlp", "key"), "'key' is no projection"),
-        ("first_layer_conv", True, "leaves 'embedding' out"),
-    ],
-)
-def test_what_is_impossible_is_said_before_a_directory_is_made(config, tmp_path, key, value, match):
-    config.model[key] = value
-    with pytest.raises(ValueError, match=match):
-        prepare(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path):
-    config.sharing.every = 1
-    whole = prepare(config, tmp_path / "whole")
-    train(whole)
-    for config.max_steps in (STEPS_PER_EPOCH + 1, 3 * STEPS_PER_EPOCH):
-        run = prepare(config, tmp_path / "stopped")
-        train(run)
-    (step, expected), (_, actual) = (checkpoint_of(r.workdir) for r in (whole, run))
-    assert step == 3 * STEPS_PER_EPOCH
-    assert_same_bits(actual, expected)
-    assert timeless_lines(run.workdir) == timeless_lines(whole.workdir)
-    past = read_run(tmp_path / "whole")
-    assert evaluate(past)["top1"] == past.of_kind("epoch")[-1]["test_top1"]
-    arrays = flat_arrays(read_weights(find(past.checkpoints, None)))
-    described = describe(past, step, arrays)["arrays"]
-    assert described["params/block0/mlp1/local_kernel"]["axes"] == "hicf"
-    assert all(entry["axes"] for entry in described.values())
-    text = (tmp_path / "whole" / "report.html").read_text()
-    assert "local embedding, qkv, out, mlp of a vit-1, width 4" in text
 
 
 def test_weights_shared_after_every_step_are_kept_pooled():

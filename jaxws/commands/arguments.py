@@ -76,3 +76,27 @@ def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
         raise ValueError(f"--out={out}: expected a file that ends in {' or '.join(suffixes)}.")
     if not out.parent.is_dir():
         raise ValueError(f"--out={out}: there is no directory {out.parent}; make it.")
+
+
+def add_out_directory(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--out``, which :func:`check_out_directory` checks.
+
+    Args:
+      parser: of a command.
+    """
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="directory to write to (default: .)"
+    )
+
+
+def check_out_directory(out: Path) -> None:
+    """Checks a directory before work is done for it.
+
+    Args:
+      out: the directory.
+
+    Raises:
+      ValueError: it is missing.
+    """
+    if not out.is_dir():
+        raise ValueError(f"--out={out}: there is no such directory; make it.")

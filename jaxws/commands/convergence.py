@@ -10,13 +10,13 @@ import datetime
 import shlex
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxws.atomic import replacing
+from jaxws.atomic import write_together
+from jaxws.commands.arguments import add_out_directory, check_out_directory
 from jaxws.convergence_plot import draw, to_bytes, to_csv
 from jaxws.dynamics.circuit import Circuit
 from jaxws.dynamics.convergence import Curve, Study, check_study, simulate
@@ -29,9 +29,7 @@ _STUDY, _CIRCUIT, _PLASTICITY = Study(), Circuit(), Plasticity()
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to a parser."""
     parser.add_argument("--figure", type=int, choices=(4, 5), required=True, help="of the paper")
-    parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="directory to write to (default: .)"
-    )
+    add_out_directory(parser)
     for name, kind, default, what in (
         ("runs", int, _STUDY.runs, "from different weights and inputs"),
         ("seed", int, _STUDY.seed, "of all runs"),
@@ -75,8 +73,7 @@ def run(args: argparse.Namespace) -> int:
     """
     study = study_of(args)
     check_study(study)
-    if not args.out.is_dir():
-        raise ValueError(f"--out={args.out}: there is no such directory; make it.")
+    check_out_directory(args.out)
     begin = time.perf_counter()
     curves = compute(study)
     seconds = time.perf_counter() - begin
@@ -156,16 +153,14 @@ def write(study: Study, curves: list[Curve], out: Path) -> list[Path]:
       Their paths.
     """
     figure = draw(study, curves)
+    name = f"fig{study.figure}"
     contents = {
-        "png": to_bytes(figure, "png"),
-        "pdf": to_bytes(figure, "pdf"),
-        "csv": to_csv(study, curves, _heading(study)).encode(),
+        out / f"{name}.png": to_bytes(figure, "png"),
+        out / f"{name}.pdf": to_bytes(figure, "pdf"),
+        out / f"{name}.csv": to_csv(study, curves, _heading(study)).encode(),
     }
-    paths = {kind: out / f"fig{study.figure}.{kind}" for kind in contents}
-    with ExitStack() as stack:
-        for kind, content in contents.items():
-            stack.enter_context(replacing(paths[kind])).write_bytes(content)
-    return list(paths.values())
+    write_together(contents)
+    return list(contents)
 
 
 def _heading(study: Study) -> list[str]:

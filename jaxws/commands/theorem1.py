@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from jaxws.atomic import replacing
-from jaxws.convergence_plot import to_bytes
+from jaxws.atomic import write_together
+from jaxws.commands.arguments import add_out_directory, check_out_directory
+from jaxws.convergence_plot import tidy, to_bytes
 from jaxws.dynamics.noise_study import NoiseCurve, NoiseStudy, measure_noise
 
 _STUDY = NoiseStudy()
@@ -21,9 +20,7 @@ _STUDY = NoiseStudy()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to a parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="directory to write to (default: .)"
-    )
+    add_out_directory(parser)
     for name in ("gamma", "neurons", "inputs", "trials", "iterations", "seed"):
         default = getattr(_STUDY, name)
         parser.add_argument(
@@ -43,20 +40,15 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ValueError: what is wrong with the arguments.
     """
-    if not args.out.is_dir():
-        raise ValueError(f"--out={args.out}: there is no such directory; make it.")
+    check_out_directory(args.out)
     chosen = {name: getattr(args, name) for name in NoiseStudy._fields if hasattr(args, name)}
     study = NoiseStudy(**chosen)
-    for name in ("neurons", "inputs", "trials", "iterations"):
-        if getattr(study, name) < 1:
-            raise ValueError(f"--{name}={getattr(study, name)}: expected 1 or more.")
     begin = time.perf_counter()
     curves = measure_noise(study)
     figure = draw(study, curves)
-    with ExitStack() as stack:
-        for kind in ("png", "pdf"):
-            path = stack.enter_context(replacing(args.out / f"theorem1.{kind}"))
-            path.write_bytes(to_bytes(figure, kind))
+    write_together(
+        {args.out / f"theorem1.{kind}": to_bytes(figure, kind) for kind in ("png", "pdf")}
+    )
     print("| sigma^2 | A of A / k + floor | floor | closed form | the proof's bound, last |")
     print("|---|---|---|---|---|")
     for c in curves:
@@ -99,7 +91,5 @@ def draw(study: NoiseStudy, curves: Sequence[NoiseCurve]) -> Figure:
     right.set_ylabel(r"floor, $/ \, \|W^*\|^2$", fontsize=9)
     right.legend(fontsize=8, frameon=False)
     for axes in (left, right):
-        axes.grid(alpha=0.25, lw=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
+        tidy(axes)
     return figure

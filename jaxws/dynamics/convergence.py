@@ -252,12 +252,12 @@ def _circuit_chunks(
         rates = jnp.asarray(
             circuit_learning_rates(presentations, circuit.steps, plasticity), x.dtype
         )
-        state, values = _present_all(state, initial, x, rates, plastic, gammas, circuit, every)
+        state, values = present_all(state, initial, x, rates, plastic, gammas, circuit, every)
         yield values
 
 
 @partial(jax.jit, static_argnames=("circuit", "every"), donate_argnums=0)
-def _present_all(
+def present_all(
     state: CircuitState,
     initial: jax.Array,
     x: jax.Array,
@@ -267,7 +267,21 @@ def _present_all(
     circuit: Circuit,
     every: int,
 ) -> tuple[CircuitState, jax.Array]:
-    """Presents inputs (runs, p, d) with rates (p, steps) to all circuits (gammas, runs)."""
+    """Presents inputs to the circuits of all gammas and runs at once.
+
+    Args:
+      state: of all circuits, leading axes (gammas, runs); donated.
+      initial: weights that gamma pulls towards, shape (runs, N, d).
+      x: inputs, shape (runs, presentations, d).
+      rates: learning rate of each step, shape (presentations, steps).
+      plastic: whether weights change in each step, shape (steps,).
+      gammas: shape (gammas,).
+      circuit: its numbers.
+      every: number of presentations from one record to the next; divides presentations.
+
+    Returns:
+      The state after them, and -log SNR, shape (presentations / every, gammas, runs).
+    """
     x = x.swapaxes(0, 1)
     norms = jnp.sum(jnp.square(x), axis=-1)
     maps = presentation_maps(

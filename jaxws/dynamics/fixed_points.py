@@ -46,7 +46,7 @@ def gaussian_second_moment(size: int, mean: float = 1.0) -> jax.Array:
 
 
 def fixed_point_mean(
-    mean: jax.Array, covariance: jax.Array, gamma: float, *, alpha: float = math.inf
+    mean: jax.Array, covariance: jax.Array, gamma: jax.Array | float, *, alpha: float = math.inf
 ) -> jax.Array:
     """The mean weight in the end: Eq. (15), unchanged, or with inhibition's bias that of (23).
 
@@ -73,7 +73,7 @@ def fixed_point_mean(
 
 
 def fixed_point(
-    initial: jax.Array, covariance: jax.Array, gamma: float, *, alpha: float = math.inf
+    initial: jax.Array, covariance: jax.Array, gamma: jax.Array | float, *, alpha: float = math.inf
 ) -> jax.Array:
     """The weights in the end: Eq. (19) for the rule (13), Eq. (24) for the rule (21).
 
@@ -189,14 +189,9 @@ def noisy_fixed_point(
     check_weights(initial, covariance)
     check_above_zero("gamma", gamma)
     check_at_least("noise_variance", noise_variance)
-    share = inhibition_share(alpha)
-    decay = gamma + noise_variance * (1 - share / len(initial))
-    identity = _identity(covariance)
-    mean = gamma * jnp.linalg.solve(
-        (1 - share) * covariance + decay * identity, jnp.mean(initial, axis=0)
-    )
-    target = share * (covariance @ mean)[None] + gamma * initial
-    return jnp.linalg.solve(covariance + decay * identity, target.T).T
+    decay = gamma + noise_variance * (1 - inhibition_share(alpha) / len(initial))
+    # All of the equations but the pull towards the start have decay in the place of gamma.
+    return gamma / decay * fixed_point(initial, covariance, decay, alpha=alpha)
 
 
 def _identity(matrix: jax.Array) -> jax.Array:

@@ -82,6 +82,8 @@ def measure_noise(study: NoiseStudy) -> list[NoiseCurve]:
     """
     check_above_zero("gamma", study.gamma)
     check_at_least("noise_variance", study.noise_variances)
+    for name in ("neurons", "inputs", "trials", "iterations", "points"):
+        check_at_least(name, getattr(study, name), 1)
     if study.iterations % study.points:
         raise ValueError(
             f"iterations={study.iterations}: expected a multiple of points={study.points}."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from jaxws.dynamics.checks import check_above_zero, check_at_least
+
 
 class Rule(NamedTuple):
     """The numbers of a sleep phase.
@@ -96,10 +98,9 @@ def check_rule(rule: Rule) -> None:
       ValueError: gamma=-1.0: expected at least 0.
     """
     for name, least in (("iterations", 0), ("patterns", 1), ("gamma", 0)):
-        if not getattr(rule, name) >= least:
-            raise ValueError(f"{name}={getattr(rule, name)!r}: expected at least {least}.")
-    if rule.rate is not None and not rule.rate > 0:
-        raise ValueError(f"rate={rule.rate!r}: expected a number above 0.")
+        check_at_least(name, getattr(rule, name), least)
+    if rule.rate is not None:
+        check_above_zero("rate", rule.rate)
 
 
 def check_rate(path: str, inputs: int, rule: Rule) -> None:

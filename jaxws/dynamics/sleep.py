@@ -15,7 +15,6 @@ composed first, a matrix of the size of one filter, and weights are read and wri
 from __future__ import annotations
 
 import dataclasses
-import math
 import zlib
 from collections.abc import Mapping
 from functools import partial
@@ -27,7 +26,7 @@ import numpy as np
 from jax import lax
 
 from jaxws.dynamics.phase import PUBLISHED, Rule, check_rate, check_rule
-from jaxws.dynamics.tiling import Tiling, make_tiling
+from jaxws.dynamics.tiling import Tiling, by_pool, by_position, make_tiling
 from jaxws.local_kernels import PyTree, map_local_kernels, position_ndim
 from jaxws.packing import PackedKernel, pack_kernel, unpack_kernel
 from jaxws.pooled import holds_pooled
@@ -201,29 +200,14 @@ def _iterate(key: jax.Array, start: jax.Array, entries: np.ndarray, rule: Rule) 
 
 
 def _by_pool(kernel: jax.Array, tiling: Tiling) -> jax.Array:
-    """(h, w, i, j, c, f) to (pools, groups, inputs, neurons of a pool, features of a group).
-
-    Pools that are smaller than others are filled up with zeros.
-    """
-    ndim = position_ndim(kernel)
-    periods, blocks = tiling.periods, tiling.blocks
-    positions = zip(kernel.shape, periods, blocks, strict=False)
-    fill = [(0, p * b - size) for size, p, b in positions]
-    kernel = jnp.pad(kernel, fill + [(0, 0)] * (kernel.ndim - ndim))
-    split = [number for pair in zip(blocks, periods, strict=True) for number in pair]
-    inputs, features = math.prod(kernel.shape[ndim:-1]), kernel.shape[-1] // tiling.groups
-    kernel = kernel.reshape(*split, inputs, tiling.groups, features)
-    order = [*range(1, 2 * ndim, 2), 2 * ndim + 1, 2 * ndim, *range(0, 2 * ndim, 2), 2 * ndim + 2]
-    shape = (math.prod(periods), tiling.groups, inputs, math.prod(blocks), features)
-    return kernel.transpose(order).reshape(shape)
+    """(h, w, i, j, c, f) to (pools, groups, inputs, neurons of a pool, features of a group)."""
+    positions, features = kernel.shape[: position_ndim(kernel)], kernel.shape[-1] // tiling.groups
+    kernel = kernel.reshape(*positions, -1, tiling.groups, features)
+    return by_pool(kernel, tiling.periods, jnp.pad).transpose(0, 3, 2, 1, 4)
 
 
 def _by_position(weights: jax.Array, tiling: Tiling, shape: tuple[int, ...]) -> jax.Array:
     """The inverse of :func:`_by_pool`."""
-    periods, blocks, ndim = tiling.periods, tiling.blocks, len(tiling.periods)
-    weights = weights.reshape(*periods, *weights.shape[1:3], *blocks, weights.shape[4])
-    pairs = [axis for a in range(ndim) for axis in (ndim + 2 + a, a)]
-    weights = weights.transpose(*pairs, ndim + 1, ndim, 2 * ndim + 2)
-    filled = [p * b for p, b in zip(periods, blocks, strict=True)]
-    weights = weights.reshape(*filled, *shape[ndim:])
-    return weights[tuple(slice(size) for size in shape[:ndim])]
+    positions = shape[: len(tiling.periods)]
+    weights = weights.transpose(0, 3, 2, 1, 4)
+    return by_position(weights, tiling.periods, positions).reshape(shape)

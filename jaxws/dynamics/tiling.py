@@ -8,11 +8,14 @@ a pool.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from jaxws.window import LayerWindow, Window, make_window
+
+Array: TypeAlias = Any  # of NumPy or JAX
 
 
 class Tiling(NamedTuple):
@@ -20,7 +23,6 @@ class Tiling(NamedTuple):
 
     Attributes:
       periods: number of pools per position axis: the kernel size.
-      blocks: number of neurons of the largest pool, per position axis.
       groups: of features, each with input channels of its own.
       entries: shape (pools, i * j * c / groups): which entry of the pattern a weight of a filter
         meets, both counted over (i, j, c).
@@ -28,7 +30,6 @@ class Tiling(NamedTuple):
     """
 
     periods: tuple[int, ...]
-    blocks: tuple[int, ...]
     groups: int
     entries: np.ndarray
     pooled: np.ndarray
@@ -68,7 +69,6 @@ def make_tiling(
     window, groups = _window(path, positions, kernel_size, layer)
     if shape[-1] % groups:
         raise ValueError(f"layer {path!r} has {shape[-1]} features: expected {groups} groups.")
-    blocks = tuple(-(-size // k) for size, k in zip(positions, kernel_size, strict=True))
     offsets = [_offsets(window, axis) for axis in range(ndim)]
     taking_part = np.ones(positions, bool)
     if leave_out_borders:
@@ -76,7 +76,7 @@ def make_tiling(
             along = [-1 if a == axis else 1 for a in range(ndim)]
             taking_part &= _inside(window, axis).reshape(along)
     entries = _entries(offsets, kernel_size, channels)
-    return Tiling(kernel_size, blocks, groups, entries, _by_pool(taking_part, kernel_size, blocks))
+    return Tiling(kernel_size, groups, entries, by_pool(taking_part, kernel_size, np.pad))
 
 
 def _window(
@@ -126,11 +126,54 @@ def _entries(offsets: list[np.ndarray], kernel_size: tuple[int, ...], channels: 
     return entries.reshape(math.prod(kernel_size), -1)
 
 
-def _by_pool(values: np.ndarray, periods: tuple[int, ...], blocks: tuple[int, ...]) -> np.ndarray:
-    """(h, w) to (pools, neurons of a pool), False where a pool is smaller than others."""
-    ndim = values.ndim
-    fill = [(0, p * b - size) for size, p, b in zip(values.shape, periods, blocks, strict=True)]
+def by_pool(values: Array, periods: tuple[int, ...], pad: Callable[..., Array]) -> Array:
+    """Gathers the positions of each pool.
+
+    Args:
+      values: shape (h, w, ...), of NumPy or JAX.
+      periods: number of pools per position axis.
+      pad: ``np.pad`` or ``jnp.pad``; pools that are smaller than others are filled up with zeros.
+
+    Returns:
+      Shape (pools, neurons of a pool, ...).
+
+    Example:
+      >>> by_pool(np.arange(1, 6), (2,), np.pad).tolist()
+      [[1, 3, 5], [2, 4, 0]]
+    """
+    ndim, rest = len(periods), values.shape[len(periods) :]
+    blocks = _blocks(values.shape, periods)
+    fill = [(0, p * b - size) for size, p, b in zip(values.shape, periods, blocks, strict=False)]
     split = [number for pair in zip(blocks, periods, strict=True) for number in pair]
-    order = [*range(1, 2 * ndim, 2), *range(0, 2 * ndim, 2)]
-    filled = np.pad(values, fill).reshape(split)
-    return filled.transpose(order).reshape(math.prod(periods), math.prod(blocks))
+    values = pad(values, fill + [(0, 0)] * len(rest)).reshape(*split, *rest)
+    order = [*range(1, 2 * ndim, 2), *range(0, 2 * ndim, 2), *range(2 * ndim, values.ndim)]
+    return values.transpose(order).reshape(math.prod(periods), math.prod(blocks), *rest)
+
+
+def by_position(values: Array, periods: tuple[int, ...], positions: tuple[int, ...]) -> Array:
+    """The inverse of :func:`by_pool`.
+
+    Args:
+      values: shape (pools, neurons of a pool, ...).
+      periods: number of pools per position axis.
+      positions: (h, w), or likewise.
+
+    Returns:
+      Shape (h, w, ...).
+
+    Example:
+      >>> by_position(np.array([[1, 3, 5], [2, 4, 0]]), (2,), (5,)).tolist()
+      [1, 2, 3, 4, 5]
+    """
+    ndim, rest = len(periods), values.shape[2:]
+    blocks = _blocks(positions, periods)
+    values = values.reshape(*periods, *blocks, *rest)
+    order = [axis for a in range(ndim) for axis in (ndim + a, a)]
+    values = values.transpose(*order, *range(2 * ndim, values.ndim))
+    filled = [p * b for p, b in zip(periods, blocks, strict=True)]
+    return values.reshape(*filled, *rest)[tuple(map(slice, positions))]
+
+
+def _blocks(positions: tuple[int, ...], periods: tuple[int, ...]) -> tuple[int, ...]:
+    """The number of neurons of the largest pool, per position axis."""
+    return tuple(-(-size // p) for size, p in zip(positions, periods, strict=False))
