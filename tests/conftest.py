@@ -1,6 +1,7 @@
 """Eight fake CPU devices, programs that compile fast and are kept, strict promotion."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
@@ -15,6 +16,10 @@ os.environ.setdefault("JAX_DEFAULT_PRNG_IMPL", "rbg")
 if os.environ["JAX_PLATFORMS"] == "cpu":
     # Most of the time of these tests is compilation, and most of that is optimisation.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+# Shells start background jobs with Ctrl-C ignored, which train.py respects; tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import pytest
