@@ -26,7 +26,7 @@ from jaxws.local_kernels import PyTree, map_local_kernels, position_ndim
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["array"], meta_fields=["kernel_size"])
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class PackedKernel:
     """A pytree node in place of a leaf named ``local_kernel``, with its shape and dtype.
 

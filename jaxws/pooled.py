@@ -27,7 +27,7 @@ from jaxws.pools import make_grid, spread_pools
     data_fields=["probe", "filters"],
     meta_fields=["positions"],
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays have no one truth value
 class PooledKernel:
     """A pytree node in place of a leaf named ``local_kernel``, with its shape and dtype.
 

@@ -19,10 +19,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.shard_alike import shard_alike
+from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, auto_axes
 
 from jaxws.local_kernels import PyTree, map_local_kernels, position_ndim
+from jaxws.partitioning import may_be_partitioned
 from jaxws.pools import AxisName, make_grid
 
 
@@ -158,5 +159,10 @@ def _keep_sharding(function: Callable[[jax.Array], jax.Array], kernel: jax.Array
     sharding = jax.typeof(kernel).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:
         return auto_axes(function, out_sharding=sharding)(kernel)
+    if not may_be_partitioned(kernel):
+        return function(kernel)
     # The compiler is free to choose under Auto axes, and would gather a kernel split by position.
-    return shard_alike(kernel, function(kernel))[1]
+    # It gives the result and the operands of one operation one sharding, so here is one that it
+    # cannot see through, and that costs nothing once the barrier is gone.
+    always = lax.optimization_barrier(jnp.array(True))
+    return lax.select(always, function(kernel), lax.stop_gradient(kernel))

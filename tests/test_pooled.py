@@ -131,7 +131,8 @@ def test_pooling_is_sharing(pack, pools):
     assert spread_kernels(tree) == tree
     probed = with_probes(pooled, probes(pooled))
     jax.tree.map(np.testing.assert_array_equal, spread_kernels(probed), shared)
-    assert share_weights(pooled) == pooled
+    jax.tree.map(np.testing.assert_array_equal, share_weights(pooled), pooled)
+    assert jax.tree.structure(share_weights(pooled)) == jax.tree.structure(pooled)
 
 
 def make_training(model):

@@ -184,7 +184,8 @@ def test_initial_weights_have_variance_2_over_fan_out():
 def test_initial_weights_are_the_numbers_of_kaiming_fan_out(impl):
     key, shape = jax.random.key(3, impl=impl), (3, 5, 4, 7)
     expected = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")(key, shape)
-    np.testing.assert_array_equal(conv_init(key, shape), expected)
+    # To the last bit before JAX 0.11, whose initialiser rounds in another order.
+    np.testing.assert_allclose(conv_init(key, shape), expected, rtol=3e-7, atol=0)
 
 
 def test_positions_start_from_different_filters():

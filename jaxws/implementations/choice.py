@@ -5,10 +5,10 @@ from __future__ import annotations
 import jax
 import numpy as np
 from jax import lax
-from jax.sharding import AxisType
 
 from jaxws.implementations import mosaic, native, slices, triton
 from jaxws.implementations.spec import Implementation, Spec, kernel_shape
+from jaxws.partitioning import may_be_partitioned
 
 BY_NAME: dict[str, Implementation] = {
     "native": native.NATIVE,
@@ -57,7 +57,7 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
         return getattr(BY_NAME[name], map_name)(a, b, spec)
     plain = getattr(slices.SLICES, map_name)
     fastest, platform = FASTEST.get(jax.default_backend(), (None, ""))
-    if fastest is None or _is_partitioned():
+    if fastest is None or may_be_partitioned(a, b):
         return plain(a, b, spec)
     if BY_NAME[fastest].obstacle(spec, *_sizes(map_name, a, b, spec)):
         return plain(a, b, spec)
@@ -69,12 +69,6 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
         **{platform: lambda a, b: fast(a, b, spec)},
         default=lambda a, b: plain(a, b, spec),
     )
-
-
-def _is_partitioned() -> bool:
-    """Whether XLA may split arrays over devices: it can split the slices, but no custom call."""
-    manual = AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types
-    return jax.device_count() > 1 and not manual
 
 
 def _sizes(
