@@ -7,11 +7,11 @@ Of the paper's appendix A.4, which has no such experiment: no row of its tables.
 
 from ml_collections import ConfigDict
 
-from configs.cifar10_vit_local import get_config as cifar10_vit_local
+from jaxws.config_files import named_config
 
 
 def get_config() -> ConfigDict:
     """The run of cifar10_vit_local.py with shared projections."""
-    config = cifar10_vit_local()
+    config = named_config("cifar10_vit_local")
     config.model.connectivity = "conv"
     return config

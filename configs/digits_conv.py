@@ -2,12 +2,12 @@
 
 from ml_collections import ConfigDict
 
-from configs.digits_lc import get_config as digits_lc
+from jaxws.config_files import named_config
 
 
 def get_config() -> ConfigDict:
     """The run of digits_lc.py with convolutions, which want a larger rate."""
-    config = digits_lc()
+    config = named_config("digits_lc")
     config.model.connectivity = "conv"
     config.optimizer.learning_rate = 1e-2
     return config

@@ -2,11 +2,11 @@
 
 from ml_collections import ConfigDict
 
-from configs.digits_lc_ws1 import get_config as digits_lc_ws1
+from jaxws.config_files import named_config
 
 
 def get_config() -> ConfigDict:
     """The run of digits_lc_ws1.py without sharing."""
-    config = digits_lc_ws1()
+    config = named_config("digits_lc_ws1")
     config.sharing.every = 0
     return config

@@ -11,12 +11,12 @@ Other rows of Table 13:
 
 from ml_collections import ConfigDict
 
-from configs.imagenet_conv import get_config as imagenet_conv
+from jaxws.config_files import named_config
 
 
 def get_config() -> ConfigDict:
     """The run of imagenet_conv.py with LC layers, which want a smaller rate."""
-    config = imagenet_conv()
+    config = named_config("imagenet_conv")
     config.model.connectivity = "local"
     config.optimizer.learning_rate = 5e-4
     return config

@@ -18,12 +18,12 @@ Other rows of Table 13:
 
 from ml_collections import ConfigDict
 
-from configs.imagenet_conv import get_config as imagenet_conv
+from jaxws.config_files import named_config
 
 
 def get_config() -> ConfigDict:
     """The run of imagenet_conv.py with LC layers, and weights shared after every batch."""
-    config = imagenet_conv()
+    config = named_config("imagenet_conv")
     config.model.connectivity = "local"
     config.sharing.every = 1
     config.optimizer.learning_rate = 1e-3

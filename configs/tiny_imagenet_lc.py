@@ -14,12 +14,12 @@ Rates are those of Table 11. Other rows of the paper's Tables 4 to 6, with rates
 
 from ml_collections import ConfigDict
 
-from configs.tiny_imagenet_conv import get_config as tiny_imagenet_conv
+from jaxws.config_files import named_config
 
 
 def get_config() -> ConfigDict:
     """The run of tiny_imagenet_conv.py with LC layers."""
-    config = tiny_imagenet_conv()
+    config = named_config("tiny_imagenet_conv")
     config.model.connectivity = "local"
     config.optimizer.learning_rate = 5e-4
     return config

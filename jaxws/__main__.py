@@ -1,16 +1,19 @@
-"""``python -m jaxws NAME ...`` runs the command in jaxws/commands/NAME.py."""
+"""``python -m jaxws NAME ...``, or ``jaxws NAME ...``, runs the command in commands/NAME.py."""
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
-from jaxws.commands.flags import explain_unknown
+from jaxws.huge_pages import restart_with_huge_pages
 
 COMMANDS = {
+    "configs": "the configurations that come with jaxws, for train and preview",
     "convergence": "Figs 4 and 5 of the paper: how dynamic weight sharing converges",
     "evaluate": "the scores of a checkpoint on a split of the data",
     "export": "parameters as safetensors or npz, readable without jaxws",
@@ -19,6 +22,7 @@ COMMANDS = {
     "preview": "a sheet of images as the network sees them, augmented, with labels",
     "report": "the plots and the page of a run, made anew",
     "theorem1": "the error of noisy weight sharing against the bound of Theorem 1",
+    "train": "trains a network of the paper, or goes on with a run that was stopped",
 }
 
 
@@ -29,32 +33,43 @@ class _Parser(argparse.ArgumentParser):
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
 
+    def explain(self, unknown: Sequence[str]) -> str:
+        """What is wrong with arguments that are left over."""
+        from jaxws.commands.flags import explain_unknown
 
-def main(argv: Sequence[str] | None = None) -> int:
+        return explain_unknown(unknown, list(self._option_string_actions))
+
+
+def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
     """Runs a command.
 
     Args:
       argv: arguments; those of the process if None.
+      called: how its help names the command, where that is not ``python -m jaxws NAME``.
 
     Returns:
-      The exit status: 0, 2 for a mistake, which is told in one line, or 130 after an interrupt.
+      The exit status: 0, 2 for a mistake, which is told in one line, or 130 after an interrupt;
+      that of ``train`` may be another one, which its help explains.
     """
     argv = sys.argv[1:] if argv is None else argv
+    program = "jaxws" if Path(sys.argv[0]).stem == "jaxws" else "python -m jaxws"
     listing = "\n".join(f"  {name:<12}{what}" for name, what in COMMANDS.items())
     names = _Parser(
-        prog="python -m jaxws",
+        prog=program,
         epilog=f"commands:\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     name = names.parse_args(argv[:1]).command
-    parser = _Parser(prog=f"python -m jaxws {name}", description=COMMANDS[name], allow_abbrev=False)
+    parser = _Parser(
+        prog=called or f"{program} {name}", description=COMMANDS[name], allow_abbrev=False
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of errors")
     command = importlib.import_module(f"jaxws.commands.{name}")  # the one that is used, no other
     command.add_arguments(parser)
     args, unknown = parser.parse_known_args(argv[1:])
     if unknown:
-        parser.error(explain_unknown(unknown))
+        parser.error(parser.explain(unknown))
     try:
         return command.run(args)
     except (ValueError, OSError) as error:
@@ -62,9 +77,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         parser.error(str(error))
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command can be run again.", file=sys.stderr)
+        print("\ninterrupted; the same command can be given again.", file=sys.stderr)
         return 130
 
 
+def run_program(*command: str, called: str | None = None) -> NoReturn:
+    """What the processes ``jaxws``, ``python -m jaxws`` and ``python train.py`` do.
+
+    Args:
+      command: comes before the arguments of the process.
+      called: see :func:`main`.
+    """
+    argv = [*command, *sys.argv[1:]]
+    if argv[:1] == ["train"]:
+        restart_with_huge_pages()
+    faulthandler.enable()  # a crash of compiled code says where
+    sys.exit(main(argv, called))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program()

@@ -9,32 +9,7 @@ from typing import Any
 
 import jax
 
-
-def parse_steps(text: str) -> range:
-    """Reads which steps to trace.
-
-    Args:
-      text: ``'a:b'``, steps a to b - 1, counted from 0 as in ``python -m jaxws preview --step``.
-
-    Returns:
-      The steps.
-
-    Raises:
-      ValueError: it is not two whole numbers, or no step.
-
-    Example:
-      >>> parse_steps("10:12")
-      range(10, 12)
-      >>> parse_steps("12")
-      Traceback (most recent call last):
-      ValueError: config.profile='12': expected a:b, such as 10:15 for steps 10 to 14 (from 0).
-    """
-    begin, _, end = text.partition(":")
-    if not (begin.isdecimal() and end.isdecimal()) or int(begin) >= int(end):
-        raise ValueError(
-            f"config.profile={text!r}: expected a:b, such as 10:15 for steps 10 to 14 (from 0)."
-        )
-    return range(int(begin), int(end))
+from jaxws.config_checks import parse_steps
 
 
 class Trace:

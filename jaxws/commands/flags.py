@@ -1,13 +1,14 @@
-"""Reading ``--config=FILE`` and ``--config.field=value`` from a command line.
+"""Reading ``--config=NAME`` and ``--config.field=value`` from a command line, without JAX.
 
-Beneath are the flags of ml_collections; what is added is that the order does not matter and that
-every mistake is one line that says what to do.
+Beneath are the flags of ml_collections; what is added is that configurations that come with jaxws
+have names, that the order does not matter and that every mistake is one line that says what to do.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,19 +19,22 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxws.config import base_config, flat_fields, unknown_field
+from jaxws.config_files import LISTED, config_names, config_path, near
 
-_HELP = "File of the experiment, and :ARGUMENT if it takes one; --config.FIELD=VALUE changes it."
+_HELP = (
+    "a configuration that comes with jaxws (python -m jaxws configs lists them) or a file, and"
+    " :ARGUMENT if it takes one; --config.FIELD=VALUE changes it"
+)
 
 
 def parse_config(
-    argv: Sequence[str], *, default: str | None = None, flag_values: flags.FlagValues | None = None
+    argv: Sequence[str], *, default: str | None = None
 ) -> tuple[ConfigDict, str, list[str]]:
     """Reads the configuration that a command line asks for.
 
     Args:
       argv: arguments, without the program's name.
-      default: the file that is read where there is no ``--config``.
-      flag_values: other flags that there may be, which are parsed too.
+      default: what is read where there is no ``--config``.
 
     Returns:
       The configuration, the path of its file, and the arguments that are no flags.
@@ -45,9 +49,10 @@ def parse_config(
       >>> config.epochs, file, rest
       (3, 'configs/cifar10_lc.py', [])
     """
-    known = flags.FlagValues() if flag_values is None else flag_values
-    ordered = [sys.argv[0], *_config_first(argv, default)]
-    path = ordered[1].partition("=")[2]
+    known = flags.FlagValues()
+    chosen, others = _split(argv, default)
+    path = _find(chosen)
+    ordered = [sys.argv[0], f"--config={path}", *others]
     config_flags.DEFINE_config_file("config", default, _HELP, flag_values=known, sys_argv=ordered)
     try:
         with _imports_beside(path), warnings.catch_warnings():
@@ -72,11 +77,12 @@ def _imports_beside(path: str) -> Iterator[None]:
         sys.path.remove(parent)
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Adds ``--config`` and an option for each of its fields to a parser.
 
     Args:
       parser: gets the arguments; :func:`config_of` reads what they were.
+      default: what is read where there is no ``--config``; None to insist on it.
 
     Example:
       >>> parser = argparse.ArgumentParser()
@@ -85,15 +91,19 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
       >>> config_of(args)[0].seed
       3
     """
-    parser.add_argument("--config", metavar="FILE[:ARGUMENT]", required=True, help=_HELP)
-    parser.set_defaults(config_fields=[])
-    for name, _ in flat_fields(base_config()):
+    parser.set_defaults(config_arguments=[], config_default=default)
+    parser.add_argument(
+        "--config",
+        action=_Keep,
+        dest="config_arguments",
+        metavar="NAME[:ARGUMENT]",
+        required=default is None,
+        help=f"{_HELP} (default: {default})" if default else _HELP,
+    )
+    for name, value in flat_fields(base_config()):
+        spellings = [f"--config.{name}"] + [f"--noconfig.{name}"] * isinstance(value, bool)
         parser.add_argument(
-            f"--config.{name}",
-            action=_Keep,
-            nargs="?",
-            dest="config_fields",
-            help=argparse.SUPPRESS,
+            *spellings, action=_Keep, nargs="?", dest="config_arguments", help=argparse.SUPPRESS
         )
 
 
@@ -109,24 +119,8 @@ def config_of(args: argparse.Namespace) -> tuple[ConfigDict, str]:
     Raises:
       ValueError: see :func:`parse_config`.
     """
-    config, file, _ = parse_config([f"--config={args.config}", *args.config_fields])
+    config, file, _ = parse_config(args.config_arguments, default=args.config_default)
     return config, Path(file).stem
-
-
-def explain_unknown(arguments: Sequence[str]) -> str:
-    """What is wrong with arguments that a parser of :func:`add_config_arguments` does not know.
-
-    Args:
-      arguments: that were left over.
-
-    Returns:
-      One sentence.
-
-    Example:
-      >>> explain_unknown(["--config.optimizer.lr=1"])
-      "unknown field config.optimizer.lr: did you mean 'config.optimizer.learning_rate'?"
-    """
-    return _unknown_override(arguments) or f"unknown argument {arguments[0]!r}; see --help."
 
 
 class _Keep(argparse.Action):
@@ -140,12 +134,38 @@ class _Keep(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         given = [] if values is None else [values]
-        kept = [*namespace.config_fields, "=".join([str(option_string), *given])]
-        namespace.config_fields = kept
+        kept = [*namespace.config_arguments, "=".join([str(option_string), *given])]
+        namespace.config_arguments = kept
 
 
-def _config_first(argv: Sequence[str], default: str | None) -> list[str]:
-    """Puts --config in front, or its default: ml_collections wants it before --config.field."""
+def explain_unknown(arguments: Sequence[str], options: Sequence[str] = ()) -> str:
+    """What is wrong with arguments that a parser does not know.
+
+    Args:
+      arguments: that were left over.
+      options: that the parser knows.
+
+    Returns:
+      One sentence.
+
+    Example:
+      >>> explain_unknown(["--config.optimizer.lr=1"])
+      "unknown field config.optimizer.lr: did you mean 'config.optimizer.learning_rate'?"
+      >>> explain_unknown(["--wokdir=x"], ["--workdir"])
+      "unknown argument '--wokdir=x': did you mean '--workdir'?"
+    """
+    if unknown := _unknown_override(arguments):
+        return unknown
+    first = arguments[0]
+    if not first.startswith("-"):
+        return f"unexpected argument {first!r}: flags start with --, as in --config=NAME."
+    found = difflib.get_close_matches(first.partition("=")[0], options, n=1)
+    hint = f": did you mean {found[0]!r}?" if found else "; see --help."
+    return f"unknown argument {first!r}{hint}"
+
+
+def _split(argv: Sequence[str], default: str | None) -> tuple[str, list[str]]:
+    """Takes --config, or its default, out: ml_collections wants it before --config.field."""
     rest, chosen = [], []
     arguments = iter(argv)
     for argument in arguments:
@@ -157,15 +177,26 @@ def _config_first(argv: Sequence[str], default: str | None) -> list[str]:
     if len(chosen) > 1:
         raise ValueError("--config is given more than once: " + ", ".join(chosen) + ".")
     if not chosen and default is None:
-        raise ValueError("no --config: give a file, as in --config=configs/cifar10_lc.py.")
-    return [f"--config={chosen[0] if chosen else default}", *rest]
+        raise ValueError("no --config: give a file or a name, as in --config=cifar10_lc.")
+    return chosen[0] if chosen else str(default), rest
+
+
+def _find(chosen: str) -> str:
+    """The file of --config=CHOSEN, which may be a name, and :ARGUMENT."""
+    path, *argument = chosen.partition(":")
+    if Path(path).is_file():
+        return chosen
+    name = Path(path).name.removesuffix(".py")
+    if name == path and path in config_names():
+        return str(config_path(path)) + "".join(argument)
+    hint = f": did you mean --config={name}?" if name in config_names() else near(name)
+    what = "configuration" if name == path else "file"
+    raise ValueError(f"--config={chosen}: no such {what}{hint or ';'} {LISTED}.")
 
 
 def _explain(error: Exception, path: str, argv: Sequence[str]) -> str:
     """What is wrong with flags or the file of a configuration, in one line."""
     cause = _first_cause(error)
-    if "[Errno 2]" in str(cause):
-        return f"--config={path}: no such file; see configs/ for the ones that there are."
     if isinstance(error, flags.Error) and "Traceback" not in str(error):
         return str(error)
     if unknown := _unknown_override(argv):

@@ -1,0 +1,140 @@
+"""``python -m jaxws train``, which train.py is too: from a command line to a trained network.
+
+Flags and configuration are read and checked before JAX is imported, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_collections import ConfigDict
+
+import jaxws.config
+from jaxws.commands.flags import add_config_arguments, config_of
+from jaxws.config_checks import check_config
+from jaxws.config_files import DIRECTORY
+
+if TYPE_CHECKING:
+    from jaxws.run import Run
+
+DEFAULT_CONFIG = "digits_lc_ws1"
+DIVERGED = 3
+
+_USAGE = "%(prog)s [--config=NAME] [--config.FIELD=VALUE ...] [--workdir=DIR] [--debug]"
+_MORE = f"""\
+configurations:
+  python -m jaxws configs lists those that come with jaxws. Their files are in
+  {DIRECTORY}
+
+fields:
+  --config.FIELD=VALUE changes a field of the configuration, as in --config.seed=1
+  --config.sharing.every=5. All fields, with their defaults and what they mean, are in
+  {jaxws.config.__file__}
+
+exit status:
+  0         the run has reached its end
+  2         a mistake, damage that needs a decision, or a full disk; one line says what
+  3         the run has diverged
+  75        stopped in order by SIGTERM or Ctrl-C, with a checkpoint; the same command goes on
+  130, 143  ended at once by Ctrl-C or SIGTERM, before or after training or by a second one
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to a parser."""
+    parser.usage, parser.epilog = _USAGE, _MORE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--helpfull", "--helpshort", action="help", help=argparse.SUPPRESS)
+    add_config_arguments(parser, default=DEFAULT_CONFIG)
+    parser.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="directory of the run (default: runs/ and the name of the configuration)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains.
+
+    Args:
+      args: of :func:`add_arguments`.
+
+    Returns:
+      The exit status: 0, 3 where the run has diverged or 75 where a signal has stopped it.
+
+    Raises:
+      ValueError: what is wrong with the configuration, the data or the directory.
+      OSError: the disk has been full until the end.
+    """
+    config, name = config_of(args)
+    check_config(config)
+    workdir = args.workdir or f"runs/{name}"
+    print(f"{name} in {workdir}: loading JAX and the data", flush=True)
+    try:
+        return _train(config, name, workdir)
+    except FloatingPointError as error:
+        if args.debug:
+            raise
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        return DIVERGED
+
+
+def _train(config: ConfigDict, name: str, workdir: str) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from jaxws.loop import train
+    from jaxws.past_run import read_run
+    from jaxws.progress import summary_rows
+    from jaxws.report import write_report
+    from jaxws.run import prepare
+    from jaxws.signals import RESUMABLE, Stopped
+
+    console = Console()
+    run = prepare(config, workdir)
+    console.print(_headline(run), highlight=False, soft_wrap=True)
+    try:
+        record = train(run)
+    except Stopped as stopped:
+        print(f"{stopped}. To go on: {shlex.join(given_command())}")
+        return RESUMABLE
+    write_report(read_run(run.workdir.path))
+    table = Table(title=name, show_header=False)
+    for row in summary_rows(record):
+        table.add_row(*row)
+    console.print(table)
+    for plot in sorted(run.workdir.path.glob("*.png")):
+        print(f"plot: {plot}")
+    print(f"report: {run.workdir.path / 'report.html'}")
+    print(f"metrics: {run.workdir.path / 'metrics.jsonl'}")
+    return 0
+
+
+def _headline(run: Run) -> str:
+    feed, verb = run.feed, "resuming" if run.workdir.resumed else "starting"
+    n_reps = run.config.data.n_reps
+    views = "" if n_reps == 1 else f", {n_reps} views of each in a batch"
+    return (
+        f"{verb} {run.workdir.path}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
+        f" {feed.test_kind} images, {'x'.join(map(str, feed.image_shape))} pixels to the network,"
+        f" {len(feed.class_names)} classes{views}; {run.last_step} steps"
+    )
+
+
+def given_command() -> list[str]:
+    """The command of this process as it was given.
+
+    Returns:
+      ``python train.py ...``, ``python -m jaxws train ...`` or ``jaxws train ...``.
+    """
+    script = Path(sys.argv[0])
+    if script.stem != "jaxws":
+        return [Path(sys.executable).name, *sys.orig_argv[1:]]
+    found = shutil.which(script.name)
+    is_on_path = found is not None and Path(found).samefile(script)
+    return [script.name if is_on_path else str(script), *sys.argv[1:]]
