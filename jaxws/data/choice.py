@@ -14,7 +14,7 @@ from jaxws.data.feed import DeviceFeed, Feed
 from jaxws.data.host_feed import HostFeed, HostOptions
 from jaxws.data.read import MAX_BYTES, feature_keys
 from jaxws.data.records import Records
-from jaxws.data.source import load_builder, open_dataset, split_names
+from jaxws.data.source import load_builder, load_dataset, needs_no_files, open_dataset, split_names
 from jaxws.data.splits import Chosen, choose_rows
 
 # Crops of ImageNet where the configuration sets no size.
@@ -50,6 +50,8 @@ def build_feed(config: ConfigDict) -> Feed:
         "n_reps": data.n_reps,
     }
     options = HostOptions(data.decoder, data.threads, data.workers)
+    if needs_no_files(data):
+        return DeviceFeed(load_dataset(data), pad=data.pad, crop_size=data.crop_size, **arguments)
     builder = open_dataset(data)
     if data.image_size is None and needs_host(data.name, builder):
         return HostFeed(

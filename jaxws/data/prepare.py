@@ -63,11 +63,20 @@ def data_root(data_dir: str | None) -> pathlib.Path:
     Returns:
         Its path, with `~` expanded.
 
+    Raises:
+        ValueError: If there is no home directory.
+
     Example:
         >>> data_root("/data/tfds").as_posix()
         '/data/tfds'
     """
-    return pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    directory = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR)
+    try:
+        return directory.expanduser()
+    except RuntimeError as error:  # neither HOME nor an entry in the list of users
+        raise ValueError(
+            f"{directory}: {error} give another one: --config.data.data_dir=DIR"
+        ) from error
 
 
 def is_whole(directory: pathlib.Path) -> bool:

@@ -7,9 +7,12 @@ import jax
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from jaxws.data.digits import Builder as DigitsBuilder
+from jaxws.data.digits import DigitsConfig, draw_split
 from jaxws.data.folder import prepare_folder
+from jaxws.data.images import fit_image
 from jaxws.data.named import open_prepared
 from jaxws.data.prepare import data_root, prepare
 from jaxws.data.read import feature_keys, read_split
@@ -17,6 +20,8 @@ from jaxws.data.splits import Chosen, check_choice, choose_rows
 from jaxws.data.statistics import mean_and_std
 
 _TEST_SPLITS = ("test", "validation")
+
+Arrays = tuple[np.ndarray, np.ndarray]  # uint8 (N, H, W, c) images, int64 (N,) labels
 
 
 class Split(NamedTuple):
@@ -68,7 +73,8 @@ def load_dataset(data: ml_collections.ConfigDict) -> Dataset:
             that has been prepared as array_record.
             `path`: A folder of images, `train/CLASS/*.jpg` and `test/CLASS/*.jpg` (needed by
             'folder'; with a TFDS name, it takes the place of the prepared data), or None.
-            `data_dir`: Where TFDS data lies, or None for `~/tensorflow_datasets`.
+            `data_dir`: Where TFDS data lies, or None for `~/tensorflow_datasets`; digits without
+            one are made in memory, and nothing is written.
             `image_size`: Resize the shorter side to this many pixels and crop the centre, or None.
             `on_corrupt`: 'error' or 'skip', for the images of a folder that cannot be decoded.
             `split`, `train_fraction`, `split_seed`: Which images to train and to test on, see
@@ -83,15 +89,39 @@ def load_dataset(data: ml_collections.ConfigDict) -> Dataset:
             or not one of labelled images of one shape.
 
     Example:
-        >>> import tempfile
         >>> from jaxws.config import base_config
         >>> data = base_config().data
-        >>> data.name, data.data_dir = "digits", tempfile.mkdtemp()
+        >>> data.name = "digits"
         >>> digits = load_dataset(data)
         >>> digits.image_shape, digits.train.images.shape, digits.test.labels.shape
         ((24, 24, 1), (1437, 576), (1440,))
     """
+    if needs_no_files(data):
+        return _load_digits(data)
     return load_builder(data, open_dataset(data))
+
+
+def needs_no_files(data: ml_collections.ConfigDict) -> bool:
+    """Whether a data set is made in memory: the digits, unless a directory for them is given.
+
+    Args:
+        data: As of `load_dataset`.
+
+    Returns:
+        True if no home directory, nor any other that can be written, is needed.
+    """
+    return (data.name, data.path, data.data_dir) == ("digits", None, None)
+
+
+def _load_digits(data: ml_collections.ConfigDict) -> Dataset:
+    _check_fields(data)
+
+    def load(split: str) -> Arrays:
+        images, labels = draw_split(split, DigitsConfig())
+        fitted = [fit_image(Image.fromarray(image), data.image_size) for image in images]
+        return np.stack(fitted), labels
+
+    return _choose(data, load("train"), load("test"), tuple("0123456789"))
 
 
 def open_dataset(data: ml_collections.ConfigDict) -> tfds.core.DatasetBuilder:
@@ -176,6 +206,13 @@ def load_builder(data: ml_collections.ConfigDict, builder: tfds.core.DatasetBuil
                 f"{labels.max()}, expected 0 to {len(classes) - 1} for its {len(classes)} classes "
                 "(-1 stands for images without a label): choose a data set with labels"
             )
+    return _choose(data, train, test, classes)
+
+
+def _choose(
+    data: ml_collections.ConfigDict, train: Arrays, test: Arrays, classes: tuple[str, ...]
+) -> Dataset:
+    """The data set of those images that are asked for."""
     chosen = choose_rows(
         train[1], split=data.split, train_fraction=data.train_fraction, seed=data.split_seed
     )
@@ -184,7 +221,7 @@ def load_builder(data: ml_collections.ConfigDict, builder: tfds.core.DatasetBuil
     train = _rows(train, chosen.train)
     mean, std = mean_and_std(train[0], data.mean_std)
     return Dataset(
-        name=name,
+        name=data.name,
         train=_flat(*train),
         test=_flat(*test),
         image_shape=train[0].shape[1:],
@@ -195,7 +232,7 @@ def load_builder(data: ml_collections.ConfigDict, builder: tfds.core.DatasetBuil
     )
 
 
-def _rows(arrays: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rows(arrays: Arrays, rows: np.ndarray) -> Arrays:
     """Some images and their labels; all of them are not copied."""
     images, labels = arrays
     return (images, labels) if len(rows) == len(images) else (images[rows], labels[rows])

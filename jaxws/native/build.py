@@ -104,4 +104,7 @@ def _run(command: list[str]) -> str:
 
 
 def _default_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxws"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxws"
+    except RuntimeError as error:  # neither HOME nor an entry in the list of users
+        raise FileNotFoundError(f"{error} Set JAXWS_CACHE_DIR to a directory.") from error

@@ -101,13 +101,9 @@ class Builder(LocalBuilder):
         )
 
     def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, Sequence[Any]]:
-        config = self.builder_config
-        order = np.random.default_rng(config.seed).permutation(len(load_digits()[1]))
-        train, test = np.split(order, [int(config.train_fraction * len(order))])
-        examples = functools.partial(_examples, config=config)
         return {
-            "train": [functools.partial(examples, train, config.train_placements)],
-            "test": [functools.partial(examples, test, config.test_placements)],
+            split: [functools.partial(_examples, split, self.builder_config)]
+            for split in ("train", "test")
         }
 
 
@@ -127,21 +123,51 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
         return file["images"], file["labels"]
 
 
-def _examples(
-    digits: np.ndarray, placements: int, *, config: DigitsConfig
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    images, labels = load_digits()
+def draw_split(split: str, config: DigitsConfig) -> tuple[np.ndarray, np.ndarray]:
+    """What a copy prepared by TFDS would hold, in the same order, without one.
+
+    Args:
+        split: 'train' or 'test'.
+        config: What varies about the data set.
+
+    Returns:
+        uint8 `(N, canvas, canvas)` images and int64 `(N,)` labels.
+
+    Example:
+        >>> images, labels = draw_split("train", DigitsConfig())
+        >>> images.shape, labels.shape
+        ((1437, 24, 24), (1437,))
+    """
+    digits, _, canvases = zip(*_draw(split, config), strict=True)
+    return np.stack(canvases), load_digits()[1][list(digits)].astype(np.int64)
+
+
+def _draw(split: str, config: DigitsConfig) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Which digit, the number of its place, and the canvas with it there."""
+    images = load_digits()[0]
+    order = np.random.default_rng(config.seed).permutation(len(images))
+    train, test = np.split(order, [int(config.train_fraction * len(order))])
+    digits, placements = {
+        "train": (train, config.train_placements),
+        "test": (test, config.test_placements),
+    }[split]
     for digit in digits.tolist():
         for number, (row, column) in enumerate(_places(digit, placements, config)):
             canvas = np.zeros((config.canvas, config.canvas), np.uint8)
             canvas[row : row + DIGIT_SIZE, column : column + DIGIT_SIZE] = images[digit]
-            # A PIL image: TFDS needs TensorFlow to encode an array.
-            example = {
-                "image": Image.fromarray(canvas),
-                "label": int(labels[digit]),
-                "digit": digit,
-            }
-            yield f"{digit}-{number}", example
+            yield digit, number, canvas
+
+
+def _examples(split: str, config: DigitsConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    labels = load_digits()[1]
+    for digit, number, canvas in _draw(split, config):
+        # A PIL image: TFDS needs TensorFlow to encode an array.
+        example = {
+            "image": Image.fromarray(canvas),
+            "label": int(labels[digit]),
+            "digit": digit,
+        }
+        yield f"{digit}-{number}", example
 
 
 def _places(digit: int, placements: int, config: DigitsConfig) -> list[tuple[int, int]]:
