@@ -56,11 +56,14 @@ def _build() -> Path:
     key = hashlib.sha256(f"{jaxlib.__version__} {_FLAGS} {target}\n{macros}".encode())
     for source in sorted(SOURCES.glob("*.h")) + sorted(SOURCES.glob("*.cc")):
         key.update(source.read_bytes())
-    cache = Path(os.environ.get("JAXWS_CACHE_DIR") or _default_cache())
+    cache = _cache()
     library = cache / f"kernels-{key.hexdigest()[:16]}.so"
     if library.exists():
         return library
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{error}; set JAXWS_CACHE_DIR to a directory for them") from error
     # Compiled under another name and moved: whoever looks, sees a whole library or none.
     with tempfile.TemporaryDirectory(dir=cache) as directory:
         output = Path(directory) / library.name
@@ -103,8 +106,10 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def _default_cache() -> Path:
+def _cache() -> Path:
+    if given := os.environ.get("JAXWS_CACHE_DIR"):
+        return Path(given)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxws"
     except RuntimeError as error:  # neither HOME nor an entry in the list of users
-        raise FileNotFoundError(f"{error} Set JAXWS_CACHE_DIR to a directory.") from error
+        raise OSError(f"{error} Set JAXWS_CACHE_DIR to a directory for them") from error
