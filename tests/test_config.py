@@ -1,6 +1,5 @@
 import ast
 import collections
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ from ml_collections import ConfigDict
 from jaxws.commands.flags import parse_config
 from jaxws.config import base_config, flat_fields
 from jaxws.config_checks import check_config
+from jaxws.config_files import config_names, config_path, named_config
 from jaxws.config_json import FREE_FIELDS, differences, to_json
 from jaxws.run import build_model
 
@@ -101,16 +101,24 @@ TASKS = {
 PAPERS = [p for p in CONFIGS if not p.stem.startswith("digits") and "_vit_" not in p.stem]
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+def test_configs_have_the_names_of_their_files():
+    assert [config_path(name) for name in config_names()] == CONFIGS
+    for name in config_names():
+        by_name, found, _ = parse_config([f"--config={name}", "--config.seed=3"])
+        assert found == str(config_path(name))
+        check_config(by_name)
+        by_file = parse_config([f"--config={found}", "--config.seed=3"])[0]
+        assert dict(flat_fields(by_name)) == dict(flat_fields(by_file))
+        assert dict(flat_fields(named_config(name))) == dict(flat_fields(by_file)) | {"seed": 0}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_file_is_valid(path):
-    check_config(load(path))
+def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "from jaxws.config_files import named_config\n"
+    text += "def get_config(seed): c = named_config('digits_lc'); c.seed = int(seed); return c\n"
+    (tmp_path / "digits_lc").write_text(text)
+    config, *_ = parse_config(["--config=digits_lc:7"])
+    assert (config.seed, config.epochs) == (7, 30)
 
 
 def rows_of(path):
@@ -151,7 +159,7 @@ def test_every_row_named_in_a_header_is_the_papers():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_builds_its_network(path):
-    config = load(path)
+    config = named_config(path.stem)
     classes, side = TASKS[config.data.name]
     assert config.data.crop_size in (None, side)
     model = build_model(config.model, classes)
@@ -184,7 +192,7 @@ def test_every_config_builds_its_network(path):
     ids=["resnet", "vit"],
 )
 def test_digits_configs_differ_in_connectivity_sharing_and_rate_only(names):
-    fields = [dict(flat_fields(load(CONFIGS[0].with_name(f"{name}.py")))) for name in names]
+    fields = [dict(flat_fields(named_config(name))) for name in names]
     differing = {key for key in fields[0] if len({str(f[key]) for f in fields}) > 1}
     differing.discard("optimizer.learning_rate")
     assert differing == {"model.connectivity", "sharing.every"}

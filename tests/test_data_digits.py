@@ -7,21 +7,28 @@ import subprocess
 import sys
 import textwrap
 
+import chex
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from jaxws.config import base_config
-from jaxws.data import load_dataset
+from jaxws.data import build_feed, load_dataset
 from jaxws.data.digits import Builder, DigitsConfig
 from jaxws.data.digits import digits_dataset_builder as digits
 from jaxws.data.prepare import prepare
 
 
-def digits_config(data_dir):
+def digits_config(data_dir=None, **fields):
     data = base_config().data
-    data.name, data.data_dir = "digits", str(data_dir)
+    data.name, data.data_dir = "digits", None if data_dir is None else str(data_dir)
+    data.update(fields)
     return data
+
+
+def assert_same(first, second):
+    """Two data sets, to the bit."""
+    chex.assert_trees_all_equal(vars(first), vars(second), strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +119,37 @@ def test_mean_and_std_are_those_of_the_training_pixels(dataset):
 
 
 def test_two_preparations_are_equal(dataset, tmp_path):
-    again = load_dataset(digits_config(tmp_path))
-    for split in ("train", "test"):
-        for first, second in zip(getattr(dataset, split), getattr(again, split), strict=True):
-            np.testing.assert_array_equal(first, second)
+    assert_same(load_dataset(digits_config(tmp_path)), dataset)
+
+
+@pytest.mark.parametrize("fields", [{}, {"image_size": 17}, {"split": "tuning"}])
+def test_without_a_directory_they_are_the_same(root, records, fields):
+    """In memory or as TFDS has them: a run may go on either way, with the same bits."""
+    config, feeds = base_config(), []
+    for where in (None, root):
+        config.data = digits_config(where, **fields)
+        feeds.append(build_feed(config))
+    assert_same(*(feed.dataset for feed in feeds))
+    assert feeds[0].facts() == feeds[1].facts()
+
+
+def test_without_a_directory_nothing_is_written_and_no_home_is_needed(tmp_path, monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pathlib.Path, "home", home)
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tfds"))
+    assert load_dataset(digits_config()).image_shape == (24, 24, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_home_a_directory_is_asked_for(monkeypatch):
+    def expanduser(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pathlib.Path, "expanduser", expanduser)
+    with pytest.raises(ValueError, match=r"no home directory.*: set --config\.data\.data_dir=DIR"):
+        load_dataset(digits_config(name="cifar10"))
 
 
 def test_a_changed_constant_is_another_directory(tmp_path):
@@ -159,16 +193,14 @@ def test_an_interrupted_preparation_works_the_second_time(tmp_path, monkeypatch,
         load_dataset(digits_config(tmp_path))
     assert not list(tmp_path.glob("digits/*/1.0.0"))
     monkeypatch.undo()
-    again = load_dataset(digits_config(tmp_path))
-    np.testing.assert_array_equal(again.train.images, dataset.train.images)
+    assert_same(load_dataset(digits_config(tmp_path)), dataset)
 
 
 def test_a_part_of_a_copy_is_not_taken_for_whole(tmp_path, dataset):
     directory = pathlib.Path(Builder(data_dir=str(tmp_path)).data_dir)
     directory.mkdir(parents=True)
     (directory / "digits-train.array_record-00000-of-00001").write_bytes(b"half")
-    again = load_dataset(digits_config(tmp_path))
-    np.testing.assert_array_equal(again.train.images, dataset.train.images)
+    assert_same(load_dataset(digits_config(tmp_path)), dataset)
     assert not list(directory.parent.glob("incomplete*"))
 
 
@@ -251,5 +283,4 @@ def test_a_killed_preparation_works_the_second_time(tmp_path, dataset):
         expect(process, "writing")
         process.send_signal(signal.SIGKILL)
     assert list(tmp_path.glob("digits/*/incomplete*"))
-    again = load_dataset(digits_config(tmp_path))
-    np.testing.assert_array_equal(again.test.images, dataset.test.images)
+    assert_same(load_dataset(digits_config(tmp_path)), dataset)

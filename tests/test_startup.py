@@ -11,6 +11,7 @@ import pytest
 
 import jaxws
 from jaxws import config_files
+from jaxws.native import build
 
 ROOT = Path(__file__).parents[1]
 
@@ -99,6 +100,18 @@ def test_modules_are_imported_when_they_are_asked_for():
         _ = jaxws.nothing
     with pytest.raises(ImportError, match="cannot import name 'shar_weights'"):
         from jaxws import shar_weights  # noqa: F401
+
+
+def test_without_a_home_the_kernels_are_not_used(monkeypatch, caplog):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("JAXWS_CACHE_DIR", "XDG_CACHE_HOME", "JAXWS_NATIVE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    assert build.load_library.__wrapped__() is None
+    (record,) = caplog.records
+    assert record.getMessage().endswith("directory. Set JAXWS_CACHE_DIR to a directory for them")
 
 
 def test_a_name_that_is_no_configuration():

@@ -75,7 +75,8 @@ def data_root(data_dir: str | None) -> pathlib.Path:
         return directory.expanduser()
     except RuntimeError as error:  # neither HOME nor an entry in the list of users
         raise ValueError(
-            f"{directory}: {error} give another one: --config.data.data_dir=DIR"
+            f"there is no home directory for {directory}: set --config.data.data_dir=DIR, or "
+            "TFDS_DATA_DIR"
         ) from error
 
 
