@@ -42,7 +42,7 @@ def test_prepares_once_and_says_what_there_is(run, manual, tmp_path):
     assert status == 0
     assert "train: 50 images" in out and "test: 20 images" in out and "warning" not in out
     flag = f"--config.data.data_dir={tmp_path / 'tfds'}"
-    assert f"python train.py --config configs/cifar10_lc_ws1.py {flag}" in out
+    assert f"python -m jaxws train --config=cifar10_lc_ws1 {flag}" in out
     assert len(load_dataset(data_config("cifar10", tmp_path / "tfds")).train.labels) == 50
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "tfds").rglob("*") if p.is_file()}
     (manual / NAME).unlink()  # No longer needed.

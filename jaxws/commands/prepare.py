@@ -128,4 +128,4 @@ def _report(args: argparse.Namespace, facts: Official, directory: pathlib.Path) 
             "with the whole archives"
         )
     flag = f" --config.data.data_dir={shlex.quote(args.data_dir)}" if args.data_dir else ""
-    print(f"train with: python train.py --config {facts.config}{flag}")
+    print(f"train with: python -m jaxws train --config={facts.config}{flag}")

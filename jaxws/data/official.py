@@ -34,7 +34,7 @@ class Official(NamedTuple):
         archives: Archives that hold it; where they can be downloaded, any of them will do.
         disk_bytes: About what the prepared data takes.
         images: Number of images of each split.
-        config: The configuration file that trains on it.
+        config: Name of a configuration that trains on it.
         manual: What to do if it cannot be downloaded, or ''.
     """
 
@@ -65,7 +65,7 @@ OFFICIAL = {
         ),
         160_000_000,
         {"train": 50_000, "test": 10_000},
-        "configs/cifar10_lc_ws1.py",
+        "cifar10_lc_ws1",
     ),
     "cifar100": Official(
         "3.0.2",
@@ -80,7 +80,7 @@ OFFICIAL = {
         ),
         160_000_000,
         {"train": 50_000, "test": 10_000},
-        "configs/cifar100_lc_ws1.py",
+        "cifar100_lc_ws1",
     ),
     "tiny_imagenet": Official(
         "1.0.0",
@@ -94,7 +94,7 @@ OFFICIAL = {
         ),
         280_000_000,
         {"train": 100_000, "validation": 10_000},
-        "configs/tiny_imagenet_lc_ws1.py",
+        "tiny_imagenet_lc_ws1",
     ),
     "imagenet2012": Official(
         "5.1.0",
@@ -104,7 +104,7 @@ OFFICIAL = {
         ),
         155_000_000_000,
         {"train": 1_281_167, "validation": 50_000},
-        "configs/imagenet_lc_ws1.py",
+        "imagenet_lc_ws1",
         "register at https://image-net.org/download-images, download ILSVRC2012_img_train.tar "
         "(148 GB) and ILSVRC2012_img_val.tar (6.7 GB) into one directory, and give it by "
         "--manual_dir",
