@@ -111,7 +111,7 @@ def test_without_a_home_the_kernels_are_not_used(monkeypatch, caplog):
     monkeypatch.setattr(Path, "home", home)
     assert build.load_library.__wrapped__() is None
     (record,) = caplog.records
-    assert record.getMessage().endswith("directory. Set JAXWS_CACHE_DIR to a directory for them")
+    assert record.getMessage().endswith("no home directory; set JAXWS_CACHE_DIR to a directory")
 
 
 def test_a_name_that_is_no_configuration():
