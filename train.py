@@ -28,7 +28,9 @@ from rich.table import Table
 
 from jaxws.commands.flags import parse_config
 from jaxws.loop import train
+from jaxws.past_run import read_run
 from jaxws.progress import summary_rows
+from jaxws.report import write_report
 from jaxws.run import Run, prepare
 from jaxws.signals import RESUMABLE, Stopped
 
@@ -53,6 +55,7 @@ def main(parsed: tuple[ConfigDict, str, list[str]]) -> None:
         run = prepare(config, workdir)
         console.print(_headline(run), highlight=False, soft_wrap=True)
         record = train(run)
+        write_report(read_run(run.workdir.path))
     except Stopped as stopped:
         print(f"{stopped}. To go on: {shlex.join([Path(sys.executable).name, *sys.argv])}")
         sys.exit(RESUMABLE)

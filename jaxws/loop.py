@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
-import optax
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
@@ -21,12 +20,14 @@ from jaxws.divergence import (
     check_finite,
     check_skipped,
 )
-from jaxws.evaluation import Evaluation
+from jaxws.evaluation import score
 from jaxws.facts import describe
 from jaxws.metrics import Metrics, means
+from jaxws.modes import Sharing
+from jaxws.optimizers import OptimizerSettings
+from jaxws.partitioning import one_device
 from jaxws.past_run import read_run
 from jaxws.recorder import Recorder
-from jaxws.report import write_report
 from jaxws.resume import Start, first_start
 from jaxws.run import Run
 from jaxws.signals import Signals, Stopped
@@ -39,9 +40,10 @@ from jaxws.waits import Waits
 def train(run: Run) -> dict[str, Any]:
     """Trains until the run's last step, from the newest good checkpoint if there is one.
 
-    Writes metrics.jsonl, checkpoints and, at the end, plots and a report. Whatever a run has been
-    through, it ends with the same bits as one that was never stopped; docs/reliability.md says how
-    far that goes. SIGTERM and SIGINT stop it in order if this is the main thread.
+    Writes metrics.jsonl and checkpoints; :func:`jaxws.report.write_report` makes plots and a report
+    of them. Whatever a run has been through, it ends with the same bits as one that was never
+    stopped; docs/reliability.md says how far that goes. SIGTERM and SIGINT stop it in order if this
+    is the main thread. It runs on one device, however many there are.
 
     Args:
       run: from :func:`jaxws.run.prepare`.
@@ -55,11 +57,9 @@ def train(run: Run) -> dict[str, Any]:
       ValueError: no good checkpoint is left, or they are of another run; a damaged metrics.jsonl.
       OSError: the disk has been full until the end.
     """
-    with closing(run.workdir):
+    with closing(run.workdir), one_device():
         _train(run)
-    past = read_run(run.workdir.path)
-    write_report(past)
-    return past.of_kind("epoch")[-1]
+    return read_run(run.workdir.path).of_kind("epoch")[-1]
 
 
 def _train(run: Run) -> None:
@@ -97,6 +97,46 @@ def _train(run: Run) -> None:
             )
 
 
+class StepSettings(NamedTuple):
+    """What a training step is compiled for: hashable, and without data.
+
+    Attributes:
+      batching: makes the step's batch, see :class:`jaxws.data.Feed`.
+      model: see :func:`jaxws.train_step.train_step`, as for all that follow.
+      optimizer: its settings.
+      sharing: when and how to share.
+      accumulate: number of parts to compute the gradients in.
+      skip_nonfinite: whether to skip without a loss scale too.
+    """
+
+    batching: data.Batching
+    model: nn.Module
+    optimizer: OptimizerSettings
+    sharing: Sharing
+    accumulate: int
+    skip_nonfinite: bool
+
+
+@partial(jax.jit, static_argnames="settings", donate_argnums=0)
+def compiled_step(
+    state: TrainState, inputs: Any, *, settings: StepSettings
+) -> tuple[TrainState, Metrics, StepInfo]:
+    """The jitted step, its batch included: data go in as uint8 and never come back.
+
+    It is compiled once in a process for equal settings, however many runs, and starts of a run,
+    there are.
+    """
+    return train_step(
+        state,
+        settings.batching.train_batch(inputs, state.step),
+        model=settings.model,
+        optimizer=settings.optimizer.make(),
+        sharing=settings.sharing,
+        accumulate=settings.accumulate,
+        skip_nonfinite=settings.skip_nonfinite,
+    )
+
+
 class _Step(NamedTuple):
     """Results of a step, which may still be computed."""
 
@@ -114,8 +154,14 @@ class _Stretch:
         self._run, self._start, self._checkpoints, self._signals = run, start, checkpoints, signals
         self._state, self._step, self._totals = start.state, start.step, start.totals
         self._max_skipped = policy.max_skipped
-        self._step_fn = _compile_lazily(run, start.optimizer)
-        self._evaluation = Evaluation(run.feed, run.model, run.config.data.prefetch)
+        self._settings = StepSettings(
+            batching=run.feed.batching,
+            model=run.model,
+            optimizer=start.optimizer,
+            sharing=run.sharing,
+            accumulate=run.config.accumulate,
+            skip_nonfinite=run.config.divergence.action == "skip",
+        )
 
     def train(self) -> None:
         run, start = self._run, self._start
@@ -141,7 +187,8 @@ class _Stretch:
                 self._stop()
             inputs = waits.next(pending)
             with self._recorder.dispatch(step, pending):
-                self._state, metrics, info = self._step_fn(self._state, inputs)
+                state, metrics, info = compiled_step(self._state, inputs, settings=self._settings)
+                self._state = pool_if_shared(state, self._run.sharing)
             self._step = step + 1
             self._finish(pending)
             pending = _Step(self._step, metrics, info)
@@ -170,8 +217,16 @@ class _Stretch:
             if self._signals.stop_now:
                 self._stop()  # resumed, the run begins with this evaluation
 
-        params, statistics = self._state.params, self._state.batch_stats
-        return self._evaluation(params, statistics, self._run.feed.eval_inputs(), stop_if_told)
+        run = self._run
+        return score(
+            self._state.params,
+            self._state.batch_stats,
+            run.feed.eval_inputs(),
+            batching=run.feed.batching,
+            model=run.model,
+            prefetch=run.config.data.prefetch,
+            before_each=stop_if_told,
+        )
 
     def _end_epoch(self, test: dict[str, float]) -> None:
         check_finite("test loss", test["test_loss"], self._step)
@@ -212,26 +267,3 @@ class _Stretch:
             self._save()
         self._checkpoints.wait()
         raise Stopped(self._signals.received or "?", self._step, self._checkpoints.latest_step())
-
-
-def _compile_lazily(run: Run, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
-    """The jitted step, its batch included: data go in as uint8 and never come back."""
-    config, feed = run.config, run.feed
-
-    @partial(jax.jit, donate_argnums=0)
-    def compiled(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
-        return train_step(
-            state,
-            feed.train_batch(inputs, state.step),
-            model=run.model,
-            optimizer=optimizer,
-            sharing=run.sharing,
-            accumulate=config.accumulate,
-            skip_nonfinite=config.divergence.action == "skip",
-        )
-
-    def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
-        state, metrics, info = compiled(state, inputs)
-        return pool_if_shared(state, run.sharing), metrics, info
-
-    return step_fn

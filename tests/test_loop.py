@@ -1,5 +1,6 @@
 import json
 import shutil
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import jax.numpy as jnp
@@ -120,24 +121,25 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
         json.loads(line, parse_constant=pytest.fail)  # strict JSON: no NaN, no Infinity
 
 
-class Poisoned:
-    """A feed whose images are NaN at some steps."""
+class Poisoned(NamedTuple):
+    """Batches whose images are NaN at some steps."""
 
-    def __init__(self, feed, steps):
-        self._feed, self._steps = feed, np.array(steps)
-
-    def __getattr__(self, name):
-        return getattr(self._feed, name)
+    batching: Any
+    steps: tuple[int, ...]
 
     def train_batch(self, inputs, step):
-        batch = self._feed.train_batch(inputs, step)
-        poisoned = jnp.isin(step, self._steps)
+        batch = self.batching.train_batch(inputs, step)
+        poisoned = jnp.isin(step, np.array(self.steps))
         return batch._replace(image=jnp.where(poisoned, jnp.nan, batch.image))
+
+    def eval_batch(self, inputs):
+        return self.batching.eval_batch(inputs)
 
 
 def prepare_poisoned(config, workdir, *steps):
     run = prepare_small(config, workdir)
-    return run._replace(feed=Poisoned(run.feed, steps))
+    run.feed.batching = Poisoned(run.feed.batching, steps)
+    return run
 
 
 @pytest.mark.parametrize(("dtype", "action"), [("float16", "stop"), ("float32", "skip")])

@@ -124,7 +124,8 @@ def sends(number=signal.SIGTERM):
 
 
 def test_during_a_compilation(config, tmp_path, monkeypatch):
-    """The step that is compiled is done, and saved."""
+    """The step that is compiled is done, and saved. Its rate is its own, and so is its program."""
+    config.optimizer.learning_rate = 2e-3
     step = loop.train_step
 
     def traced(*arguments, **options):
@@ -142,14 +143,14 @@ def test_during_a_compilation(config, tmp_path, monkeypatch):
 def test_during_an_evaluation(config, tmp_path, monkeypatch):
     """It is broken off; the run resumes with it."""
     config.max_steps = 4
-    evaluate = evaluation.eval_step
+    evaluate = evaluation.compiled_eval_step
 
-    def traced(*arguments, **options):
+    def signalled(*arguments, **options):
         sends(signal.SIGINT)
         return evaluate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "eval_step", traced)
+        patch.setattr(evaluation, "compiled_eval_step", signalled)
         with pytest.raises(Stopped, match="SIGINT after step 4; the checkpoint of step 4"):
             loop.train(prepare_small(config, tmp_path / "run"))
     run = prepare_small(config, tmp_path / "run")

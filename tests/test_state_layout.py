@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxws import loop, state_layout
+from jaxws import loop, resume, state_layout
 from jaxws.config import base_config
 from jaxws.packing import PackedKernel
 from jaxws.pooled import PooledKernel
@@ -19,6 +19,12 @@ def config(tmp_path):
     config.optimizer.drop_epochs = (1,)
     config.data.name, config.data.data_dir = "digits", str(tmp_path / "tfds")
     return config
+
+
+def pack(patch):
+    """From now on, as on a TPU."""
+    for module in (state_layout, resume):
+        patch.setattr(module, "packs", lambda: True)
 
 
 def train(config, workdir):
@@ -40,7 +46,7 @@ def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monke
         return steps(state, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(state_layout, "packs", lambda: True)
+        pack(patch)
         patch.setattr(loop, "train_step", spy)
         train(config, tmp_path / "mixed")
     # Traced twice: before weights are shared for the first time, and after.
@@ -55,7 +61,7 @@ def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monke
 
 
 def test_a_packed_run_resumes(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(state_layout, "packs", lambda: True)
+    pack(monkeypatch)
     shapes = jax.eval_shape(lambda: {"local_kernel": np.zeros((2, 1, 1, 1), np.float32)})
     sharding = state_layout.checkpoint_shapes(shapes)["local_kernel"].sharding
     assert {device.platform for device in sharding.device_set} == {"cpu"}
