@@ -12,6 +12,7 @@ import jax
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
+from jaxws.compilation_cache import keep_programs
 from jaxws.divergence import (
     ROLLBACK,
     Diverged,
@@ -43,7 +44,8 @@ def train(run: Run) -> dict[str, Any]:
     Writes metrics.jsonl and checkpoints; :func:`jaxws.report.write_report` makes plots and a report
     of them. Whatever a run has been through, it ends with the same bits as one that was never
     stopped; docs/reliability.md says how far that goes. SIGTERM and SIGINT stop it in order if this
-    is the main thread. It runs on one device, however many there are.
+    is the main thread. It runs on one device, however many there are. What it compiles is kept for
+    the next start (:mod:`jaxws.compilation_cache`).
 
     Args:
       run: from :func:`jaxws.run.prepare`.
@@ -57,6 +59,7 @@ def train(run: Run) -> dict[str, Any]:
       ValueError: no good checkpoint is left, or they are of another run; a damaged metrics.jsonl.
       OSError: the disk has been full until the end.
     """
+    keep_programs(run.config.compilation_cache)
     with closing(run.workdir), one_device():
         _train(run)
     return read_run(run.workdir.path).of_kind("epoch")[-1]

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from jaxws import data, modes
 from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
+from jaxws.compilation_cache import keep_programs
 from jaxws.evaluation import score
 from jaxws.partitioning import one_device
 from jaxws.past_run import PastRun
@@ -101,6 +102,7 @@ def evaluate(
     split = split or feed.test_kind
     model = build_model(past.config.model, len(feed.class_names))
     weights = read_weights(directory)
+    keep_programs(past.config.compilation_cache)
     with one_device():
         if share is not None:
             weights["params"] = _shared(past, feed, model, weights["params"], share)

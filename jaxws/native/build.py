@@ -15,6 +15,8 @@ from pathlib import Path
 import jax
 import jaxlib
 
+from jaxws.user_cache import user_cache
+
 SOURCES = Path(__file__).parent
 _FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared")
 _TIMEOUT_S = 300
@@ -24,8 +26,8 @@ _TIMEOUT_S = 300
 def load_library() -> ctypes.CDLL | None:
     """Loads the compiled kernels, compiling them first if nobody has.
 
-    The library is kept in ``$JAXWS_CACHE_DIR``, by default ``jaxws`` in ``$XDG_CACHE_HOME`` or
-    ``~/.cache``. The compiler is ``$CXX``, or the first of c++, g++ and clang++ on the path;
+    The library is kept in :func:`jaxws.user_cache.user_cache`. The compiler is ``$CXX``, or the
+    first of c++, g++ and clang++ on the path;
     ``JAXWS_NATIVE=0`` turns the kernels off.
 
     Returns:
@@ -56,7 +58,7 @@ def _build() -> Path:
     key = hashlib.sha256(f"{jaxlib.__version__} {_FLAGS} {target}\n{macros}".encode())
     for source in sorted(SOURCES.glob("*.h")) + sorted(SOURCES.glob("*.cc")):
         key.update(source.read_bytes())
-    cache = Path(os.environ.get("JAXWS_CACHE_DIR") or _default_cache())
+    cache = user_cache()
     library = cache / f"kernels-{key.hexdigest()[:16]}.so"
     if library.exists():
         return library
@@ -101,7 +103,3 @@ def _native_target(compiler: str) -> tuple[list[str], str]:
 def _run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_TIMEOUT_S)
     return done.stdout
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxws"

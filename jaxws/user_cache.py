@@ -1,0 +1,21 @@
+"""Where files lie that can be made again at any time, and are kept because that takes long."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def user_cache() -> Path:
+    """The directory: ``$JAXWS_CACHE_DIR``, or ``jaxws`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Returns:
+      Its path; it need not exist.
+
+    Example:
+      >>> isinstance(user_cache(), Path)
+      True
+    """
+    if given := os.environ.get("JAXWS_CACHE_DIR"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxws"
