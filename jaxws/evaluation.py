@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import flax.linen as nn
-import jax
 
 from jaxws import data
 from jaxws.metrics import Metrics
-from jaxws.train_step import eval_step
-
-
-@partial(jax.jit, static_argnames=("batching", "model"))
-def compiled_eval_step(
-    params: Any, batch_stats: Any, inputs: Any, *, batching: data.Batching, model: nn.Module
-) -> Metrics:
-    """The jitted step, its batch included; compiled once in a process for equal settings."""
-    return eval_step(params, batch_stats, batching.eval_batch(inputs), model=model)
+from jaxws.programs import compiled_eval_step
 
 
 def score(
@@ -31,6 +22,7 @@ def score(
     model: nn.Module,
     prefetch: int,
     before_each: Callable[[], None] = lambda: None,
+    compiling: AbstractContextManager[Any] | None = None,
 ) -> Metrics:
     """Adds up exact counts over all images, a ragged last batch included.
 
@@ -42,15 +34,17 @@ def score(
       model: the network.
       prefetch: number of batches to keep ready on the device.
       before_each: called before each batch; may raise, to stop.
+      compiling: held while the first batch is dispatched, for which there may be a compilation.
 
     Returns:
       Sums, as floats on the host.
     """
-    sums = []
+    sums: list[Metrics] = []
     with data.Prefetch(inputs, prefetch) as ready:
         for each in ready:
             before_each()
-            sums.append(
-                compiled_eval_step(params, batch_stats, each, batching=batching, model=model)
-            )
+            with nullcontext() if sums or compiling is None else compiling:
+                sums.append(
+                    compiled_eval_step(params, batch_stats, each, batching=batching, model=model)
+                )
     return Metrics(*(sum(map(float, column)) for column in zip(*sums, strict=True)))

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
-from functools import partial
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, NamedTuple
-
-import flax.linen as nn
-import jax
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
@@ -24,17 +20,17 @@ from jaxws.divergence import (
 from jaxws.evaluation import score
 from jaxws.facts import describe
 from jaxws.metrics import Metrics, means
-from jaxws.modes import Sharing
-from jaxws.optimizers import OptimizerSettings
 from jaxws.partitioning import one_device
 from jaxws.past_run import read_run
+from jaxws.pooled import holds_pooled
+from jaxws.programs import StepSettings, compiled_step
+from jaxws.progress import Progress
 from jaxws.recorder import Recorder
 from jaxws.resume import Start, first_start
 from jaxws.run import Run
 from jaxws.signals import Signals, Stopped
 from jaxws.state_layout import pool_if_shared, to_checkpoint
-from jaxws.train_state import TrainState
-from jaxws.train_step import StepInfo, train_step
+from jaxws.train_step import StepInfo
 from jaxws.waits import Waits
 
 
@@ -80,11 +76,15 @@ def _train(run: Run) -> None:
         scores=workdir.scores if config.keep_best else dict,
         report=report,
     )
-    with Signals() as signals, closing(kept) as checkpoints:
+    with (
+        Signals() as signals,
+        closing(kept) as checkpoints,
+        Progress(run.last_step) as progress,
+    ):
         while True:
-            start = first_start(run, checkpoints, policy, report)
+            start = first_start(run, checkpoints, policy, report, progress)
             try:
-                _Stretch(run, start, checkpoints, signals, policy).train()
+                _Stretch(run, start, checkpoints, signals, policy, progress).train()
                 break
             except Diverged as diverged:
                 checkpoints.wait()
@@ -100,46 +100,6 @@ def _train(run: Run) -> None:
             )
 
 
-class StepSettings(NamedTuple):
-    """What a training step is compiled for: hashable, and without data.
-
-    Attributes:
-      batching: makes the step's batch, see :class:`jaxws.data.Feed`.
-      model: see :func:`jaxws.train_step.train_step`, as for all that follow.
-      optimizer: its settings.
-      sharing: when and how to share.
-      accumulate: number of parts to compute the gradients in.
-      skip_nonfinite: whether to skip without a loss scale too.
-    """
-
-    batching: data.Batching
-    model: nn.Module
-    optimizer: OptimizerSettings
-    sharing: Sharing
-    accumulate: int
-    skip_nonfinite: bool
-
-
-@partial(jax.jit, static_argnames="settings", donate_argnums=0)
-def compiled_step(
-    state: TrainState, inputs: Any, *, settings: StepSettings
-) -> tuple[TrainState, Metrics, StepInfo]:
-    """The jitted step, its batch included: data go in as uint8 and never come back.
-
-    It is compiled once in a process for equal settings, however many runs, and starts of a run,
-    there are.
-    """
-    return train_step(
-        state,
-        settings.batching.train_batch(inputs, state.step),
-        model=settings.model,
-        optimizer=settings.optimizer.make(),
-        sharing=settings.sharing,
-        accumulate=settings.accumulate,
-        skip_nonfinite=settings.skip_nonfinite,
-    )
-
-
 class _Step(NamedTuple):
     """Results of a step, which may still be computed."""
 
@@ -152,9 +112,16 @@ class _Stretch:
     """Training from a start until the end, a signal or a divergence."""
 
     def __init__(
-        self, run: Run, start: Start, checkpoints: Checkpoints, signals: Signals, policy: Policy
+        self,
+        run: Run,
+        start: Start,
+        checkpoints: Checkpoints,
+        signals: Signals,
+        policy: Policy,
+        progress: Progress,
     ):
         self._run, self._start, self._checkpoints, self._signals = run, start, checkpoints, signals
+        self._progress = progress
         self._state, self._step, self._totals = start.state, start.step, start.totals
         self._max_skipped = policy.max_skipped
         self._settings = StepSettings(
@@ -172,7 +139,7 @@ class _Stretch:
         if not epochs:
             return
         with (
-            Recorder(run, start.step) as self._recorder,
+            Recorder(run, start.step, self._progress) as self._recorder,
             data.Prefetch(run.feed.train_inputs(start.step), run.config.data.prefetch) as inputs,
         ):
             for steps in epochs:
@@ -189,9 +156,9 @@ class _Stretch:
                 self._finish(pending)
                 self._stop()
             inputs = waits.next(pending)
-            with self._recorder.dispatch(step, pending):
+            with self._recorder.dispatch(step, pending), self._compiling():
                 state, metrics, info = compiled_step(self._state, inputs, settings=self._settings)
-                self._state = pool_if_shared(state, self._run.sharing)
+            self._state = pool_if_shared(state, self._run.sharing)
             self._step = step + 1
             self._finish(pending)
             pending = _Step(self._step, metrics, info)
@@ -201,6 +168,13 @@ class _Stretch:
                 pending = None
         self._finish(pending)
         self._recorder.end()
+
+    def _compiling(self) -> AbstractContextManager[None]:
+        """For the first steps: weights that are shared for the first time change the program."""
+        if self._step >= self._start.step + 2:
+            return nullcontext()
+        shared = " for shared weights" if holds_pooled(self._state.params) else ""
+        return self._progress.compiling(f"the training step{shared}")
 
     def _finish(self, done: _Step | None) -> None:
         """Takes in the results of a step."""
@@ -229,6 +203,7 @@ class _Stretch:
             model=run.model,
             prefetch=run.config.data.prefetch,
             before_each=stop_if_told,
+            compiling=self._progress.compiling("the evaluation"),
         )
 
     def _end_epoch(self, test: dict[str, float]) -> None:

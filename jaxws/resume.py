@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 
 from jaxws.checkpoint import Checkpoints, Report
@@ -15,10 +14,11 @@ from jaxws.divergence import Policy
 from jaxws.epoch_totals import EpochTotals
 from jaxws.facts import other_versions
 from jaxws.optimizers import OptimizerSettings, optimizer_settings
-from jaxws.packing import pack_kernels
+from jaxws.programs import compiled_initial_state
+from jaxws.progress import Progress
 from jaxws.run import Run
 from jaxws.state_layout import checkpoint_shapes, from_checkpoint, packs, pool_if_shared
-from jaxws.train_state import TrainState, create_train_state
+from jaxws.train_state import TrainState
 
 
 class Start(NamedTuple):
@@ -58,7 +58,9 @@ class Start(NamedTuple):
             step = end
 
 
-def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Report) -> Start:
+def first_start(
+    run: Run, checkpoints: Checkpoints, policy: Policy, report: Report, progress: Progress
+) -> Start:
     """Finds where a run begins, and drops what metrics.jsonl has of later steps.
 
     Args:
@@ -66,6 +68,7 @@ def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Repo
       checkpoints: of the run.
       policy: of the run.
       report: see :class:`jaxws.checkpoint.Checkpoints`.
+      progress: shows the run.
 
     Returns:
       Its beginning.
@@ -76,7 +79,7 @@ def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Repo
     key, workdir = jax.random.key(run.config.seed), run.workdir
     optimizer_of = partial(optimizer_settings, run.config, run.feed.steps_per_epoch)
     create = partial(
-        _initial_state,
+        compiled_initial_state,
         model=run.model,
         image_shape=run.feed.image_shape,
         dtype=run.config.model.dtype,
@@ -103,7 +106,8 @@ def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Repo
             report(step, "other versions", text)
     optimizer = optimizer_of(policy.rate_factor(workdir.history))
     if saved is None:
-        state = create(key, optimizer=optimizer, packed=packs())
+        with progress.compiling("the initial weights"):
+            state = create(key, optimizer=optimizer, packed=packs())
         return Start(state, 0, EpochTotals(), True, optimizer)
     evaluated = any(r["kind"] == "epoch" and r["step"] == step for r in workdir.history)
     over = evaluated and step % run.feed.steps_per_epoch == 0
@@ -111,18 +115,3 @@ def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Repo
     totals = totals.next_epoch() if over else totals
     state = pool_if_shared(from_checkpoint(saved.state), run.sharing)
     return Start(state, step, totals, evaluated, optimizer)
-
-
-@partial(jax.jit, static_argnames=("model", "optimizer", "image_shape", "dtype", "packed"))
-def _initial_state(
-    key: jax.Array,
-    *,
-    model: nn.Module,
-    optimizer: OptimizerSettings,
-    image_shape: tuple[int, int, int],
-    dtype: str,
-    packed: bool,
-) -> TrainState:
-    """The state before the first step; compiled once in a process for equal settings."""
-    state = create_train_state(key, model, optimizer.make(), image_shape, dtype)
-    return pack_kernels(state) if packed else state

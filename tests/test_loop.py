@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxws import loop
+from jaxws.__main__ import main
 from jaxws.checkpoint import Checkpoints
 from jaxws.config import flat_fields
 from jaxws.damage import steps_in
@@ -46,11 +47,12 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
     assert [r["step"] for r in records if r["kind"] == "train"] == list(range(1, 49))
     assert [r["epoch"] for r in records if r["kind"] == "epoch"] == list(range(1, 13))
     assert set(records[0]["neg_log_snr"]) >= {"conv1", "layer1_0/conv1", "layer2_0/downsample_0"}
-    assert {p.name for p in run.workdir.path.iterdir()} == {
-        "config.json", "lock", "metrics.jsonl", "checkpoints", "accuracy.png", "snr.png",
-        "curves.png", "provenance.json", "report.html",
-    }  # fmt: skip
-    for plot in ("accuracy.png", "curves.png", "snr.png"):
+    left = {"config.json", "lock", "metrics.jsonl", "checkpoints", "provenance.json"}
+    assert {p.name for p in run.workdir.path.iterdir()} == left
+    assert main(["report", str(run.workdir.path)]) == 0
+    plots = {"accuracy.png", "curves.png", "snr.png"}
+    assert {p.name for p in run.workdir.path.iterdir()} == left | plots | {"report.html"}
+    for plot in plots:
         with Image.open(run.workdir.path / plot) as image:
             assert image.size[0] > 500
     # Every image of every epoch counts once, in training and in evaluation.

@@ -11,7 +11,7 @@ import time
 import jax
 import pytest
 
-from jaxws import evaluation, loop
+from jaxws import evaluation, loop, programs
 from jaxws.checkpoint import Checkpoints
 from jaxws.damage import steps_in
 from jaxws.signals import Signals, Stopped
@@ -126,13 +126,13 @@ def sends(number=signal.SIGTERM):
 def test_during_a_compilation(config, tmp_path, monkeypatch):
     """The step that is compiled is done, and saved. Its rate is its own, and so is its program."""
     config.optimizer.learning_rate = 2e-3
-    step = loop.train_step
+    step = programs.train_step
 
     def traced(*arguments, **options):
         sends()
         return step(*arguments, **options)
 
-    monkeypatch.setattr(loop, "train_step", traced)
+    monkeypatch.setattr(programs, "train_step", traced)
     run = prepare_small(config, tmp_path / "run")
     with pytest.raises(Stopped, match="SIGTERM after step 1; the checkpoint of step 1 is written"):
         loop.train(run)

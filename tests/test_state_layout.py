@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxws import loop, resume, state_layout
+from jaxws import loop, programs, resume, state_layout
 from jaxws.config import base_config
 from jaxws.packing import PackedKernel
 from jaxws.pooled import PooledKernel
@@ -38,7 +38,7 @@ def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monke
     expected, expected_state = train(config, tmp_path / "plain")
     config.max_steps = 2
     kernels = []
-    steps = loop.train_step
+    steps = programs.train_step
 
     def spy(state, *args, **kwargs):
         kernel = state.params["conv1"]["local_kernel"]
@@ -47,7 +47,7 @@ def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monke
 
     with monkeypatch.context() as patch:
         pack(patch)
-        patch.setattr(loop, "train_step", spy)
+        patch.setattr(programs, "train_step", spy)
         train(config, tmp_path / "mixed")
     # Traced twice: before weights are shared for the first time, and after.
     assert kernels == [(PackedKernel, type(None)), (PooledKernel, PackedKernel)]
