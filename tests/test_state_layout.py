@@ -5,19 +5,16 @@ import numpy as np
 import pytest
 
 from jaxws import loop, programs, resume, state_layout
-from jaxws.config import base_config
 from jaxws.packing import PackedKernel
 from jaxws.pooled import PooledKernel
-from tests.small_run import checkpoint_of, prepare_small
+from tests.small_run import checkpoint_of, prepare_small, small_config
 
 
 @pytest.fixture
-def config(tmp_path):
-    config = base_config()
-    config.epochs, config.batch_size, config.eval_batch_size = 2, 720, 1440  # 2 steps an epoch
-    config.sharing.every = 1
-    config.optimizer.drop_epochs = (1,)
-    config.data.name, config.data.data_dir = "digits", str(tmp_path / "tfds")
+def config(folder, tmp_path):
+    config = small_config(folder, tmp_path / "tfds")
+    config.epochs, config.batch_size, config.eval_batch_size = 2, 10, 7  # 2 steps an epoch
+    config.sharing.every, config.optimizer.drop_epochs = 1, (1,)
     return config
 
 
