@@ -25,16 +25,17 @@ def untold(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)
     for name, value in zip(SETTINGS, (None, 1.0, -1), strict=True):
         jax.config.update(name, value)
-    start_anew()
+    jax_cache.reset_cache()
     yield tmp_path / "cache"
     for name, value in before.items():
         jax.config.update(name, value)
-    start_anew()
+    jax_cache.reset_cache()
 
 
 def start_anew():
-    """As in a new process: no program is in memory."""
+    """As in a new process, which has no program in memory and was told nothing."""
     jax.clear_caches()
+    jax.config.update("jax_compilation_cache_dir", None)
     jax_cache.reset_cache()
 
 
@@ -46,6 +47,7 @@ def config(folder, tmp_path):
 
 
 def test_a_second_start_compiles_nothing_and_damage_ends_no_run(config, untold, tmp_path):
+    start_anew()
     with disk_cache() as first:
         train(prepare_small(config, tmp_path / "first"))
     assert first["asked"] > 10
@@ -60,7 +62,6 @@ def test_a_second_start_compiles_nothing_and_damage_ends_no_run(config, untold, 
     step.write_bytes(step.read_bytes()[:1000])
     step.with_name(step.name.replace("-cache", "-atime")).unlink()
     evaluation.write_bytes(evaluation.read_bytes()[:1000])
-    jax.config.update("jax_compilation_cache_dir", None)
     start_anew()
     with (
         disk_cache() as third,
