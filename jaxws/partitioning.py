@@ -52,7 +52,13 @@ def may_be_partitioned(*arrays: Any) -> bool:
 
 @contextmanager
 def one_device() -> Iterator[None]:
-    """Programs that are traced in this context run on one device, whatever else is visible."""
-    devices = jax.sharding.Mesh(jax.local_devices()[:1], (DEVICES,), axis_types=(AxisType.Auto,))
-    with jax.set_mesh(devices):
+    """Says that programs traced in this context run on one device, JAX's default one.
+
+    Example:
+      >>> with one_device():
+      ...     jax.sharding.get_abstract_mesh().size
+      1
+    """
+    default = list(jax.numpy.zeros(()).devices())
+    with jax.set_mesh(jax.sharding.Mesh(default, (DEVICES,), axis_types=(AxisType.Auto,))):
         yield

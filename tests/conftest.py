@@ -1,13 +1,15 @@
-"""Eight fake CPU devices, programs that compile fast and are kept, strict promotion."""
+"""One CPU device, or as many as a test asks for; programs that compile fast and are kept.
+
+Tests run with one device, as users do. Those marked ``devices(n)`` get n fake ones, and run last,
+since a change of their number forgets all compiled programs. ``JAXWS_TEST_DEVICES=8 pytest`` gives
+every test eight.
+"""
 
 import os
 import signal
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 # JAX's default generator takes five times as long to compile, half of the time of these tests.
@@ -24,9 +26,39 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 import jax
 import pytest
 from hypothesis import settings
+from jax.extend.backend import clear_backends
+
+DEVICES = int(os.environ.get("JAXWS_TEST_DEVICES", "1"))
+jax.config.update("jax_num_cpu_devices", DEVICES)
 
 settings.register_profile("jaxws", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("jaxws")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Moves tests that ask for devices behind all others, and keeps them together."""
+    items.sort(key=_devices)
+    for item in items:
+        if _devices(item) > 1:
+            item.add_marker(pytest.mark.xdist_group("several devices"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """As many devices as the test's mark asks for; skips it where they cannot be made."""
+    wanted = max(_devices(item), DEVICES)
+    if jax.default_backend() != "cpu":
+        if jax.device_count() < wanted:
+            pytest.skip(f"needs {wanted} devices")
+    elif jax.config.jax_num_cpu_devices != wanted:
+        clear_backends()
+        jax.config.update("jax_num_cpu_devices", wanted)
+
+
+def _devices(item):
+    mark = item.get_closest_marker("devices") if hasattr(item, "get_closest_marker") else None
+    return mark.args[0] if mark else 1
 
 
 @pytest.fixture(scope="session")

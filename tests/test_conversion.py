@@ -137,6 +137,7 @@ def test_only_leaves_of_lc_layers_are_repeated():
         to_local({"bn": {"scale": jnp.ones(3)}}, like)
 
 
+@pytest.mark.devices(8)
 def test_under_vmap_grad_and_pmap():
     like = {"local_kernel": jax.ShapeDtypeStruct((4, 5, 3, 3, 1, 2), jnp.float32)}
     kernels = jax.random.normal(jax.random.key(0), (8, 3, 3, 1, 2))
@@ -152,6 +153,7 @@ def test_under_vmap_grad_and_pmap():
     np.testing.assert_allclose(grad["local_kernel"], 1 / 20, rtol=1e-6)
 
 
+@pytest.mark.devices(8)
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_features_stay_sharded(axis_type):
     mesh = jax.make_mesh((8,), ("d",), axis_types=(axis_type,))

@@ -304,6 +304,7 @@ def test_second_derivatives_in_reverse_mode(implementation):
         assert_close(actual, np.asarray(reference, np.float64), "float32")
 
 
+@pytest.mark.devices(8)
 def test_split_over_devices():
     """The batch split over devices: by XLA, which replicates no custom call, and by shard_map."""
     mesh = Mesh(np.array(jax.devices()), ("data",))

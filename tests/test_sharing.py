@@ -101,6 +101,7 @@ def test_commutes_with_jit_and_vmap(kernel):
     np.testing.assert_allclose(mapped[1], share(stack[1]), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.devices(8)
 def test_commutes_with_pmap():
     kernels = np.random.default_rng(0).normal(size=(8, 7, 5, 3, 3, 2, 4)).astype(np.float32)
     mapped = jax.pmap(share_weights)({"a": {"local_kernel": kernels}, "bias": np.ones((8, 3))})
@@ -109,6 +110,7 @@ def test_commutes_with_pmap():
         np.testing.assert_allclose(shared, share(kernel), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.devices(8)
 @pytest.mark.parametrize("positions", [(16, 6), (8, 5), (24, 3)])
 @pytest.mark.parametrize("pools", ["grid", "global"])
 def test_positions_split_over_devices(positions, pools):
@@ -130,6 +132,7 @@ def test_positions_split_over_devices(positions, pools):
     np.testing.assert_allclose(mapped.reshape(kernel.shape), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.devices(8)
 def test_positions_split_over_two_axes_of_a_mesh():
     kernel = np.random.default_rng(0).normal(size=(8, 10, 3, 3, 2, 4)).astype(np.float32)
     mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("rows", "columns"))
@@ -149,6 +152,7 @@ def test_positions_split_over_two_axes_of_a_mesh():
     np.testing.assert_allclose(by_column, pool_mean(kernel), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.devices(8)
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("spec", [P(), P("d"), P(None, None, None, None, None, "d")])
 def test_keeps_sharding(axis_type, spec):

@@ -77,6 +77,7 @@ def test_snr_of_a_signal_with_known_noise():
     np.testing.assert_allclose(snr, 36, rtol=0.02)
 
 
+@pytest.mark.devices(8)
 @pytest.mark.parametrize("pools", ["grid", "global"])
 def test_positions_split_over_devices(pools):
     kernel = np.random.default_rng(0).normal(1, 1, (24, 7, 3, 3, 2, 4)).astype(np.float32)
@@ -94,6 +95,7 @@ def test_positions_split_over_devices(pools):
     )
 
 
+@pytest.mark.devices(8)
 @pytest.mark.parametrize("spec", [P(), P("d"), P(None, None, None, None, None, "d")])
 def test_explicit_mesh_axes(spec):
     mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
@@ -108,6 +110,7 @@ def test_explicit_mesh_axes(spec):
         np.testing.assert_allclose(snr, function({"local_kernel": kernel})[""], rtol=1e-4)
 
 
+@pytest.mark.devices(8)
 def test_under_vmap_pmap_and_grad():
     kernels = jax.random.normal(jax.random.key(0), (8, 6, 5, 3, 3, 2, 4)) + 1
     expected = [weight_snr({"a": {"local_kernel": kernel}})["a"] for kernel in kernels]

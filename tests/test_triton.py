@@ -147,7 +147,7 @@ def test_vmap_over_networks():
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(len(jax.devices()) < 2, reason="needs two devices")
+@pytest.mark.devices(8)
 def test_shard_map_over_images():
     """Lowered with its types checked; interpreted without, which Pallas's interpreter cannot."""
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))

@@ -30,8 +30,8 @@ def conv_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) ->
     """Kaiming normal with ReLU gain, fan-out: N(0, 2 / (c_out k^2)) (appendix B).
 
     The draws of ``variance_scaling(2.0, "fan_out", "normal")``, up to its rounding, which differs
-    between versions of JAX; drawn as a vector: for arrays of many axes, as one has of all positions,
-    XLA takes eight times as long to compile the generator.
+    between versions of JAX. They are drawn as a vector: for arrays of many axes, as one has of all
+    positions, XLA takes eight times as long to compile the generator.
 
     Args:
       key: random key.
