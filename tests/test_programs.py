@@ -11,7 +11,7 @@ from jaxws.partitioning import one_device
 from jaxws.past_run import read_run
 from jaxws.programs import StepSettings, compiled_initial_state, compiled_step
 from tests.compilations import compilations
-from tests.small_run import Small, prepare_small, small_config
+from tests.small_run import Small, prepare_small, small_config, train_whole_and_stopped
 
 
 @pytest.fixture
@@ -75,6 +75,13 @@ def test_settings_are_compared_by_value_and_hold_no_data(config, tmp_path, mode)
     assert step_settings(prepare_small(config, tmp_path / "c")) != first
 
 
+@pytest.mark.devices(8)
+def test_a_run_resumes_whatever_devices_are_visible(config, tmp_path):
+    config.sharing.every = 1
+    train_whole_and_stopped(prepare_small, config, tmp_path)
+
+
+@pytest.mark.devices(8)
 @pytest.mark.skipif(not native.available(), reason="needs the C++ kernels")
 def test_a_step_takes_the_fast_kernels_whatever_devices_are_visible(config, tmp_path):
     assert jax.device_count() > 1
