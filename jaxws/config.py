@@ -33,6 +33,7 @@ def base_config() -> ConfigDict:
     config.max_steps = config_dict.placeholder(int)  # stop after so many steps
     config.log_every = 10  # steps between measurements in metrics.jsonl
     config.tensorboard = False  # event files too (pip install tensorboardX)
+    config.compilation_cache = True  # keep compiled programs in the user's cache
     config.profile = config_dict.placeholder(str)  # a:b traces steps a to b - 1, from 0
 
     config.model = _model_fields()

@@ -13,7 +13,7 @@ from jaxws.config import base_config, flat_fields, unknown_field
 # Fields that change how far or where a run goes, what it keeps, and what it does once it has
 # diverged, but no number it computes before that: a run may be resumed with other values of them.
 FREE_FIELDS = (
-    *("max_steps", "tensorboard", "profile"),
+    *("max_steps", "tensorboard", "profile", "compilation_cache"),
     *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
     *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
     *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),

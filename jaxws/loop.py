@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import closing
-from functools import partial
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, NamedTuple
-
-import jax
-import optax
 
 from jaxws import data
 from jaxws.checkpoint import Checkpoints
+from jaxws.compilation_cache import keep_programs
 from jaxws.divergence import (
     ROLLBACK,
     Diverged,
@@ -21,27 +17,31 @@ from jaxws.divergence import (
     check_finite,
     check_skipped,
 )
-from jaxws.evaluation import Evaluation
+from jaxws.evaluation import score
 from jaxws.facts import describe
 from jaxws.metrics import Metrics, means
+from jaxws.partitioning import one_device
 from jaxws.past_run import read_run
+from jaxws.pooled import holds_pooled
+from jaxws.programs import StepSettings, compiled_step
+from jaxws.progress import Progress
 from jaxws.recorder import Recorder
-from jaxws.report import write_report
 from jaxws.resume import Start, first_start
 from jaxws.run import Run
 from jaxws.signals import Signals, Stopped
 from jaxws.state_layout import pool_if_shared, to_checkpoint
-from jaxws.train_state import TrainState
-from jaxws.train_step import StepInfo, train_step
+from jaxws.train_step import StepInfo
 from jaxws.waits import Waits
 
 
 def train(run: Run) -> dict[str, Any]:
     """Trains until the run's last step, from the newest good checkpoint if there is one.
 
-    Writes metrics.jsonl, checkpoints and, at the end, plots and a report. Whatever a run has been
-    through, it ends with the same bits as one that was never stopped; docs/reliability.md says how
-    far that goes. SIGTERM and SIGINT stop it in order if this is the main thread.
+    Writes metrics.jsonl and checkpoints; :func:`jaxws.report.write_report` makes plots and a report
+    of them. Whatever a run has been through, it ends with the same bits as one that was never
+    stopped; docs/reliability.md says how far that goes. SIGTERM and SIGINT stop it in order if this
+    is the main thread. It runs on one device, however many there are. What it compiles is kept for
+    the next start (:mod:`jaxws.compilation_cache`).
 
     Args:
       run: from :func:`jaxws.run.prepare`.
@@ -55,11 +55,10 @@ def train(run: Run) -> dict[str, Any]:
       ValueError: no good checkpoint is left, or they are of another run; a damaged metrics.jsonl.
       OSError: the disk has been full until the end.
     """
-    with closing(run.workdir):
+    keep_programs(run.config.compilation_cache)
+    with closing(run.workdir), one_device():
         _train(run)
-    past = read_run(run.workdir.path)
-    write_report(past)
-    return past.of_kind("epoch")[-1]
+    return read_run(run.workdir.path).of_kind("epoch")[-1]
 
 
 def _train(run: Run) -> None:
@@ -77,11 +76,15 @@ def _train(run: Run) -> None:
         scores=workdir.scores if config.keep_best else dict,
         report=report,
     )
-    with Signals() as signals, closing(kept) as checkpoints:
+    with (
+        Signals() as signals,
+        closing(kept) as checkpoints,
+        Progress(run.last_step) as progress,
+    ):
         while True:
-            start = first_start(run, checkpoints, policy, report)
+            start = first_start(run, checkpoints, policy, report, progress)
             try:
-                _Stretch(run, start, checkpoints, signals, policy).train()
+                _Stretch(run, start, checkpoints, signals, policy, progress).train()
                 break
             except Diverged as diverged:
                 checkpoints.wait()
@@ -109,13 +112,26 @@ class _Stretch:
     """Training from a start until the end, a signal or a divergence."""
 
     def __init__(
-        self, run: Run, start: Start, checkpoints: Checkpoints, signals: Signals, policy: Policy
+        self,
+        run: Run,
+        start: Start,
+        checkpoints: Checkpoints,
+        signals: Signals,
+        policy: Policy,
+        progress: Progress,
     ):
         self._run, self._start, self._checkpoints, self._signals = run, start, checkpoints, signals
+        self._progress = progress
         self._state, self._step, self._totals = start.state, start.step, start.totals
         self._max_skipped = policy.max_skipped
-        self._step_fn = _compile_lazily(run, start.optimizer)
-        self._evaluation = Evaluation(run.feed, run.model, run.config.data.prefetch)
+        self._settings = StepSettings(
+            batching=run.feed.batching,
+            model=run.model,
+            optimizer=start.optimizer,
+            sharing=run.sharing,
+            accumulate=run.config.accumulate,
+            skip_nonfinite=run.config.divergence.action == "skip",
+        )
 
     def train(self) -> None:
         run, start = self._run, self._start
@@ -123,7 +139,7 @@ class _Stretch:
         if not epochs:
             return
         with (
-            Recorder(run, start.step) as self._recorder,
+            Recorder(run, start.step, self._progress) as self._recorder,
             data.Prefetch(run.feed.train_inputs(start.step), run.config.data.prefetch) as inputs,
         ):
             for steps in epochs:
@@ -140,8 +156,9 @@ class _Stretch:
                 self._finish(pending)
                 self._stop()
             inputs = waits.next(pending)
-            with self._recorder.dispatch(step, pending):
-                self._state, metrics, info = self._step_fn(self._state, inputs)
+            with self._recorder.dispatch(step, pending), self._compiling():
+                state, metrics, info = compiled_step(self._state, inputs, settings=self._settings)
+            self._state = pool_if_shared(state, self._run.sharing)
             self._step = step + 1
             self._finish(pending)
             pending = _Step(self._step, metrics, info)
@@ -151,6 +168,13 @@ class _Stretch:
                 pending = None
         self._finish(pending)
         self._recorder.end()
+
+    def _compiling(self) -> AbstractContextManager[None]:
+        """For the first steps: weights that are shared for the first time change the program."""
+        if self._step >= self._start.step + 2:
+            return nullcontext()
+        shared = " for shared weights" if holds_pooled(self._state.params) else ""
+        return self._progress.compiling(f"the training step{shared}")
 
     def _finish(self, done: _Step | None) -> None:
         """Takes in the results of a step."""
@@ -170,8 +194,17 @@ class _Stretch:
             if self._signals.stop_now:
                 self._stop()  # resumed, the run begins with this evaluation
 
-        params, statistics = self._state.params, self._state.batch_stats
-        return self._evaluation(params, statistics, self._run.feed.eval_inputs(), stop_if_told)
+        run = self._run
+        return score(
+            self._state.params,
+            self._state.batch_stats,
+            run.feed.eval_inputs(),
+            batching=run.feed.batching,
+            model=run.model,
+            prefetch=run.config.data.prefetch,
+            before_each=stop_if_told,
+            compiling=self._progress.compiling("the evaluation"),
+        )
 
     def _end_epoch(self, test: dict[str, float]) -> None:
         check_finite("test loss", test["test_loss"], self._step)
@@ -212,26 +245,3 @@ class _Stretch:
             self._save()
         self._checkpoints.wait()
         raise Stopped(self._signals.received or "?", self._step, self._checkpoints.latest_step())
-
-
-def _compile_lazily(run: Run, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
-    """The jitted step, its batch included: data go in as uint8 and never come back."""
-    config, feed = run.config, run.feed
-
-    @partial(jax.jit, donate_argnums=0)
-    def compiled(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
-        return train_step(
-            state,
-            feed.train_batch(inputs, state.step),
-            model=run.model,
-            optimizer=optimizer,
-            sharing=run.sharing,
-            accumulate=config.accumulate,
-            skip_nonfinite=config.divergence.action == "skip",
-        )
-
-    def step_fn(state: TrainState, inputs: Any) -> tuple[TrainState, Metrics, StepInfo]:
-        state, metrics, info = compiled(state, inputs)
-        return pool_if_shared(state, run.sharing), metrics, info
-
-    return step_fn

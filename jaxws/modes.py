@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+from flax.core import FrozenDict
 from jax import lax
 from ml_collections import ConfigDict
 
@@ -31,7 +32,7 @@ class Hebbian(NamedTuple):
     Attributes:
       rule: iterations, patterns, rate, gamma.
       borders: as in :func:`jaxws.dynamics.sleep_phase`.
-      windows: of every layer.
+      windows: of every layer; as a :class:`flax.core.FrozenDict` they can be hashed.
       seed: of the noise.
     """
 
@@ -42,7 +43,7 @@ class Hebbian(NamedTuple):
 
 
 class Sharing(NamedTuple):
-    """When and how a run shares weights.
+    """When and how a run shares weights; hashable if its ``hebbian`` is.
 
     Attributes:
       every: n of ws(n); 0 is never.
@@ -93,7 +94,8 @@ def make_sharing(
     else:
         online = config.sharing.online
         rule = Rule(1, online.patterns, online.rate, 0.0)
-    borders, windows = config.sharing.borders, layer_windows(model, image_shape)
+    borders = config.sharing.borders
+    windows: Mapping[str, LayerWindow] = FrozenDict(layer_windows(model, image_shape))
     images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
     params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
     check_sleep_phase(params, rule, borders=borders, windows=windows)

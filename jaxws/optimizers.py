@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,81 @@ from ml_collections import ConfigDict
 from jaxws.schedules import drop_epochs, step_decay
 
 NAMES = ("adamw", "sgd")
+
+
+class OptimizerSettings(NamedTuple):
+    """What an optimizer is made from; hashable, so that programs can be compiled for it.
+
+    Attributes:
+      name: one of ``NAMES``.
+      learning_rate: of the first epochs.
+      momentum: of SGD.
+      weight_decay: see :func:`make_optimizer`.
+      steps_per_epoch: see :func:`jaxws.schedules.step_decay`, as for all that follow.
+      drop_epochs: after which the rate drops.
+      drop_factor: divides the rate.
+    """
+
+    name: str
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    steps_per_epoch: int
+    drop_epochs: tuple[int, ...]
+    drop_factor: float
+
+    def make(self) -> optax.GradientTransformation:
+        """The optimizer; those of equal settings do the same."""
+        schedule = step_decay(
+            self.learning_rate, self.steps_per_epoch, self.drop_epochs, self.drop_factor
+        )
+
+        @optax.inject_hyperparams
+        def make(learning_rate: float) -> optax.GradientTransformation:
+            if self.name == "adamw":
+                return optax.adamw(learning_rate, weight_decay=self.weight_decay)
+            return optax.chain(
+                optax.add_decayed_weights(self.weight_decay),
+                optax.sgd(learning_rate, self.momentum or None),
+            )
+
+        return make(learning_rate=schedule)
+
+
+def optimizer_settings(
+    config: ConfigDict, steps_per_epoch: int, rate_factor: float = 1.0
+) -> OptimizerSettings:
+    """Reads a run's configuration.
+
+    Args:
+      config: of the run; ``optimizer`` and ``epochs`` are read.
+      steps_per_epoch: batches in an epoch.
+      rate_factor: multiplies all rates.
+
+    Returns:
+      What its optimizer is made from.
+
+    Raises:
+      ValueError: an unknown name.
+
+    Example:
+      >>> from jaxws.config import base_config
+      >>> optimizer_settings(base_config(), steps_per_epoch=98).drop_epochs
+      (100, 150)
+    """
+    settings = config.optimizer
+    if settings.name not in NAMES:
+        raise ValueError(f"config.optimizer.name={settings.name!r}: expected one of {NAMES}.")
+    drops = settings.drop_epochs
+    return OptimizerSettings(
+        name=settings.name,
+        learning_rate=settings.learning_rate * rate_factor,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        steps_per_epoch=steps_per_epoch,
+        drop_epochs=drop_epochs(config.epochs) if drops is None else tuple(drops),
+        drop_factor=settings.drop_factor,
+    )
 
 
 def make_optimizer(
@@ -29,7 +104,7 @@ def make_optimizer(
     The rate is a function of the updates done, from :func:`jaxws.schedules.step_decay`.
 
     Args:
-      config: of the run; ``optimizer`` and ``epochs`` are read.
+      config: see :func:`optimizer_settings`, as for all that follow.
       steps_per_epoch: batches in an epoch.
       rate_factor: multiplies all rates.
 
@@ -45,26 +120,7 @@ def make_optimizer(
       >>> print(last_learning_rate(optimizer.init({"w": 1.0})))
       0.001
     """
-    name, momentum = config.optimizer.name, config.optimizer.momentum
-    decay, drops = config.optimizer.weight_decay, config.optimizer.drop_epochs
-    schedule = step_decay(
-        config.optimizer.learning_rate * rate_factor,
-        steps_per_epoch,
-        drop_epochs(config.epochs) if drops is None else tuple(drops),
-        config.optimizer.drop_factor,
-    )
-
-    @optax.inject_hyperparams
-    def make(learning_rate: float) -> optax.GradientTransformation:
-        if name == "adamw":
-            return optax.adamw(learning_rate, weight_decay=decay)
-        return optax.chain(
-            optax.add_decayed_weights(decay), optax.sgd(learning_rate, momentum or None)
-        )
-
-    if name not in NAMES:
-        raise ValueError(f"config.optimizer.name={name!r}: expected one of {NAMES}.")
-    return make(learning_rate=schedule)
+    return optimizer_settings(config, steps_per_epoch, rate_factor).make()
 
 
 def last_learning_rate(opt_state: Any) -> jax.Array:

@@ -3,52 +3,66 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 SECONDS = 30  # between lines about steps where the output is no terminal
+PATIENCE = 1.0  # seconds that a compilation may take before it is told
 
 
 class Progress:
-    """Shows steps and epochs as they end.
+    """Shows steps and epochs as they end, and what takes long before the first of them.
 
     On a terminal, steps move a bar. In a log there is a line about them every half minute at most.
     Lines about epochs and events come everywhere.
 
     Example:
-      >>> with Progress(last_step=2, first_step=0) as progress:
+      >>> with Progress(last_step=2) as progress:
+      ...     with progress.compiling("the training step"):
+      ...         pass  # no line: it took no second
+      ...     progress.start(step=0)
       ...     progress.step(1, {"train_loss": 2.3, "data_wait": 0.0}, seconds_left=5.0)
     """
 
-    def __init__(self, last_step: int, first_step: int):
-        """Prepares the bar.
+    def __init__(self, last_step: int):
+        """Prepares the bar, which is not seen before there is something to show.
 
         Args:
           last_step: where the run ends.
-          first_step: where it starts or resumes.
         """
         self._console = Console(file=sys.stdout)
         self._last, self._shown = last_step, time.monotonic()
         self._bar = RichProgress(
-            TextColumn("step"),
+            _Doing(),
             MofNCompleteColumn(),
             BarColumn(),
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("data wait {task.fields[wait]}"),
+            TextColumn("elapsed"),
             TimeElapsedColumn(),
             TextColumn("left {task.fields[left]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task(
-            "", total=last_step, completed=first_step, loss="...", wait="...", left="..."
+            "", total=last_step, loss="...", wait="...", left="...", compiling=None, visible=False
         )
 
     def __enter__(self) -> Progress:
@@ -64,6 +78,40 @@ class Progress:
     ) -> None:
         """Ends the bar."""
         self._bar.stop()
+
+    def start(self, step: int) -> None:
+        """Shows the bar.
+
+        Args:
+          step: number of steps that are done.
+        """
+        self._bar.update(self._task, completed=step, visible=True)
+
+    @contextmanager
+    def compiling(self, what: str) -> Iterator[None]:
+        """To be held while something may have to be compiled; says so if it takes a second.
+
+        Args:
+          what: is compiled.
+        """
+        begin = time.monotonic()
+
+        def tell() -> None:
+            self._bar.update(self._task, compiling=begin, visible=True)
+            if not self._console.is_terminal:
+                self.note(f"compiling {what} ...")
+
+        timer = threading.Timer(PATIENCE, tell)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()  # it may be telling
+            self._bar.update(self._task, compiling=None)
+        if (seconds := time.monotonic() - begin) >= PATIENCE:
+            self.note(f"compiled {what} in {seconds:.0f} s")
 
     def step(self, step: int, values: Mapping[str, Any], seconds_left: float | None) -> None:
         """Moves the bar, or prints a line if the last one is long ago.
@@ -107,6 +155,14 @@ class Progress:
         """
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
         self._shown = time.monotonic()
+
+
+class _Doing(ProgressColumn):
+    """What is being done, and how long a compilation has taken so far."""
+
+    def render(self, task: Task) -> Text:
+        begin = task.fields["compiling"]
+        return Text("step" if begin is None else f"compiling {time.monotonic() - begin:.0f} s")
 
 
 def summary_rows(record: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

@@ -27,7 +27,7 @@ class Recorder:
     Example:
       A loop reports in this order::
 
-        with Recorder(run, first_step) as recorder:
+        with Progress(run.last_step) as progress, Recorder(run, first_step, progress) as recorder:
             for steps in epochs:
                 recorder.begin(waits)
                 for step in steps:
@@ -38,19 +38,21 @@ class Recorder:
                 recorder.epoch(record)
     """
 
-    def __init__(self, run: Run, first_step: int):
+    def __init__(self, run: Run, first_step: int, progress: Progress):
         """Opens everything.
 
         Args:
           run: the run.
           first_step: number of steps that are done; TensorBoard forgets later ones.
+          progress: shows the run, from this step on.
         """
         self._run, self._workdir = run, run.workdir
         self._config, self._pace = run.config, Pace()
         with ExitStack() as stack:
             self._stretch = Stretch(run, first_step)
             stack.callback(self._stretch.close)
-            self._progress = stack.enter_context(Progress(run.last_step, first_step))
+            self._progress = progress
+            progress.start(first_step)
             self._trace = Trace(
                 self._config.profile, run.workdir.path / "profile", self._progress.note
             )
@@ -77,7 +79,7 @@ class Recorder:
         self.close()
 
     def close(self) -> None:
-        """Finishes everything that is being written; the bar ends."""
+        """Finishes everything that is being written."""
         self._close()
 
     def begin(self, waits: Waits) -> None:

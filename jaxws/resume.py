@@ -8,16 +8,17 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import optax
 
 from jaxws.checkpoint import Checkpoints, Report
 from jaxws.divergence import Policy
 from jaxws.epoch_totals import EpochTotals
 from jaxws.facts import other_versions
-from jaxws.optimizers import make_optimizer
+from jaxws.optimizers import OptimizerSettings, optimizer_settings
+from jaxws.programs import compiled_initial_state
+from jaxws.progress import Progress
 from jaxws.run import Run
-from jaxws.state_layout import as_resident, checkpoint_shapes, from_checkpoint, pool_if_shared
-from jaxws.train_state import TrainState, create_train_state
+from jaxws.state_layout import checkpoint_shapes, from_checkpoint, packs, pool_if_shared
+from jaxws.train_state import TrainState
 
 
 class Start(NamedTuple):
@@ -28,14 +29,14 @@ class Start(NamedTuple):
       step: number of steps done.
       totals: sums so far of the first epoch that :meth:`epochs` gives.
       evaluated: whether the record of an epoch that ends at this step is in metrics.jsonl.
-      optimizer: with the learning rate that the rollbacks so far have left.
+      optimizer: its settings, with the learning rate that the rollbacks so far have left.
     """
 
     state: TrainState
     step: int
     totals: EpochTotals
     evaluated: bool
-    optimizer: optax.GradientTransformation
+    optimizer: OptimizerSettings
 
     def epochs(self, steps_per_epoch: int, last_step: int) -> Iterator[range]:
         """The steps that are left of each epoch.
@@ -57,7 +58,9 @@ class Start(NamedTuple):
             step = end
 
 
-def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Report) -> Start:
+def first_start(
+    run: Run, checkpoints: Checkpoints, policy: Policy, report: Report, progress: Progress
+) -> Start:
     """Finds where a run begins, and drops what metrics.jsonl has of later steps.
 
     Args:
@@ -65,6 +68,7 @@ def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Repo
       checkpoints: of the run.
       policy: of the run.
       report: see :class:`jaxws.checkpoint.Checkpoints`.
+      progress: shows the run.
 
     Returns:
       Its beginning.
@@ -72,16 +76,16 @@ def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Repo
     Raises:
       ValueError: the checkpoints or metrics.jsonl are damaged, or of something else.
     """
+    key, workdir = jax.random.key(run.config.seed), run.workdir
+    optimizer_of = partial(optimizer_settings, run.config, run.feed.steps_per_epoch)
     create = partial(
-        create_train_state,
+        compiled_initial_state,
         model=run.model,
         image_shape=run.feed.image_shape,
         dtype=run.config.model.dtype,
     )
-    key, workdir = jax.random.key(run.config.seed), run.workdir
-    optimizer_of = partial(make_optimizer, run.config, run.feed.steps_per_epoch)
     # Of the optimizer, only the structure of its state matters here.
-    like = jax.eval_shape(partial(create, optimizer=optimizer_of()), key)
+    like = jax.eval_shape(partial(create, optimizer=optimizer_of(), packed=False), key)
     saved = checkpoints.restore(checkpoint_shapes(like), workdir.identity)
     if saved is None:
         done = max((record["step"] for record in workdir.records()), default=0)
@@ -102,7 +106,8 @@ def first_start(run: Run, checkpoints: Checkpoints, policy: Policy, report: Repo
             report(step, "other versions", text)
     optimizer = optimizer_of(policy.rate_factor(workdir.history))
     if saved is None:
-        state = jax.jit(lambda key: as_resident(create(key, optimizer=optimizer)))(key)
+        with progress.compiling("the initial weights"):
+            state = create(key, optimizer=optimizer, packed=packs())
         return Start(state, 0, EpochTotals(), True, optimizer)
     evaluated = any(r["kind"] == "epoch" and r["step"] == step for r in workdir.history)
     over = evaluated and step % run.feed.steps_per_epoch == 0

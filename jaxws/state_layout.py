@@ -33,22 +33,6 @@ def packs() -> bool:
     return jax.default_backend() == "tpu"
 
 
-def as_resident(state: Any) -> Any:
-    """The layout of a state between steps; pure, for use inside a jit.
-
-    Args:
-      state: a train state, or any pytree.
-
-    Returns:
-      The state, packed where :func:`packs` says so.
-
-    Example:
-      >>> as_resident({"bias": jnp.ones(1)})
-      {'bias': Array([1.], dtype=float32)}
-    """
-    return pack_kernels(state) if packs() else state
-
-
 def pool_if_shared(state: TrainState, sharing: Sharing) -> TrainState:
     """Keeps weights as one filter per pool where a run shares them after every step.
 
@@ -83,13 +67,13 @@ def to_checkpoint(state: Any) -> Any:
     """Turns a state on the device into what a checkpoint holds.
 
     Args:
-      state: as :func:`as_resident` makes it.
+      state: packed where :func:`packs` says so, pooled or not.
 
     Returns:
       The same state, neither packed nor pooled; in the host's memory if it was packed.
 
     Example:
-      >>> to_checkpoint(as_resident({"local_kernel": jnp.ones((2, 1, 1, 1))}))
+      >>> to_checkpoint(from_checkpoint({"local_kernel": jnp.ones((2, 1, 1, 1))}))
       {'local_kernel': Array([[[[1.]]],
              [[[1.]]]], dtype=float32)}
     """

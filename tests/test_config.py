@@ -283,12 +283,12 @@ def test_differences_leave_out_free_fields():
     assert against(config, classes=10) == []
     config.max_steps, config.checkpoint.keep, config.data.data_dir = 3, 7, "/elsewhere"
     config.data.prefetch, config.data.threads, config.data.workers = 5, 6, 7
-    config.tensorboard, config.profile = True, "3:4"
+    config.tensorboard, config.profile, config.compilation_cache = True, "3:4", False
     config.checkpoint.keep_best, config.checkpoint.every_steps = False, 8
     config.divergence.action, config.divergence.max_rollbacks = "rollback", 9
     config.divergence.max_skipped = 10
     assert set(FREE_FIELDS) == {
-        *("max_steps", "tensorboard", "profile"),
+        *("max_steps", "tensorboard", "profile", "compilation_cache"),
         *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
         *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
         *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),

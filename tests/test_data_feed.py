@@ -71,7 +71,7 @@ def test_device_feed_is_order_gather_and_augmentation(dataset, first_step):
     feed = DeviceFeed(dataset, seed=7, batch_size=BATCH, eval_batch_size=3, **arguments)
     assert (feed.steps_per_epoch, feed.image_shape) == (4, (4, 5, 3))
     images = {"image_shape": (4, 5, 3), "mean": dataset.mean, "std": dataset.std}
-    train_batch = jax.jit(feed.train_batch)
+    train_batch = jax.jit(feed.batching.train_batch)
     inputs = itertools.islice(feed.train_inputs(first_step), 4)
     for step, each in enumerate(inputs, start=first_step):
         order = epoch_order(7, step // 4, SIZE, BATCH)
@@ -89,7 +89,7 @@ def test_device_feed_evaluates_every_image_in_order(dataset):
     split = Split(*map(jnp.asarray, dataset.test))
     for each, indices in zip(feed.eval_inputs(), evaluation_order(5, 3), strict=True):
         expected = evaluation_batch(split, indices, ragged=True, dtype=jnp.float32, **images)
-        assert_same(feed.eval_batch(each), expected)
+        assert_same(feed.batching.eval_batch(each), expected)
 
 
 def assert_same(a, b):
@@ -104,7 +104,7 @@ def test_host_feed_flips_and_normalises_the_crops(config, tfds_dir):
     assert (feed.steps_per_epoch, feed.image_shape, feed.test_size) == (4, (8, 8, 3), 5)
     records = Records(feed._builder, "train")
     crops = training_batches(records, Cutter(8, 3, "pil"), seed=0, batch_size=BATCH, n_reps=2)
-    train_batch, flips = jax.jit(feed.train_batch), []
+    train_batch, flips = jax.jit(feed.batching.train_batch), []
     for step, inputs in zip(range(2, 9), feed.train_inputs(2), strict=False):
         assert_same((inputs.image, inputs.label), tuple(crops[step]))
         batch = train_batch(inputs, jnp.array(step))
@@ -162,8 +162,8 @@ def test_other_data_sets_are_normalised_by_a_sample_of_their_own(tfds_dir):
     feed = HostFeed("others", builder, dtype=jnp.float32, crop_size=16, **arguments)
     cutter, records = Cutter(16, 3, "pil"), Records(builder, "train")
     views = np.concatenate([cutter.centre(records[i]).image for i in range(SIZE)]) / 255
-    np.testing.assert_allclose(feed._images["mean"], views.mean(axis=(0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(feed._images["std"], views.std(axis=(0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(feed.mean, views.mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(feed.std, views.std(axis=(0, 1, 2)), rtol=1e-5)
 
 
 def test_host_options_do_not_change_a_run_but_the_decoder_is_checked(config, monkeypatch):

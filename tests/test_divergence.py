@@ -27,20 +27,21 @@ def config(folder, tmp_path):
 
 def diverge_at(patch, step, below=1.0):
     """The loss of a step is NaN unless the rate has been lowered; returns the factors."""
-    factors, true_step, true_optimizer = [], loop.train_step, resume.make_optimizer
+    factors, true_step, true_settings = [], loop.compiled_step, resume.optimizer_settings
 
-    def make_optimizer(config, steps_per_epoch, rate_factor=1.0):
+    def optimizer_settings(config, steps_per_epoch, rate_factor=1.0):
         factors.append(rate_factor)
-        return true_optimizer(config, steps_per_epoch, rate_factor)
+        return true_settings(config, steps_per_epoch, rate_factor)
 
-    def train_step(state, *arguments, **options):
-        at = (state.step == step) & (factors[-1] >= below)
-        state, metrics, info = true_step(state, *arguments, **options)
-        metrics = metrics._replace(loss=jnp.where(at, jnp.nan, metrics.loss))
+    def compiled_step(state, inputs, *, settings):
+        at = int(state.step) == step and factors[-1] >= below
+        state, metrics, info = true_step(state, inputs, settings=settings)
+        if at:
+            metrics = metrics._replace(loss=jnp.nan)
         return state, metrics, info._replace(diverged=at)
 
-    patch.setattr(resume, "make_optimizer", make_optimizer)
-    patch.setattr(loop, "train_step", train_step)
+    patch.setattr(resume, "optimizer_settings", optimizer_settings)
+    patch.setattr(loop, "compiled_step", compiled_step)
     return factors
 
 
@@ -94,15 +95,15 @@ def test_a_run_that_stopped_goes_on_with_rollbacks(config, tmp_path, monkeypatch
 
 
 def test_skipped_steps_are_counted_left_out_and_not_endless(config, tmp_path, monkeypatch):
-    true_step, skips = loop.train_step, [1, 2]
+    true_step, skips = loop.compiled_step, [1, 2]
 
-    def train_step(state, *arguments, **options):
-        state, metrics, info = true_step(state, *arguments, **options)
-        skipped = jnp.isin(state.step - 1, jnp.array(skips))
-        loss = jnp.where(skipped, jnp.nan, metrics.loss)
+    def compiled_step(state, inputs, *, settings):
+        skipped = int(state.step) in skips
+        state, metrics, info = true_step(state, inputs, settings=settings)
+        loss = jnp.nan if skipped else metrics.loss
         return state, metrics._replace(loss=loss), info._replace(skipped=skipped)
 
-    monkeypatch.setattr(loop, "train_step", train_step)
+    monkeypatch.setattr(loop, "compiled_step", compiled_step)
     config.divergence.max_skipped, config.max_steps = 3, 4
     run = prepare_small(config, tmp_path / "run")
     record = loop.train(run)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxws import loop
+from jaxws.__main__ import main
 from jaxws.checkpoint import Checkpoints
 from jaxws.config import flat_fields
 from jaxws.damage import steps_in
@@ -45,11 +47,12 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
     assert [r["step"] for r in records if r["kind"] == "train"] == list(range(1, 49))
     assert [r["epoch"] for r in records if r["kind"] == "epoch"] == list(range(1, 13))
     assert set(records[0]["neg_log_snr"]) >= {"conv1", "layer1_0/conv1", "layer2_0/downsample_0"}
-    assert {p.name for p in run.workdir.path.iterdir()} == {
-        "config.json", "lock", "metrics.jsonl", "checkpoints", "accuracy.png", "snr.png",
-        "curves.png", "provenance.json", "report.html",
-    }  # fmt: skip
-    for plot in ("accuracy.png", "curves.png", "snr.png"):
+    left = {"config.json", "lock", "metrics.jsonl", "checkpoints", "provenance.json"}
+    assert {p.name for p in run.workdir.path.iterdir()} == left
+    assert main(["report", str(run.workdir.path)]) == 0
+    plots = {"accuracy.png", "curves.png", "snr.png"}
+    assert {p.name for p in run.workdir.path.iterdir()} == left | plots | {"report.html"}
+    for plot in plots:
         with Image.open(run.workdir.path / plot) as image:
             assert image.size[0] > 500
     # Every image of every epoch counts once, in training and in evaluation.
@@ -120,24 +123,25 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
         json.loads(line, parse_constant=pytest.fail)  # strict JSON: no NaN, no Infinity
 
 
-class Poisoned:
-    """A feed whose images are NaN at some steps."""
+class Poisoned(NamedTuple):
+    """Batches whose images are NaN at some steps."""
 
-    def __init__(self, feed, steps):
-        self._feed, self._steps = feed, np.array(steps)
-
-    def __getattr__(self, name):
-        return getattr(self._feed, name)
+    batching: Any
+    steps: tuple[int, ...]
 
     def train_batch(self, inputs, step):
-        batch = self._feed.train_batch(inputs, step)
-        poisoned = jnp.isin(step, self._steps)
+        batch = self.batching.train_batch(inputs, step)
+        poisoned = jnp.isin(step, np.array(self.steps))
         return batch._replace(image=jnp.where(poisoned, jnp.nan, batch.image))
+
+    def eval_batch(self, inputs):
+        return self.batching.eval_batch(inputs)
 
 
 def prepare_poisoned(config, workdir, *steps):
     run = prepare_small(config, workdir)
-    return run._replace(feed=Poisoned(run.feed, steps))
+    run.feed.batching = Poisoned(run.feed.batching, steps)
+    return run
 
 
 @pytest.mark.parametrize(("dtype", "action"), [("float16", "stop"), ("float32", "skip")])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.core import FrozenDict
 
 from jaxws import LocalConv, layer_windows, weight_snr
 from jaxws.config_checks import check_config
@@ -29,7 +30,7 @@ from tests.small_run import (
 SHAPE = (8, 8, 2)
 MODEL = Small(5, "float32")
 OPTIMIZER = optax.sgd(0.1)
-WINDOWS = layer_windows(MODEL, SHAPE)
+WINDOWS = FrozenDict(layer_windows(MODEL, SHAPE))
 RULE = Rule(3, 20, 0.1, 0.0)
 
 

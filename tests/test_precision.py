@@ -59,7 +59,7 @@ class Short:
         sharing = Sharing(0, "grid", self.feed.steps_per_epoch)
 
         def step(state, inputs, model=self.model):
-            batch = self.feed.train_batch(inputs, state.step)
+            batch = self.feed.batching.train_batch(inputs, state.step)
             return train_step(state, batch, model=model, optimizer=optimizer, sharing=sharing)
 
         def losses(state, inputs):
@@ -139,7 +139,7 @@ def equations_of(jaxpr):
 def test_every_array_has_the_dtype_it_is_promised(runs, dtype):
     run, half = runs[dtype], np.dtype(jnp.dtype(dtype))
     inputs = next(run.feed.train_inputs(0))
-    batch = jax.eval_shape(run.feed.train_batch, inputs, jnp.asarray(0))
+    batch = jax.eval_shape(run.feed.batching.train_batch, inputs, jnp.asarray(0))
     assert batch.image.dtype == half
     state, metrics, info = jax.eval_shape(run.step, run.state, inputs)
     floats = [leaf for leaf in jax.tree.leaves((state, metrics, info)) if leaf.dtype.kind == "f"]

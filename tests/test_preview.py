@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxws import evaluation, loop
+from jaxws import loop, programs
 from jaxws.__main__ import main
 from jaxws.commands import preview
 from jaxws.commands.flags import add_config_arguments, config_of, parse_config
@@ -56,8 +56,8 @@ def test_the_sheet_shows_what_a_run_sees(config, tmp_path, monkeypatch):
         jax.debug.callback(keep("test"), batch.image, batch.label, batch.mask, ordered=True)
         return Metrics(0.0, 0.0, 0.0, 1.0)
 
-    monkeypatch.setattr(loop, "train_step", train_step)
-    monkeypatch.setattr(evaluation, "eval_step", eval_step)
+    monkeypatch.setattr(programs, "train_step", train_step)
+    monkeypatch.setattr(programs, "eval_step", eval_step)
     run = prepare(config, tmp_path / "run")
     assert run.feed.steps_per_epoch == 3  # 1294 images: the last batch is ragged
     loop.train(run)

@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import json
+from contextlib import contextmanager
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 
 from jaxws.config import base_config
 from jaxws.loop import train
+from jaxws.progress import Progress
 from jaxws.provenance import read
 from jaxws.recorder import Recorder, device_memory_bytes
 from jaxws.saved import find, read_weights
@@ -135,6 +137,12 @@ class Waits:
     waited = 0.0
 
 
+@contextmanager
+def recording(run, first_step):
+    with Progress(run.last_step) as progress, Recorder(run, first_step, progress) as recorder:
+        yield recorder
+
+
 def test_what_a_step_tells_is_written_at_its_time(data_dir, tmp_path, capsys):
     config = make_config(data_dir, log_every=2, profile="0:1")
     run = prepare_small(config, tmp_path / "run")
@@ -148,7 +156,7 @@ def test_what_a_step_tells_is_written_at_its_time(data_dir, tmp_path, capsys):
     }
     for dtype in ("float32", "float16"):
         run.config.model.dtype = dtype  # of which this version makes no network
-        with Recorder(run, 0) as recorder:
+        with recording(run, 0) as recorder:
             recorder.begin(Waits())
             for step in (1, 2, 3):
                 recorder.step(step, {"train_loss": float("nan")}, info)
@@ -178,7 +186,7 @@ def test_device_memory_is_that_of_the_fullest_device(monkeypatch):
 
 def test_a_trace_that_cannot_be_written_ends_no_run(data_dir, tmp_path, capsys, monkeypatch):
     run = prepare_small(make_config(data_dir, profile="0:1"), tmp_path / "run")
-    with Recorder(run, 0) as recorder:
+    with recording(run, 0) as recorder:
         with recorder.dispatch(0, None):
             pass
         stop = jax.profiler.stop_trace
@@ -195,16 +203,18 @@ def test_a_trace_that_cannot_be_written_ends_no_run(data_dir, tmp_path, capsys, 
 
 def test_a_trace_that_will_not_be_is_told(data_dir, tmp_path, capsys):
     run = prepare_small(make_config(data_dir, profile="4:6"), tmp_path / "run")
-    Recorder(run, 6).close()
+    with recording(run, 6):
+        pass
     assert "config.profile=4:6: no trace, these steps were done" in capsys.readouterr().out
     run.config.max_steps = 4
-    Recorder(run, 0).close()
+    with recording(run, 0):
+        pass
     assert "config.profile=4:6: no trace, the run ends after 4 steps" in capsys.readouterr().out
 
 
 def test_a_run_that_ends_within_its_trace_leaves_it(data_dir, tmp_path, capsys):
     run = prepare_small(make_config(data_dir, profile="1:9"), tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt), Recorder(run, 0) as recorder:
+    with pytest.raises(KeyboardInterrupt), recording(run, 0) as recorder:
         for step in (0, 1, 2):
             with recorder.dispatch(step, None):
                 pass

@@ -11,7 +11,7 @@ import time
 import jax
 import pytest
 
-from jaxws import evaluation, loop
+from jaxws import evaluation, loop, programs
 from jaxws.checkpoint import Checkpoints
 from jaxws.damage import steps_in
 from jaxws.signals import Signals, Stopped
@@ -124,14 +124,15 @@ def sends(number=signal.SIGTERM):
 
 
 def test_during_a_compilation(config, tmp_path, monkeypatch):
-    """The step that is compiled is done, and saved."""
-    step = loop.train_step
+    """The step that is compiled is done, and saved. Its rate is its own, and so is its program."""
+    config.optimizer.learning_rate = 2e-3
+    step = programs.train_step
 
     def traced(*arguments, **options):
         sends()
         return step(*arguments, **options)
 
-    monkeypatch.setattr(loop, "train_step", traced)
+    monkeypatch.setattr(programs, "train_step", traced)
     run = prepare_small(config, tmp_path / "run")
     with pytest.raises(Stopped, match="SIGTERM after step 1; the checkpoint of step 1 is written"):
         loop.train(run)
@@ -142,14 +143,14 @@ def test_during_a_compilation(config, tmp_path, monkeypatch):
 def test_during_an_evaluation(config, tmp_path, monkeypatch):
     """It is broken off; the run resumes with it."""
     config.max_steps = 4
-    evaluate = evaluation.eval_step
+    evaluate = evaluation.compiled_eval_step
 
-    def traced(*arguments, **options):
+    def signalled(*arguments, **options):
         sends(signal.SIGINT)
         return evaluate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "eval_step", traced)
+        patch.setattr(evaluation, "compiled_eval_step", signalled)
         with pytest.raises(Stopped, match="SIGINT after step 4; the checkpoint of step 4"):
             loop.train(prepare_small(config, tmp_path / "run"))
     run = prepare_small(config, tmp_path / "run")

@@ -4,21 +4,24 @@ import jax
 import numpy as np
 import pytest
 
-from jaxws import loop, state_layout
-from jaxws.config import base_config
+from jaxws import loop, programs, resume, state_layout
 from jaxws.packing import PackedKernel
 from jaxws.pooled import PooledKernel
-from tests.small_run import checkpoint_of, prepare_small
+from tests.small_run import checkpoint_of, prepare_small, small_config
 
 
 @pytest.fixture
-def config(tmp_path):
-    config = base_config()
-    config.epochs, config.batch_size, config.eval_batch_size = 2, 720, 1440  # 2 steps an epoch
-    config.sharing.every = 1
-    config.optimizer.drop_epochs = (1,)
-    config.data.name, config.data.data_dir = "digits", str(tmp_path / "tfds")
+def config(folder, tmp_path):
+    config = small_config(folder, tmp_path / "tfds")
+    config.epochs, config.batch_size, config.eval_batch_size = 2, 10, 7  # 2 steps an epoch
+    config.sharing.every, config.optimizer.drop_epochs = 1, (1,)
     return config
+
+
+def pack(patch):
+    """From now on, as on a TPU."""
+    for module in (state_layout, resume):
+        patch.setattr(module, "packs", lambda: True)
 
 
 def train(config, workdir):
@@ -32,7 +35,7 @@ def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monke
     expected, expected_state = train(config, tmp_path / "plain")
     config.max_steps = 2
     kernels = []
-    steps = loop.train_step
+    steps = programs.train_step
 
     def spy(state, *args, **kwargs):
         kernel = state.params["conv1"]["local_kernel"]
@@ -40,8 +43,8 @@ def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monke
         return steps(state, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(state_layout, "packs", lambda: True)
-        patch.setattr(loop, "train_step", spy)
+        pack(patch)
+        patch.setattr(programs, "train_step", spy)
         train(config, tmp_path / "mixed")
     # Traced twice: before weights are shared for the first time, and after.
     assert kernels == [(PackedKernel, type(None)), (PooledKernel, PackedKernel)]
@@ -55,7 +58,7 @@ def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monke
 
 
 def test_a_packed_run_resumes(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(state_layout, "packs", lambda: True)
+    pack(monkeypatch)
     shapes = jax.eval_shape(lambda: {"local_kernel": np.zeros((2, 1, 1, 1), np.float32)})
     sharding = state_layout.checkpoint_shapes(shapes)["local_kernel"].sharding
     assert {device.platform for device in sharding.device_set} == {"cpu"}

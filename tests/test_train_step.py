@@ -1,22 +1,21 @@
 from functools import cache, partial
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jaxws import LocalConv, share_weights, weight_snr
+from jaxws import share_weights, weight_snr
 from jaxws.data import Batch
 from jaxws.metrics import batch_metrics
-from jaxws.models import resnet_cifar
 from jaxws.modes import Sharing
 from jaxws.schedules import step_decay
 from jaxws.train_state import create_train_state
 from jaxws.train_step import eval_step, train_step
+from tests.small_run import Small
 
-MODEL = resnet_cifar(8, width=4, num_classes=7, conv=LocalConv)
+MODEL = Small(7, "float32")
 OPTIMIZER = optax.adamw(1e-2)
 SHAPE = (6, 5, 2)
 
@@ -106,7 +105,7 @@ def test_ws_n_shares_after_batches_0_and_n_of_each_epoch(state):
     tied = []
     for seed in range(7):
         state, _, _ = step(state, make_batch(seed=seed), every=2, steps_per_epoch=5)
-        tied.append(bool(weight_snr(state.params)["layer1_0/conv1"] == np.inf))
+        tied.append(bool(weight_snr(state.params)["conv1"] == np.inf))
     assert tied == [True, False, True, False, True, True, False]
 
 
@@ -179,9 +178,8 @@ def test_constant_and_nan_logits_are_no_hits():
     assert (few.top1, few.top5) == (1, 3)
 
 
-def test_donation_reuses_the_state(state):
-    model = resnet_cifar(8, width=4, num_classes=7, conv=nn.Conv)
-    state = initial_state(model)
-    function = partial(train_step, model=model, optimizer=OPTIMIZER, sharing=Sharing(0, "grid", 3))
+def test_donation_reuses_the_state():
+    state = initial_state()
+    function = partial(train_step, model=MODEL, optimizer=OPTIMIZER, sharing=Sharing(0, "grid", 3))
     jax.jit(function, donate_argnums=0)(state, make_batch())
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))

@@ -10,6 +10,7 @@ from jaxws.config_checks import check_config
 from jaxws.export import describe, flat_arrays
 from jaxws.models import ViT
 from jaxws.past_run import read_run
+from jaxws.report import write_report
 from jaxws.run import build_model, prepare
 from jaxws.saved import find, read_weights
 from tests.small_run import STEPS_PER_EPOCH, small_config, train_whole_and_stopped
@@ -64,5 +65,5 @@ def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path):
     described = describe(past, 3 * STEPS_PER_EPOCH, arrays)["arrays"]
     assert described["params/block0/mlp1/local_kernel"]["axes"] == "hicf"
     assert all(entry["axes"] for entry in described.values())
-    text = (whole.workdir.path / "report.html").read_text()
+    text = write_report(past).read_text()
     assert "local embedding, qkv, out, mlp of a vit-1, width 4" in text

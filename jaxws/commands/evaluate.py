@@ -15,7 +15,9 @@ from rich.table import Table
 
 from jaxws import data, modes
 from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
-from jaxws.evaluation import Evaluation
+from jaxws.compilation_cache import keep_programs
+from jaxws.evaluation import score
+from jaxws.partitioning import one_device
 from jaxws.past_run import PastRun
 from jaxws.run import build_model
 from jaxws.saved import find, read_weights
@@ -99,11 +101,18 @@ def evaluate(
         raise ValueError(f"the data are not those of the run ({changed}): nothing was scored.")
     split = split or feed.test_kind
     model = build_model(past.config.model, len(feed.class_names))
-    score = Evaluation(feed, model, past.config.data.prefetch)
     weights = read_weights(directory)
-    if share is not None:
-        weights["params"] = _shared(past, feed, model, weights["params"], share)
-    sums = score(**weights, inputs=_inputs(past, feed, split))
+    keep_programs(past.config.compilation_cache)
+    with one_device():
+        if share is not None:
+            weights["params"] = _shared(past, feed, model, weights["params"], share)
+        sums = score(
+            **weights,
+            inputs=_inputs(past, feed, split),
+            batching=feed.batching,
+            model=model,
+            prefetch=past.config.data.prefetch,
+        )
     images: Any = sums.images
     return {
         "workdir": str(past.path),

@@ -21,6 +21,7 @@ from jaxws.atomic import replacing
 from jaxws.commands.arguments import add_out, check_out
 from jaxws.commands.flags import add_config_arguments, config_of
 from jaxws.config_checks import check_config
+from jaxws.partitioning import one_device
 
 _CELL = 96  # pixels of a small image on the sheet, about
 _TEXT = 11
@@ -99,7 +100,8 @@ def preview(config: ConfigDict, split: str, step: int, number: int) -> View:
     config = config.copy_and_resolve_references()
     config.data.workers = 0  # one batch is not worth starting processes
     feed = data.build_feed(config)
-    batch = _batch(feed, split, step)
+    with one_device():
+        batch = _batch(feed, split, step)
     real = np.ones(len(batch.label), bool) if batch.mask is None else np.asarray(batch.mask)
     shown = np.flatnonzero(real)[:number]
     settings = config.data
@@ -119,9 +121,9 @@ def _batch(feed: data.Feed, split: str, step: int) -> data.Batch:
     """The batch as the training loop makes it."""
     if split == "test":
         with closing(feed.eval_inputs()) as inputs:  # type: ignore[type-var]
-            return jax.jit(feed.eval_batch)(next(inputs))
+            return jax.jit(feed.batching.eval_batch)(next(inputs))
     with closing(feed.train_inputs(step)) as inputs:  # type: ignore[type-var]
-        return jax.jit(feed.train_batch)(next(inputs), jnp.asarray(step))
+        return jax.jit(feed.batching.train_batch)(next(inputs), jnp.asarray(step))
 
 
 def denormalise(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:

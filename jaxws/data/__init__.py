@@ -10,7 +10,7 @@ such as ImageNet's, are decoded and cut on the host. `build_feed` chooses; both 
 from jaxws.data.augment import Batch, evaluation_batch, training_batch
 from jaxws.data.choice import build_feed
 from jaxws.data.crop import crop_and_flip, view_shape
-from jaxws.data.feed import DeviceFeed, Feed
+from jaxws.data.feed import Batching, DeviceFeed, Feed
 from jaxws.data.host_feed import HostFeed, HostOptions
 from jaxws.data.order import epoch_order, evaluation_order, steps_per_epoch
 from jaxws.data.prefetch import Prefetch
@@ -19,6 +19,7 @@ from jaxws.data.splits import choose_rows
 
 __all__ = [
     "Batch",
+    "Batching",
     "Dataset",
     "DeviceFeed",
     "Feed",

@@ -1,9 +1,10 @@
 """Where a run's batches come from: one interface, two ways to keep it.
 
 A feed has two halves. `train_inputs` runs on the host and yields what goes into each jitted step;
-`train_batch` is called inside that step and makes a batch of it. A data set that fits in memory
-lies on the device as a whole (`DeviceFeed`); images are decoded and cut on the host where it does
-not (`jaxws.data.host_feed.HostFeed`). The training loop has one of them and does not know which.
+its `batching` is called inside that step and makes a batch of it. That one holds no data and can be
+hashed, so that steps of equal settings are one program. A data set that fits in memory lies on the
+device as a whole (`DeviceFeed`); images are decoded and cut on the host where it does not
+(`jaxws.data.host_feed.HostFeed`). The training loop has one of them and does not know which.
 """
 
 from __future__ import annotations
@@ -20,6 +21,24 @@ from jaxws.data.crop import view_shape
 from jaxws.data.order import epoch_order, evaluation_order, steps_per_epoch
 from jaxws.data.source import Dataset, Split
 from jaxws.data.splits import rows_facts, test_kind
+
+
+class Batching(Protocol):
+    """How batches are made of a feed's inputs; hashable, and equal where the programs are."""
+
+    def train_batch(self, inputs: Any, step: jax.Array) -> Batch:
+        """The batch of a step; pure, to be called inside a jit.
+
+        Args:
+            inputs: What `Feed.train_inputs` yielded for the step.
+            step: Number of the step.
+
+        Returns:
+            The batch, augmented and normalised.
+        """
+
+    def eval_batch(self, inputs: Any) -> Batch:
+        """The batch that `Feed.eval_inputs` stands for; pure, to be called inside a jit."""
 
 
 class Feed(Protocol):
@@ -50,6 +69,10 @@ class Feed(Protocol):
     mean: np.ndarray
     std: np.ndarray
 
+    @property
+    def batching(self) -> Batching:
+        """Makes batches of the inputs."""
+
     def train_inputs(self, first_step: int) -> Iterator[Any]:
         """What goes into each step from a step on, without end.
 
@@ -58,17 +81,6 @@ class Feed(Protocol):
 
         Yields:
             Pytrees of arrays that are on the device or on their way to it.
-        """
-
-    def train_batch(self, inputs: Any, step: jax.Array) -> Batch:
-        """The batch of a step; pure, to be called inside a jit.
-
-        Args:
-            inputs: What `train_inputs` yielded for the step.
-            step: Number of the step.
-
-        Returns:
-            The batch, augmented and normalised.
         """
 
     def eval_inputs(self, split: str = "test") -> Iterator[Any]:
@@ -80,9 +92,6 @@ class Feed(Protocol):
         Yields:
             Pytrees of arrays that are on the device or on their way to it.
         """
-
-    def eval_batch(self, inputs: Any) -> Batch:
-        """The batch that `eval_inputs` stands for; pure, to be called inside a jit."""
 
     def facts(self) -> dict[str, Any]:
         """What tells the data from others, so that no run goes on with other images."""
@@ -103,6 +112,60 @@ class DeviceInputs(NamedTuple):
     key: Any
 
 
+class DeviceBatching(NamedTuple):
+    """Cuts batches out of data that lie on the device.
+
+    Attributes:
+        image_shape: `(H, W, c)` of the images that lie there.
+        crop_size: See `training_batch`, as for all that follow.
+        mean: `(c,)`.
+        std: `(c,)`.
+        dtype: Of the images in batches.
+        pad: In training.
+        flip: In training.
+        n_reps: In training.
+        ragged: Whether the last batch of an epoch is filled up.
+        steps_per_epoch: Batches in an epoch.
+    """
+
+    image_shape: tuple[int, int, int]
+    crop_size: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: np.dtype
+    pad: int
+    flip: bool
+    n_reps: int
+    ragged: bool
+    steps_per_epoch: int
+
+    def train_batch(self, inputs: DeviceInputs, step: jax.Array) -> Batch:
+        """Gather, crop, flip and normalise the images of a step."""
+        return training_batch(
+            inputs.split,
+            inputs.order[step % self.steps_per_epoch],
+            jax.random.fold_in(inputs.key, step),
+            ragged=self.ragged,
+            pad=self.pad,
+            flip=self.flip,
+            n_reps=self.n_reps,
+            **self._images(),
+        )
+
+    def eval_batch(self, inputs: DeviceInputs) -> Batch:
+        """Gather and normalise the images of a step."""
+        return evaluation_batch(inputs.split, inputs.order, ragged=True, **self._images())
+
+    def _images(self) -> dict[str, Any]:
+        return {
+            "image_shape": self.image_shape,
+            "crop_size": self.crop_size,
+            "mean": self.mean,
+            "std": self.std,
+            "dtype": self.dtype,
+        }
+
+
 class DeviceFeed:
     """A data set that lies on the device as a whole; batches are cut inside the step.
 
@@ -117,7 +180,7 @@ class DeviceFeed:
         >>> feed.steps_per_epoch
         3
         >>> inputs = next(feed.train_inputs(first_step=2))
-        >>> int(feed.train_batch(inputs, jnp.array(2)).mask.sum())
+        >>> int(feed.batching.train_batch(inputs, jnp.array(2)).mask.sum())
         2
     """
 
@@ -159,14 +222,18 @@ class DeviceFeed:
         self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
         self._seed, self._batch_size = seed, batch_size
         self._eval_batch_size = eval_batch_size
-        self._augmentation: dict[str, Any] = {"pad": pad, "flip": flip, "n_reps": n_reps}
-        self._images: dict[str, Any] = {
-            "image_shape": dataset.image_shape,
-            "crop_size": crop_size,
-            "mean": tuple(dataset.mean.tolist()),
-            "std": tuple(dataset.std.tolist()),
-            "dtype": dtype,
-        }
+        self.batching = DeviceBatching(
+            image_shape=dataset.image_shape,
+            crop_size=crop_size,
+            mean=tuple(dataset.mean.tolist()),
+            std=tuple(dataset.std.tolist()),
+            dtype=np.dtype(dtype),
+            pad=pad,
+            flip=flip,
+            n_reps=n_reps,
+            ragged=self.train_size % batch_size != 0,
+            steps_per_epoch=self.steps_per_epoch,
+        )
         self._on_device: dict[str, Split] = {}
 
     def train_inputs(self, first_step: int) -> Iterator[DeviceInputs]:
@@ -179,27 +246,12 @@ class DeviceFeed:
                 yield DeviceInputs(split, order, key)
             epoch, begin = epoch + 1, 0
 
-    def train_batch(self, inputs: DeviceInputs, step: jax.Array) -> Batch:
-        """Gather, crop, flip and normalise the images of a step."""
-        return training_batch(
-            inputs.split,
-            inputs.order[step % self.steps_per_epoch],
-            jax.random.fold_in(inputs.key, step),
-            ragged=self.train_size % self._batch_size != 0,
-            **self._augmentation,
-            **self._images,
-        )
-
     def eval_inputs(self, split: str = "test") -> Iterator[DeviceInputs]:
         """The whole split, and the images of each step in their own order."""
         size = {"train": self.train_size, "test": self.test_size}[split]
         images = self._put(split)
         for indices in evaluation_order(size, min(self._eval_batch_size, size)):
             yield DeviceInputs(images, indices, None)
-
-    def eval_batch(self, inputs: DeviceInputs) -> Batch:
-        """Gather and normalise the images of a step."""
-        return evaluation_batch(inputs.split, inputs.order, ragged=True, **self._images)
 
     def facts(self) -> dict[str, Any]:
         """Numbers of classes and images, checksums of all pixels and labels, and which rows."""

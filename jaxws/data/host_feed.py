@@ -65,6 +65,45 @@ class HostInputs(NamedTuple):
     key: Any
 
 
+class HostBatching(NamedTuple):
+    """Makes batches of crops that were cut on the host.
+
+    Attributes:
+        mean: `(c,)`, see `host_batch`, as for all that follow.
+        std: `(c,)`.
+        dtype: Of the images in batches.
+        flip: In training.
+        ragged: Whether the last batch of an epoch is filled up.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: np.dtype
+    flip: bool
+    ragged: bool
+
+    def train_batch(self, inputs: HostInputs, step: jax.Array) -> Batch:
+        """Flip and normalise the crops of a step."""
+        key = jax.random.fold_in(inputs.key, step)
+        return self._batch(inputs, key, flip=self.flip, ragged=self.ragged)
+
+    def eval_batch(self, inputs: HostInputs) -> Batch:
+        """Normalise the crops of a step."""
+        return self._batch(inputs, None, flip=False, ragged=True)
+
+    def _batch(self, inputs: HostInputs, key: Any, *, flip: bool, ragged: bool) -> Batch:
+        return host_batch(
+            inputs.image,
+            inputs.label,
+            key,
+            flip=flip,
+            mean=self.mean,
+            std=self.std,
+            dtype=self.dtype,
+            ragged=ragged,
+        )
+
+
 class HostFeed:
     """A prepared data set whose images are decoded as they are needed.
 
@@ -124,9 +163,15 @@ class HostFeed:
         self._cutter = Cutter(crop_size, self._train.channels, options.decoder)
         self._seed, self._batch_size, self._n_reps = seed, batch_size, n_reps
         self._eval_batch_size = eval_batch_size
-        self._options, self._flip = options, flip
+        self._options = options
         self.mean, self.std = self._moments(mean_std)
-        self._images = {"mean": self.mean, "std": self.std, "dtype": dtype}
+        self.batching = HostBatching(
+            mean=tuple(self.mean.tolist()),
+            std=tuple(self.std.tolist()),
+            dtype=np.dtype(dtype),
+            flip=flip,
+            ragged=self.train_size % batch_size != 0,
+        )
 
     def train_inputs(self, first_step: int) -> Iterator[HostInputs]:
         """Crops of each step, on their way to the device."""
@@ -140,27 +185,12 @@ class HostFeed:
         )
         yield from self._put(batches[first_step:], key, self.train_size)
 
-    def train_batch(self, inputs: HostInputs, step: jax.Array) -> Batch:
-        """Flip and normalise the crops of a step."""
-        return host_batch(
-            inputs.image,
-            inputs.label,
-            jax.random.fold_in(inputs.key, step),
-            flip=self._flip,
-            ragged=self.train_size % self._batch_size != 0,
-            **self._images,
-        )
-
     def eval_inputs(self, split: str = "test") -> Iterator[HostInputs]:
         """Centre crops of a split's images, in their own order."""
         records = {"train": self._train, "test": self._test}[split]
         batch_size = min(self._eval_batch_size, len(records))
         batches = evaluation_batches(records, self._cutter, batch_size=batch_size)
         yield from self._put(batches, None, len(records))
-
-    def eval_batch(self, inputs: HostInputs) -> Batch:
-        """Normalise the crops of a step."""
-        return host_batch(inputs.image, inputs.label, None, flip=False, ragged=True, **self._images)
 
     def facts(self) -> dict[str, Any]:
         """Numbers of classes and images, and a checksum of what TFDS notes about its files."""
