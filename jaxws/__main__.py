@@ -11,6 +11,7 @@ from typing import NoReturn
 from jaxws.commands.flags import explain_unknown
 
 COMMANDS = {
+    "check": "whether every implementation computes the right numbers here, and how fast",
     "convergence": "Figs 4 and 5 of the paper: how dynamic weight sharing converges",
     "evaluate": "the scores of a checkpoint on a split of the data",
     "export": "parameters as safetensors or npz, readable without jaxws",
