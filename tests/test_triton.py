@@ -196,8 +196,14 @@ def test_shard_map_over_images():
     for actual, expected in zip(unchecked(x, kernel), gradients(x, kernel, "slices"), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
     # With types checked, JAX itself adds up the gradient of what all devices share.
-    checked = jax.jit(jax.shard_map(gradients, **specs)).trace(x, kernel)
-    program = lower_traced(checked)
+    mesh = ampere(2)
+    with jax.sharding.use_abstract_mesh(mesh):
+        checked = jax.jit(jax.shard_map(gradients, **specs | {"mesh": mesh}))
+        whole = [
+            jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=jax.sharding.NamedSharding(mesh, spec))
+            for a, spec in ((x, P("data")), (kernel, P()))
+        ]
+        program = checked.trace(*whole).lower(lowering_platforms=("cuda",)).as_text()
     assert program.count("stablehlo.all_reduce") == 1
 
 
@@ -220,15 +226,16 @@ def pairs(x, kernel, dy):
 def lower(name, arguments, spec):
     """The program that XLA gets for CUDA, with the Triton kernel in it as bytes."""
     function = partial(getattr(triton.TRITON, name), spec=spec)
-    return lower_traced(jax.jit(function).trace(*arguments))
-
-
-def lower_traced(traced):
-    """For an Ampere; which GPU it is, Pallas wants to know since JAX 0.11."""
-    device = jax.sharding.AbstractDevice("NVIDIA A100", None, "gpu")
-    mesh = jax.sharding.AbstractMesh((1,), ("gpu",), abstract_device=device)
-    with jax.sharding.use_abstract_mesh(mesh):
+    with jax.sharding.use_abstract_mesh(ampere(1)):
+        traced = jax.jit(function).trace(*arguments)
         return traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+def ampere(devices):
+    """GPUs that need not be there. Since JAX 0.11, Pallas lowers for none that it does not know."""
+    device = jax.sharding.AbstractDevice("NVIDIA A100", None, "gpu")
+    explicit = (jax.sharding.AxisType.Explicit,)
+    return jax.sharding.AbstractMesh((devices,), ("data",), explicit, abstract_device=device)
 
 
 @pytest.mark.parametrize(

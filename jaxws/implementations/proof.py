@@ -206,9 +206,7 @@ def _failure(implementation: Implementation, platform: str, dtype: np.dtype) -> 
     except Exception as error:  # any that a compiler or a driver may raise
         detail = (str(error).strip().splitlines() or [""])[0]
         return f"{type(error).__name__}: {detail}"
-    wrong = [
-        f"{name} by {worst[name]:.2g}" for name in MAPS if not worst[name] <= tolerance(dtype)
-    ]
+    wrong = [f"{name} by {worst[name]:.2g}" for name in MAPS if not worst[name] <= tolerance(dtype)]
     return f"its results are wrong: {', '.join(wrong)}" if wrong else None
 
 
