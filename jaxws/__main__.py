@@ -13,6 +13,7 @@ from typing import NoReturn
 from jaxws.huge_pages import restart_with_huge_pages
 
 COMMANDS = {
+    "check": "whether every implementation computes the right numbers here, and how fast",
     "configs": "the configurations that come with jaxws, for train and preview",
     "convergence": "Figs 4 and 5 of the paper: how dynamic weight sharing converges",
     "evaluate": "the scores of a checkpoint on a split of the data",

@@ -1,5 +1,5 @@
 import itertools
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,25 @@ def problems(draw):
     return window, n, c, f, groups, padding, draw(st.integers(0, 2**31))
 
 
+# One of every kind, each a few values in the default run: (sizes of image and kernel, strides,
+# padding, dilation), n, c, f, groups. `problems` draws others where there is time (-m slow).
+SHAPES = {
+    "1-D": (((9,), (4,), 3, "SAME", 2), 2, 2, 3, 1),
+    "pairs": (((6, 7), (4, 3), 1, ((0, 2), (1, 0)), 1), 3, 2, 2, 1),
+    "groups": (((5, 7), (2, 3), (2, 1), "SAME", (1, 2)), 2, 6, 3, 3),
+    "valid": (((7, 4), (3, 2), (1, 3), "VALID", (2, 1)), 1, 1, 3, 1),
+    "gaps": (((7, 5), (1, 2), (3, 2), 2, 1), 3, 2, 4, 2),
+    "3-D": (((4, 3, 4), (2, 1, 2), (1, 2, 1), 1, (2, 1, 1)), 2, 2, 2, 2),
+}
+SEEDS = st.integers(0, 2**31)
+
+
+def shape_of(kind):
+    """A problem of ``SHAPES`` as ``problems`` draws them, without the seed."""
+    geometry, n, c, f, groups = SHAPES[kind]
+    return make_window(*geometry), n, c, f, groups, geometry[3]
+
+
 def draw_arrays(window, n, c, f, groups, seed):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, *window.input_size, c))
@@ -89,25 +108,38 @@ def assert_close(actual, expected, dtype):
     np.testing.assert_allclose(actual / scale, expected / scale, atol=TOLERANCE[dtype], rtol=0)
 
 
-def results_of(functions, *arguments):
+def together(functions):
     """Values and gradients of all functions, compiled as one program, which is much faster."""
-    *arguments, dy = arguments
 
+    @jax.jit
     def run(*arguments):
+        *arguments, dy = arguments
         pairs = [jax.vjp(function, *arguments) for function in functions]
         return [(y, *vjp(dy)) for y, vjp in pairs]
 
-    return jax.jit(run)(*arguments)
+    return run
 
 
-@settings(max_examples=20)
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [*((kind, "float32") for kind in SHAPES), ("groups", "bfloat16"), ("pairs", "float16")],
+)
+@settings(max_examples=3)
+@given(seed=SEEDS)
+def test_values_and_gradients_equal_a_loop(kind, dtype, seed):
+    check_against_loop(*shape_of(kind), seed, dtype)
+
+
+@pytest.mark.slow
+@settings(max_examples=60)
 @given(problem=problems(), dtype=st.sampled_from(["float32", "float32", "bfloat16", "float16"]))
-def test_values_and_gradients_equal_a_loop(problem, dtype):
-    window, n, c, f, groups, padding, seed = problem
-    arrays = [jnp.asarray(a, dtype) for a in draw_arrays(window, n, c, f, groups, seed)]
-    x, kernel, dy = arrays
-    expected = loop_reference(*(np.asarray(a, np.float64) for a in arrays), window, groups)
+def test_layers_of_any_shape_equal_a_loop(problem, dtype):
+    check_against_loop(*problem, dtype)
 
+
+@cache
+def all_layers(window, padding, groups):
+    """Values and gradients by all implementations: (x, kernel, dy) to a list of (y, dx, dk)."""
     layer = partial(
         local_conv,
         strides=window.strides,
@@ -115,8 +147,16 @@ def test_values_and_gradients_equal_a_loop(problem, dtype):
         dilation=window.dilation,
         feature_group_count=groups,
     )
-    layers = [partial(layer, implementation=name) for name in IMPLEMENTATIONS]
-    for name, results in zip(IMPLEMENTATIONS, results_of(layers, x, kernel, dy), strict=True):
+    return together([partial(layer, implementation=name) for name in IMPLEMENTATIONS])
+
+
+def check_against_loop(window, n, c, f, groups, padding, seed, dtype):
+    arrays = [jnp.asarray(a, dtype) for a in draw_arrays(window, n, c, f, groups, seed)]
+    x, kernel, dy = arrays
+    expected = loop_reference(*(np.asarray(a, np.float64) for a in arrays), window, groups)
+
+    results_by_name = all_layers(window, padding, groups)(x, kernel, dy)
+    for name, results in zip(IMPLEMENTATIONS, results_by_name, strict=True):
         for actual, reference in zip(results, expected, strict=True):
             assert actual.dtype == dtype, name
             assert_close(actual, reference, dtype)
@@ -146,19 +186,27 @@ def test_float64_to_the_last_digits(implementation):
             assert_close(actual, reference, "float64")
 
 
-@settings(max_examples=10)
+@pytest.mark.parametrize("kind", ["1-D", "groups", "gaps", "3-D"])
+@settings(max_examples=3)
+@given(seed=SEEDS)
+def test_tied_weights_equal_a_convolution(kind, seed):
+    check_against_convolution(*shape_of(kind), seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=30)
 @given(problem=problems())
-def test_tied_weights_equal_a_convolution(problem):
-    window, n, c, f, groups, _padding, seed = problem
-    x, kernel, dy = (
-        jnp.asarray(a, jnp.float32) for a in draw_arrays(window, n, c, f, groups, seed)
-    )
-    ndim = len(window.kernel_size)
-    tied = kernel[(0,) * ndim]
-    axes = "DHW"[-ndim:]
+def test_tied_weights_of_any_shape_equal_a_convolution(problem):
+    check_against_convolution(*problem)
+
+
+@cache
+def tied_layers(window, groups):
+    """Values and gradients by all implementations of repeated filters, and of a convolution."""
+    axes = "DHW"[-len(window.kernel_size) :]
 
     def local(x, tied, implementation):
-        repeated = jnp.broadcast_to(tied[(None,) * ndim], kernel.shape)
+        repeated = jnp.broadcast_to(tied, (*window.output_size, *tied.shape))
         return local_conv(
             x,
             repeated,
@@ -181,7 +229,15 @@ def test_tied_weights_equal_a_convolution(problem):
         )
 
     layers = [partial(local, implementation=name) for name in IMPLEMENTATIONS]
-    *results, expected = results_of([*layers, convolution], x, tied, dy)
+    return together([*layers, convolution])
+
+
+def check_against_convolution(window, n, c, f, groups, _padding, seed):
+    x, kernel, dy = (
+        jnp.asarray(a, jnp.float32) for a in draw_arrays(window, n, c, f, groups, seed)
+    )
+    tied = kernel[(0,) * len(window.kernel_size)]
+    *results, expected = tied_layers(window, groups)(x, tied, dy)
     for actual in results:
         for a, b in zip(actual, expected, strict=True):
             assert_close(a, np.asarray(b, np.float64), "float32")
@@ -274,9 +330,9 @@ def test_batch_last(implementation):
     window = make_window((6, 5), (3, 2), (2, 1), 1)
     x, kernel, dy = (jnp.asarray(a, jnp.float32) for a in draw_arrays(window, 3, 2, 4, 1, seed=2))
     layer = partial(local_conv, strides=(2, 1), padding=1, implementation=implementation)
-    [(y, dx, dk)] = results_of([layer], x, kernel, dy)
+    [(y, dx, dk)] = together([layer])(x, kernel, dy)
     x, dy = jnp.moveaxis(x, 0, -1), jnp.moveaxis(dy, 0, -1)
-    [(last, dx_last, dk_last)] = results_of([partial(layer, batch_last=True)], x, kernel, dy)
+    [(last, dx_last, dk_last)] = together([partial(layer, batch_last=True)])(x, kernel, dy)
     np.testing.assert_array_equal(jnp.moveaxis(last, -1, 0), y)
     np.testing.assert_array_equal(jnp.moveaxis(dx_last, -1, 0), dx)
     np.testing.assert_array_equal(dk_last, dk)

@@ -97,7 +97,7 @@ def test_can_be_turned_off(monkeypatch, caplog):
 
 def test_slices_take_the_place_of_what_is_not_supported(monkeypatch):
     monkeypatch.setattr(native, "available", lambda: False)
-    monkeypatch.setattr(choice, "_is_partitioned", lambda: False)
+    monkeypatch.setattr(choice, "may_be_partitioned", lambda *arrays: False)
     x, kernel = jnp.ones((2, 4, 4, 3)), jnp.ones((4, 4, 3, 3, 3, 5))
     np.testing.assert_array_equal(
         local_conv(x, kernel), local_conv(x, kernel, implementation="slices")
@@ -107,7 +107,7 @@ def test_slices_take_the_place_of_what_is_not_supported(monkeypatch):
 
 
 def test_the_default_on_one_cpu_is_a_custom_call(monkeypatch):
-    monkeypatch.setattr(choice, "_is_partitioned", lambda: False)
+    monkeypatch.setattr(choice, "may_be_partitioned", lambda *arrays: False)
     x, kernel = jnp.ones((2, 4, 4, 3)), jnp.ones((4, 4, 3, 3, 3, 5))
     program = jax.jit(local_conv).lower(x, kernel).as_text()
     assert ("jaxws_forward" in program) == (native.available() and jax.default_backend() == "cpu")

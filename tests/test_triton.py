@@ -1,6 +1,6 @@
 """The GPU kernels: interpreted against a NumPy loop, lowered for CUDA, compiled on a GPU if any."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import PartitionSpec as P
-from test_local_conv import assert_close, draw_arrays, loop_reference, problems
 
 from jaxws import local_conv
 from jaxws.implementations import slices, triton
 from jaxws.implementations.spec import Spec
 from jaxws.implementations.triton_tiles import SMALLEST, STAGES, make_tile
 from jaxws.window import make_window
+from tests.test_local_conv import (
+    SEEDS,
+    assert_close,
+    draw_arrays,
+    loop_reference,
+    problems,
+    shape_of,
+)
 
 pytestmark = [
     pytest.mark.usefixtures("strict_promotion"),
-    pytest.mark.skipif(triton.kernels is None, reason="this build of jaxlib has no Triton"),
+    # Since JAX 0.11 (July 2026), where a kernel is lowered, long after our code has returned. Python
+    # shows it to nobody who has not asked for it. docs/performance.md says what will replace it.
+    pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning"),
 ]
 
 # (image size, kernel size, strides, padding, channels, features) of every LC layer, with its batch.
@@ -51,11 +60,9 @@ LAYERS = [(*layer, 512) for layer in RESNET20] + [(*layer, 256) for layer in RES
 MAPS = ("forward", "input_gradient", "kernel_gradient")
 
 
-def check_against_loop(window, n, c, f, groups, seed, dtype):
-    x, kernel, dy = arrays = [
-        jnp.asarray(a, dtype) for a in draw_arrays(window, n, c, f, groups, seed)
-    ]
-    expected = loop_reference(*(np.asarray(a, np.float64) for a in arrays), window, groups)
+@cache
+def layer_of(window, groups):
+    """x, kernel and dy to y, dx and dkernel, compiled once per shape."""
     function = partial(
         local_conv,
         strides=window.strides,
@@ -64,15 +71,35 @@ def check_against_loop(window, n, c, f, groups, seed, dtype):
         feature_group_count=groups,
         implementation="triton",
     )
-    y, vjp = jax.vjp(jax.jit(function), x, kernel)
-    for actual, reference in zip((y, *vjp(dy)), expected, strict=True):
+
+    @jax.jit
+    def run(x, kernel, dy):
+        y, vjp = jax.vjp(function, x, kernel)
+        return y, *vjp(dy)
+
+    return run
+
+
+def check_against_loop(window, n, c, f, groups, seed, dtype):
+    arrays = [jnp.asarray(a, dtype) for a in draw_arrays(window, n, c, f, groups, seed)]
+    expected = loop_reference(*(np.asarray(a, np.float64) for a in arrays), window, groups)
+    for actual, reference in zip(layer_of(window, groups)(*arrays), expected, strict=True):
         assert actual.dtype == dtype
         assert_close(actual, reference, dtype)
 
 
-@settings(max_examples=8)
+@pytest.mark.parametrize(("kind", "dtype"), [("1-D", "float32"), ("3-D", "float16")])
+@settings(max_examples=3)
+@given(seed=SEEDS)
+def test_values_equal_a_loop(kind, dtype, seed):
+    window, n, c, f, groups, _ = shape_of(kind)
+    check_against_loop(window, n, c, f, groups, seed, dtype)
+
+
+@pytest.mark.slow
+@settings(max_examples=30)
 @given(problem=problems(), dtype=st.sampled_from(["float32", "float32", "bfloat16", "float16"]))
-def test_values_and_gradients_equal_a_loop(problem, dtype):
+def test_layers_of_any_shape_equal_a_loop(problem, dtype):
     window, n, c, f, groups, _, seed = problem
     check_against_loop(window, n, c, f, groups, seed, dtype)
 
@@ -169,8 +196,14 @@ def test_shard_map_over_images():
     for actual, expected in zip(unchecked(x, kernel), gradients(x, kernel, "slices"), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
     # With types checked, JAX itself adds up the gradient of what all devices share.
-    checked = jax.jit(jax.shard_map(gradients, **specs)).trace(x, kernel)
-    program = checked.lower(lowering_platforms=("cuda",)).as_text()
+    mesh = ampere(2)
+    with jax.sharding.use_abstract_mesh(mesh):
+        checked = jax.jit(jax.shard_map(gradients, **specs | {"mesh": mesh}))
+        whole = [
+            jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=jax.sharding.NamedSharding(mesh, spec))
+            for a, spec in ((x, P("data")), (kernel, P()))
+        ]
+        program = checked.trace(*whole).lower(lowering_platforms=("cuda",)).as_text()
     assert program.count("stablehlo.all_reduce") == 1
 
 
@@ -193,16 +226,33 @@ def pairs(x, kernel, dy):
 def lower(name, arguments, spec):
     """The program that XLA gets for CUDA, with the Triton kernel in it as bytes."""
     function = partial(getattr(triton.TRITON, name), spec=spec)
-    traced = jax.jit(function).trace(*arguments)
-    return traced.lower(lowering_platforms=("cuda",)).as_text()
+    with jax.sharding.use_abstract_mesh(ampere(1)):
+        traced = jax.jit(function).trace(*arguments)
+        return traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+def ampere(devices):
+    """GPUs that need not be there. Since JAX 0.11, Pallas lowers for none that it does not know."""
+    device = jax.sharding.AbstractDevice("NVIDIA A100", None, "gpu")
+    explicit = (jax.sharding.AxisType.Explicit,)
+    return jax.sharding.AbstractMesh((devices,), ("data",), explicit, abstract_device=device)
 
 
 @pytest.mark.parametrize(
     ("layers", "dtype"),
-    [(LAYERS[0::3], "float32"), (LAYERS[1::3], "bfloat16"), (LAYERS[2::3], "float16")],
+    [
+        ([RESNET18_HALF[0]], "float32"),  # a stem: 3 channels, 7 x 7
+        ([RESNET20[4], RESNET20[3]], "bfloat16"),  # 3 x 3 and 1 x 1 at stride 2
+        ([RESNET18_HALF[8]], "float16"),  # many channels at stride 2
+        *(
+            pytest.param([*RESNET20, *RESNET18_HALF], dtype, marks=pytest.mark.slow)
+            for dtype in ("float32", "bfloat16", "float16")
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(len(value)),
 )
-def test_all_layers_lower_to_one_kernel_for_cuda(layers, dtype):
-    for layer in layers:
+def test_layers_lower_to_one_kernel_for_cuda(layers, dtype):
+    for layer in ((*layer, 512) for layer in layers):
         spec, *arrays = problem_of(layer, dtype)
         for name, arguments in zip(MAPS, pairs(*arrays), strict=True):
             program = lower(name, arguments, spec)

@@ -6,14 +6,16 @@ import jax
 import numpy as np
 from jax import lax
 
-from jaxws.implementations import mosaic, native, slices, triton
+from jaxws.implementations import native, slices
+from jaxws.implementations.lazy import lazy
+from jaxws.implementations.proof import trusted
 from jaxws.implementations.spec import Implementation, Spec, kernel_shape
 from jaxws.partitioning import may_be_partitioned
 
 BY_NAME: dict[str, Implementation] = {
     "native": native.NATIVE,
-    "mosaic": mosaic.MOSAIC,
-    "triton": triton.TRITON,
+    "mosaic": lazy("jaxws.implementations.mosaic", "MOSAIC"),
+    "triton": lazy("jaxws.implementations.triton", "TRITON"),
 }
 # The fast one of every backend, and the platform that it is compiled for. All others, and layers
 # that these do not support, take the slices.
@@ -59,7 +61,10 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
     fastest, platform = FASTEST.get(jax.default_backend(), (None, ""))
     if fastest is None or may_be_partitioned(a, b):
         return plain(a, b, spec)
-    if BY_NAME[fastest].obstacle(spec, *_sizes(map_name, a, b, spec)):
+    shape, batch, dtype = _sizes(map_name, a, b, spec)
+    if BY_NAME[fastest].obstacle(spec, shape, batch, dtype):
+        return plain(a, b, spec)
+    if not trusted(fastest, BY_NAME[fastest], jax.default_backend(), dtype):
         return plain(a, b, spec)
     fast = getattr(BY_NAME[fastest], map_name)
     # A program of this process may be compiled for another platform all the same.

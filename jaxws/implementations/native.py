@@ -24,12 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxws.implementations.manual_axes import vary_alike
-from jaxws.implementations.spec import Implementation, Spec, kernel_shape
+from jaxws.implementations.spec import MAPS, Implementation, Spec, kernel_shape
 from jaxws.local_kernels import position_ndim
 from jaxws.native import load_library
 from jaxws.window import Window
-
-_MAPS = ("forward", "input_gradient", "kernel_gradient")
 
 
 @functools.cache
@@ -43,7 +41,7 @@ def available() -> bool:
     library = load_library()
     if library is None:
         return False
-    for name in _MAPS:
+    for name in MAPS:
         symbol = getattr(library, f"jaxws_{name}")
         jax.ffi.register_ffi_target(f"jaxws_{name}", jax.ffi.pycapsule(symbol), platform="cpu")
     return True

@@ -11,6 +11,9 @@ from jax import lax
 
 from jaxws.window import Window
 
+# The fields of Implementation that compute something.
+MAPS = ("forward", "input_gradient", "kernel_gradient")
+
 Contraction = Callable[[jax.Array, jax.Array, "Spec"], jax.Array]
 
 

@@ -19,18 +19,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
 
+from jaxws.implementations import triton_kernels as kernels
 from jaxws.implementations.manual_axes import shape_like
 from jaxws.implementations.spec import Implementation, Spec
 from jaxws.implementations.triton_tiles import SMALLEST, STAGES, make_tile
-
-try:
-    from jax.experimental import pallas as pl
-    from jax.experimental.pallas import triton as plgpu
-
-    from jaxws.implementations import triton_kernels as kernels
-except ImportError:  # a build of jaxlib without Triton; the other implementations work
-    kernels = None  # type: ignore[assignment]
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 # Rows of x, y and the kernel are counted in int32.
@@ -108,8 +103,6 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
 
 def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype) -> str | None:
     """What keeps the kernels from computing this layer, if anything does."""
-    if kernels is None:
-        return "this build of jaxlib, which has no Triton"
     if jnp.dtype(dtype).name not in DTYPES:
         return f"the dtype {jnp.dtype(dtype)}: expected one of {DTYPES}"
     if isinstance(spec.precision, lax.DotAlgorithm | lax.DotAlgorithmPreset):
