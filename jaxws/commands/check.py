@@ -27,7 +27,7 @@ from jaxws.implementations.proof import (
     reference,
     tolerance,
 )
-from jaxws.implementations.spec import MAPS, Implementation
+from jaxws.implementations.spec import Implementation
 from jaxws.versions import versions
 from jaxws.window import make_window
 

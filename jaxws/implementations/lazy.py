@@ -53,4 +53,5 @@ def lazy(module: str, attribute: str) -> Implementation:
 
         return function
 
-    return Implementation(*map(map_of, MAPS), obstacle)
+    forward, input_gradient, kernel_gradient = map(map_of, MAPS)
+    return Implementation(forward, input_gradient, kernel_gradient, obstacle)
