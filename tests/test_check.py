@@ -125,9 +125,9 @@ def test_slices_take_the_place_of_kernels_that_fail(name, fresh, caplog):
     expected = TRACES[name](partial(local_conv, implementation="slices"))(X, K)
     with caplog.at_level(logging.WARNING, logger="jaxws"):
         # A function of its own: JAX keeps traces by function, and other tests trace local_conv.
-        actual = TRACES[name](lambda x, k: local_conv(x, k))(X, K)
+        actual = TRACES[name](lambda *arrays: local_conv(*arrays, strides=1))(X, K)
         for dtype in ("float32", "bfloat16"):
-            jax.eval_shape(lambda x, k: local_conv(x, k), X.astype(dtype), K.astype(dtype))
+            jax.eval_shape(lambda: local_conv(X.astype(dtype), K.astype(dtype)))  # noqa: B023
     np.testing.assert_array_equal(actual, expected)
     (record,) = caplog.records
     message = record.getMessage()
