@@ -27,7 +27,7 @@ from tests.test_local_conv import (
 
 pytestmark = [
     pytest.mark.usefixtures("strict_promotion"),
-    # Since JAX 0.11 (July 2026), where a kernel is lowered, long after our code has returned. Python
+    # Since JAX 0.11 (July 2026), where a kernel is lowered, after our code has returned. Python
     # shows it to nobody who has not asked for it. docs/performance.md says what will replace it.
     pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning"),
 ]

@@ -15,9 +15,9 @@ name        platform                     how the patches reach the multiplicatio
 and the call is not inside ``shard_map``, since XLA can split plain operations over devices but no
 custom kernels. For a program compiled ahead of time for another platform, name the implementation.
 
-A default proves itself where it runs: before its first use in a process, in each dtype, its results
-on a small layer are compared with the formula's (:mod:`jaxws.implementations.proof`). If it does not
-compile, raises or is wrong, a line on stderr says so and ``"slices"`` takes its place.
+A default proves itself where it runs: before its first use in a process, in each dtype, its
+results on a small layer are compared with the formula's (:mod:`jaxws.implementations.proof`). If it
+does not compile, raises or is wrong, a line on stderr says so and ``"slices"`` takes its place.
 ``JAXWS_PROVE=0`` skips this, and ``python -m jaxws check`` does it for all of them. Neither Pallas
 nor its backends are imported before one of their kernels is asked for.
 
