@@ -88,6 +88,7 @@ def test_slices_are_right_whatever_the_caller_has_set(dtype):
         assert proof.failure(SLICES, "cpu", dtype) is None
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_interpreted_kernels_are_right(dtype):
     assert proof.failure(INTERPRETED, "cpu", dtype) is None
@@ -95,6 +96,7 @@ def test_interpreted_kernels_are_right(dtype):
         assert proof.failure(choice.BY_NAME["triton"], "cpu", dtype) is None
 
 
+@pytest.mark.versions
 @pytest.mark.skipif(not native.available(), reason="no C++ compiler")
 def test_native_kernels_are_right():
     for dtype in ("float32", "bfloat16", "float16"):
@@ -117,10 +119,11 @@ TRACES = {
 }
 
 
-@pytest.mark.parametrize("name", TRACES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.devices(2) if n == "shard_map" else ()) for n in TRACES],
+)
 def test_slices_take_the_place_of_kernels_that_fail(name, fresh, caplog):
-    if name == "shard_map" and jax.device_count() < 2:
-        pytest.skip("needs two devices")
     fresh(off("forward")._replace(kernel_gradient=fail))
     expected = TRACES[name](partial(local_conv, implementation="slices"))(X, K)
     with caplog.at_level(logging.WARNING, logger="jaxws"):
@@ -146,6 +149,17 @@ def test_a_default_is_tried_once_and_then_used(fresh, monkeypatch, caplog):
         assert float(y[0, 1, 1, 0]) == 28
     assert tried == ["float32", "bfloat16"]
     assert not caplog.records
+
+
+def test_wrong_in_one_dtype_is_used_in_none(fresh, monkeypatch, caplog):
+    monkeypatch.setattr(proof, "failure", lambda *a: "wrong" if a[2] == "bfloat16" else None)
+    fresh(SLICES._replace(forward=lambda a, b, s: SLICES.forward(a, b, s) + 1))
+    numbers = [
+        float(local_conv(X.astype(dtype), K.astype(dtype))[0, 1, 1, 0])
+        for dtype in ("float32", "bfloat16", "float32")
+    ]
+    assert numbers == [28, 27, 27]
+    assert len(caplog.records) == 1
 
 
 def test_what_is_asked_for_by_name_is_not_tried(fresh, monkeypatch):

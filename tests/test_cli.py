@@ -50,6 +50,7 @@ def first(tmp_path_factory):
     return cwd, done.stdout
 
 
+@pytest.mark.versions
 def test_train_with_no_config(first):
     cwd, out = first
     lines = out.splitlines()
@@ -64,6 +65,7 @@ def test_train_with_no_config(first):
     assert [path.name for path in cwd.iterdir()] == ["runs"]
 
 
+@pytest.mark.versions
 def test_the_same_again_finds_all_done(first, monkeypatch, capsys):
     monkeypatch.chdir(first[0])
     assert in_process("--config.max_steps=10", *TINY) == 0

@@ -40,6 +40,7 @@ def test_scale_follows_the_rule(share, scale, monkeypatch):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.torch
 def test_scale_is_that_of_pytorch():
     torch = pytest.importorskip("torch")
     finite = np.random.default_rng(1).random(9000) < 0.9995

@@ -90,6 +90,7 @@ def test_steps_equal_the_formulas_in_float64(name, momentum):
             np.testing.assert_allclose(mine[leaf], theirs[leaf], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.torch
 @OPTIMIZERS
 def test_steps_equal_those_of_pytorch(name, momentum):
     torch = pytest.importorskip("torch")

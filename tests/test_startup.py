@@ -95,6 +95,7 @@ def test_a_start_imports_no_jax_and_names_are_those_of_functions():
     run([sys.executable, "-c", textwrap.dedent(PROGRAM)], cwd=ROOT, input=ORDERS)
 
 
+@pytest.mark.versions
 def test_every_public_name_is_there():
     for name in jaxws.__all__:
         assert getattr(jaxws, name).__name__ == name

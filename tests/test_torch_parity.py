@@ -9,6 +9,7 @@ from jaxws import LocalConv
 from jaxws.models import from_torch_state_dict, resnet18, resnet_cifar
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
 
 CLASSES, WIDTH = 7, 8
 NETS = {"cifar": ((2, 2, 2), (13, 10)), "imagenet": ((2, 2, 2, 2), (67, 50))}

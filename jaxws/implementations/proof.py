@@ -226,9 +226,9 @@ def trusted(
     Returns:
       False if it does not compile, raises or computes something else; why is logged, once.
     """
-    key = name, jax.numpy.dtype(dtype).name
-    if key in _proven or os.environ.get("JAXWS_PROVE", "1") == "0":
+    if os.environ.get("JAXWS_PROVE", "1") == "0":
         return True
+    key = name, jax.numpy.dtype(dtype).name
     with _lock:
         if name in _wrong:
             return False
