@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks import machine
@@ -70,7 +71,11 @@ def _memory(peer: Any) -> dict[str, Any]:
     return {"host_bytes": machine.peak_bytes(), "device_bytes": peer.device_peak_bytes()}
 
 
-_COMMANDS = {"step": _step, "memory": _memory, "rates": lambda peer, shrink: peer.rates(shrink)}
+_COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "step": _step,
+    "memory": _memory,
+    "rates": lambda peer, shrink: peer.rates(shrink),
+}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """All peers of the benchmarks compute the same, and a step costs what is said."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,11 @@ import pytest
 
 from benchmarks import harness, jax_peers, lc_step, plot, problem
 from jaxws import LocalConv, share_weights
-from jaxws.models import from_torch_state_dict, resnet18, resnet_cifar
+from jaxws.models import ResNet, from_torch_state_dict, resnet18, resnet_cifar
 from jaxws.pooled import spread_kernels
 
 SMALL = problem.Problem(batch=3, depth=8, width=4, image=9, classes=5)
+STAGES = (0, 1)  # no block of the first stage, and one that halves the image
 BASELINE = 1e-4
 
 
@@ -58,10 +60,22 @@ def test_weights_and_images_are_the_same_in_every_process():
     np.testing.assert_array_equal(problem.make_batch(SMALL)[0], problem.make_batch(SMALL)[0])
 
 
+def spread(params):
+    return jax.device_get(jax.jit(spread_kernels)(params))
+
+
 @pytest.fixture(scope="module")
-def ours():
+def small_network():
+    """Every kind of layer once, in all peers; a benchmark compares whole networks as it runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(problem, "stage_sizes", lambda _: STAGES)
+        yield
+
+
+@pytest.fixture(scope="module")
+def ours(small_network):
     peer = jax_peers.Peer("ours", SMALL)
-    return [peer.step() for _ in range(3)], jax.device_get(spread_kernels(peer.state.params))
+    return [peer.step() for _ in range(3)], spread(peer.state.params)
 
 
 @pytest.mark.parametrize("name", ["unpooled", "slices", "conv_local"])
@@ -73,19 +87,20 @@ def test_peers_in_jax_compute_the_same(name, ours):
         params = jax_peers.map_local_kernels(
             lambda _, kernel: jax_peers.channel_major(kernel), params
         )
-    close(spread_kernels(peer.state.params), params)
+    close(spread(peer.state.params), params)
 
 
 def test_conv_local_is_flax_s_layer():
     layer = {"features": 4, "kernel_size": (3, 3), "strides": 2, "padding": 1, "use_bias": False}
     x = jax.random.normal(jax.random.key(0), (2, 7, 7, 3))
     theirs, ours = nn.ConvLocal(**layer), jax_peers.FlaxConvLocal(**layer)
-    params = theirs.init(jax.random.key(1), x)["params"]
+    params = jax.device_get(jax.jit(theirs.init)(jax.random.key(1), x)["params"])
     kernel = params["kernel"].reshape(4, 4, 3, 3, 3, 4)
-    y = ours.apply({"params": {"local_kernel": kernel}}, x)
-    np.testing.assert_array_equal(y, theirs.apply({"params": params}, x))
+    y = jax.jit(ours.apply)({"params": {"local_kernel": kernel}}, x)
+    np.testing.assert_array_equal(y, jax.jit(theirs.apply)({"params": params}, x))
     # Sharing averages every k-th position of the kernel as Flax shapes it.
-    shared = share_weights({"local_kernel": kernel})["local_kernel"].reshape(4, 4, 27, 4)
+    shared = jax.jit(share_weights)({"local_kernel": kernel})["local_kernel"]
+    shared = jax.device_get(shared).reshape(4, 4, 27, 4)
     pool = params["kernel"][::3, 1::3]
     np.testing.assert_allclose(shared[3, 1], pool.mean((0, 1)), rtol=1e-5, atol=1e-7)
 
@@ -105,11 +120,11 @@ def test_peers_in_pytorch_compute_the_same(name, ours):
         for leaf, value in peer.net.norms[key].state_dict().items():
             state[f"{layer.norm}.{leaf}"] = value
     state |= {f"fc.{leaf}": value for leaf, value in peer.net.fc.state_dict().items()}
-    model = resnet_cifar(8, width=4, num_classes=5, conv=LocalConv)
+    model = ResNet(STAGES, 4, 5, LocalConv)
     close(from_torch_state_dict(model, state, image_shape=(9, 9, 3))["params"], params)
 
 
-def test_convolutional_peers_compute_the_same():
+def test_convolutional_peers_compute_the_same(small_network):
     pytest.importorskip("torch")
     from benchmarks import torch_lc
 
@@ -129,4 +144,4 @@ def test_known_peers():
 
 def close(a, b):
     # AdamW's first updates have the size of the learning rate, 1e-3, whatever the gradient's.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), a, b)
+    chex.assert_trees_all_close(jax.device_get(a), jax.device_get(b), rtol=1e-3, atol=1e-4)

@@ -191,8 +191,8 @@ def test_steps_equal_those_of_all_weights(model, pack, steps):
     assert isinstance(pooled.params["conv1"]["local_kernel"], PooledKernel)
     spread = unpack_kernels(pooled.replace(params=jax.jit(spread_kernels)(pooled.params)))
     chex.assert_trees_all_equal_structs(spread, state)
-    for actual, expected in zip(jax.tree.leaves(spread), jax.tree.leaves(state), strict=True):
-        actual, expected = np.asarray(actual), np.asarray(expected)
+    leaves = (jax.tree.leaves(jax.device_get(tree)) for tree in (spread, state))
+    for actual, expected in zip(*leaves, strict=True):
         scale = max(np.abs(expected).max(), 1e-3)
         np.testing.assert_allclose(actual / scale, expected / scale, atol=1e-5)
     evaluate = jax.jit(partial(eval_step, model=model))
