@@ -32,7 +32,7 @@ from jaxws import LocalConv
 from jaxws.config import base_config
 from jaxws.data.augment import Batch
 from jaxws.loss_scale import initial_loss_scale
-from jaxws.models import resnet_cifar
+from jaxws.models import ResNet
 from jaxws.modes import Sharing
 from jaxws.optimizers import make_optimizer
 from jaxws.train_state import TrainState, create_train_state
@@ -62,11 +62,11 @@ class Step:
 
     def __init__(self, name: str, dtype: str, problem: Problem, every: int):
         select, skip = VARIANTS[name]
-        model = resnet_cifar(
-            problem.depth,
-            width=problem.width,
-            num_classes=problem.classes,
-            conv=LocalConv,
+        model = ResNet(
+            problems.stage_sizes(problem.depth),
+            problem.width,
+            problem.classes,
+            LocalConv,
             dtype=jnp.dtype(dtype),
         )
         optimizer = make_optimizer(base_config(), steps_per_epoch=100)
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bookkeeping", description=__doc__)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--depth", type=int, default=20, help="of the ResNet")
+    parser.add_argument("--depth", type=int, default=20, help="of the ResNet; 2: no blocks")
     parser.add_argument("--width", type=int, default=16, help="features of its first stage")
     parser.add_argument("--image", type=int, default=32, help="side of the images")
     parser.add_argument("--every", type=int, default=1, help="n of ws(n); 0: no sharing")

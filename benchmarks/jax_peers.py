@@ -18,7 +18,7 @@ from benchmarks.problem import Problem
 from jaxws import LocalConv
 from jaxws.data.augment import Batch
 from jaxws.local_kernels import LOCAL_KERNEL, map_local_kernels
-from jaxws.models import from_torch_state_dict, resnet_cifar
+from jaxws.models import ResNet, from_torch_state_dict
 from jaxws.modes import Sharing
 from jaxws.state_layout import pool_if_shared
 from jaxws.train_state import TrainState
@@ -93,11 +93,11 @@ class Peer:
     def __init__(self, name: str, problem: Problem):
         layer, self.dtype = PEERS[name]
         self._pools = name in POOLED
-        model = resnet_cifar(
-            problem.depth,
-            width=problem.width,
-            num_classes=problem.classes,
-            conv=layer,
+        model = ResNet(
+            problems.stage_sizes(problem.depth),
+            problem.width,
+            problem.classes,
+            layer,
             dtype=self.dtype,
         )
         optimizer = optax.adamw(problems.LEARNING_RATE, weight_decay=problems.WEIGHT_DECAY)
@@ -140,16 +140,17 @@ class Peer:
     def reset_device_peak(self) -> None:
         """JAX cannot: the peak is that since the start."""
 
-    def rates(self) -> dict[str, Any]:
+    def rates(self, shrink: int = 1) -> dict[str, Any]:
         """What the machine can do, see :func:`measure_rates`."""
-        return measure_rates(self.dtype)
+        return measure_rates(self.dtype, shrink)
 
 
-def measure_rates(dtype: Any) -> dict[str, Any]:
+def measure_rates(dtype: Any, shrink: int = 1) -> dict[str, Any]:
     """Operations of a big matrix product and bytes of a big copy, per second.
 
     Args:
       dtype: of the matrices.
+      shrink: divides the sides of the matrices, for rates that need not be exact.
 
     Returns:
       ``flops`` and ``bytes`` per second, and the name of the dtype.
@@ -158,6 +159,7 @@ def measure_rates(dtype: Any) -> dict[str, Any]:
     # Smaller where a CPU may have to emulate the dtype.
     emulated = on_cpu and jnp.dtype(dtype).itemsize < 4
     side, size = (1024 if emulated else 2048, 2**26) if on_cpu else (8192, 2**28)
+    side, size = side // shrink, size // shrink**2
     a = jnp.ones((side, side), dtype)
     matmul = jax.jit(jnp.matmul)
     # In place, as an optimizer works: read once, written once.

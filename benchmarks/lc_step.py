@@ -40,11 +40,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--slow-batch", type=int, default=128, help=f"the same for {SLOW}")
     parser.add_argument("--slow-rounds", type=int, default=3, help=f"the same for {SLOW}")
     parser.add_argument("--peers", default=",".join(DEFAULT), help=f"of {(*LOCAL, *CONVOLUTIONAL)}")
-    parser.add_argument("--depth", type=int, default=20, help="of the ResNet")
+    parser.add_argument("--depth", type=int, default=20, help="of the ResNet; 2: no blocks")
     parser.add_argument("--width", type=int, default=16, help="features of its first stage")
     parser.add_argument("--image", type=int, default=32, help="side of the images")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds before each timed step")
+    parser.add_argument(
+        "--rates-shrink", type=int, default=1, help="divides the matrices that give the rates"
+    )
     parser.add_argument("--out", type=Path, help="where to write the results, JSON")
     options = parser.parse_args(arguments)
     if min(options.batch, options.slow_batch, options.rounds, options.slow_rounds) < 1:
@@ -106,7 +109,7 @@ def run_group(problem: Problem, rounds: int, names: Sequence[str], options: Any)
         rates = {}
         for process in ready:
             if "error" not in records[process.name]:
-                rates[process.name] = process.ask("rates")
+                rates[process.name] = process.ask(f"rates {options.rates_shrink}")
     finally:
         for process in opened:
             process.close()

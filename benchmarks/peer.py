@@ -1,8 +1,9 @@
 """One peer in a process of its own: ``python -m benchmarks.peer NAME PROBLEM``, as JSON.
 
 It answers each line on its standard input by one line of JSON: ``step`` runs one training step and
-tells its seconds, ``memory`` the peak so far, ``rates`` what the machine can do in this framework;
-at the end of the input it ends. Whatever else is printed goes to standard error.
+tells its seconds, ``memory`` the peak so far, ``rates SHRINK`` what the machine can do in this
+framework, by matrices whose sides are smaller by that factor; at the end of the input it ends.
+Whatever else is printed goes to standard error.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks import machine
@@ -55,7 +57,8 @@ def serve(name: str, problem: Problem) -> None:
         }
     )
     for line in sys.stdin:
-        answer(_COMMANDS[line.strip()](peer))
+        command, *numbers = line.split()
+        answer(_COMMANDS[command](peer, *map(int, numbers)))
 
 
 def _step(peer: Any) -> dict[str, Any]:
@@ -68,7 +71,11 @@ def _memory(peer: Any) -> dict[str, Any]:
     return {"host_bytes": machine.peak_bytes(), "device_bytes": peer.device_peak_bytes()}
 
 
-_COMMANDS = {"step": _step, "memory": _memory, "rates": lambda peer: peer.rates()}
+_COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "step": _step,
+    "memory": _memory,
+    "rates": lambda peer, shrink: peer.rates(shrink),
+}
 
 
 if __name__ == "__main__":

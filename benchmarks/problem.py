@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
     Attributes:
       batch: images per step n.
-      depth: of the ResNet, 6n + 2.
+      depth: of the ResNet, 6n + 2; 2 is its first layer and its head alone.
       width: features of its first stage.
       image: side of the square images, of 3 channels.
       classes: number of labels.
@@ -81,6 +81,12 @@ class Layer(NamedTuple):
         return self.positions**2 * self.kernel**2 * self.channels * self.features
 
 
+def stage_sizes(depth: int) -> tuple[int, int, int]:
+    """The number of blocks in each of the three stages of a ResNet of depth 6n + 2."""
+    blocks = (depth - 2) // 6
+    return blocks, blocks, blocks
+
+
 def resnet_cifar_layers(depth: int, width: int, size: int) -> list[Layer]:
     """The layers of He et al.'s ResNet for small images, head excluded.
 
@@ -93,7 +99,7 @@ def resnet_cifar_layers(depth: int, width: int, size: int) -> list[Layer]:
       Layers in the order of computation, shortcuts first in their block.
     """
     stem = Layer("conv1", "bn1", size, 1, 3, 3, width)
-    return [stem, *_blocks(((depth - 2) // 6,) * 3, width, size)]
+    return [stem, *_blocks(stage_sizes(depth), width, size)]
 
 
 def resnet18_layers(width: int, size: int) -> list[Layer]:

@@ -232,11 +232,16 @@ class Peer:
             torch.cuda.reset_peak_memory_stats()
 
     @torch.no_grad()
-    def rates(self) -> dict[str, Any]:
-        """Operations of a big matrix product and bytes of a big copy, per second."""
+    def rates(self, shrink: int = 1) -> dict[str, Any]:
+        """Operations of a big matrix product and bytes of a big copy, per second.
+
+        Args:
+          shrink: divides the sides of the matrices, for rates that need not be exact.
+        """
         # Smaller where a CPU may have to emulate bfloat16.
         on_cpu = (1024 if self.half else 2048, 2**26)
         side, size = (8192, 2**28) if self.on_gpu else on_cpu
+        side, size = side // shrink, size // shrink**2
         dtype = torch.bfloat16 if self.half else torch.float32
         a = torch.ones((side, side), dtype=dtype, device=self.where)
         x = torch.ones(size, device=self.where)

@@ -10,12 +10,12 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxws import LocalConv, LocalDense, share_weights, to_conv, to_local
-from jaxws.models import resnet18, resnet_cifar
+from jaxws.models import ResNet, resnet18, resnet_cifar
 
 
 def perturbed_variables(model, x):
     """Parameters and statistics that differ everywhere, so that no leaf can be mixed up."""
-    variables = model.init(jax.random.key(0), x)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
     leaves, structure = jax.tree.flatten(variables)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     noisy = [
@@ -25,12 +25,22 @@ def perturbed_variables(model, x):
     return jax.tree.unflatten(structure, noisy)
 
 
+# Every kind of layer once, and whole networks.
+small = partial(ResNet, (0, 1), width=4, num_classes=7)
+
+
 @pytest.mark.parametrize(
-    ("build", "size"), [(resnet_cifar, 13), (resnet18, 35)], ids=["cifar", "imagenet"]
+    ("build", "size"),
+    [
+        (small, 13),
+        (partial(small, imagenet_stem=True), 35),
+        pytest.param(partial(resnet_cifar, 8, width=4, num_classes=7), 13, marks=pytest.mark.slow),
+        pytest.param(partial(resnet18, width=4, num_classes=7), 35, marks=pytest.mark.slow),
+    ],
+    ids=["cifar", "imagenet", "resnet8", "resnet18"],
 )
 def test_whole_network_computes_the_same(build, size):
-    arguments = {"width": 4, "num_classes": 7} | ({"depth": 8} if build is resnet_cifar else {})
-    conv, local = build(conv=nn.Conv, **arguments), build(conv=LocalConv, **arguments)
+    conv, local = build(conv=nn.Conv), build(conv=LocalConv)
     x = jax.random.normal(jax.random.key(2), (3, size, size - 2, 3))
     variables = perturbed_variables(conv, x)
     like = jax.eval_shape(local.init, jax.random.key(0), x)["params"]

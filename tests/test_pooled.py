@@ -1,7 +1,8 @@
 """Kernels kept as one filter per pool, against the same kernels with every position's weights."""
 
-from functools import partial
+from functools import cache, partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from jaxws import LocalConv, local_conv, share_weights
 from jaxws.data.augment import Batch
 from jaxws.implementations import mosaic, native
 from jaxws.implementations.spec import Spec
-from jaxws.models import resnet_cifar
+from jaxws.models import ResNet, resnet_cifar
 from jaxws.modes import Sharing
 from jaxws.packing import pack_kernels, unpack_kernels
 from jaxws.pooled import PooledKernel, pool_kernels, probes, spread_kernels, with_probes
@@ -48,54 +49,75 @@ def make_layer(size, c, f, kernel_size, arguments, pools="grid"):
     return x, kernel["local_kernel"], pool_kernels(kernel, pools=pools)["local_kernel"]
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize(
-    ("layer", "pools"), [*((layer, "grid") for layer in LAYERS), (LAYERS[1], "global")]
-)
-def test_layers_and_their_gradients_are_those_of_all_weights(layer, implementation, pools):
+def values_and_gradients(function, *arguments):
+    """In one program, which is compiled in half the time of one for each direction."""
+
+    @jax.jit
+    def run(*arguments):
+        y, vjp = jax.vjp(function, *arguments)
+        return y, *vjp(jnp.cos(y))
+
+    return run(*arguments)
+
+
+@cache
+def layer_of_all_weights(index, pools):
+    """A layer of LAYERS, and what it computes where every position has weights of its own."""
+    layer = LAYERS[index]
     x, kernel, pooled = make_layer(*layer, pools=pools)
     assert (pooled.shape, pooled.ndim, pooled.dtype) == (kernel.shape, kernel.ndim, kernel.dtype)
-    conv = partial(local_conv, **layer[-1])
+    np.testing.assert_array_equal(PooledKernel(pooled.filters, pooled.positions).spread(), kernel)
 
-    @jax.jit
-    def ours(x, filters, probe):
-        node = PooledKernel(filters, pooled.positions, probe)
-        return conv(x, node, implementation=implementation)
-
-    @jax.jit
     def expected(x, filters, probe):
         kernel = PooledKernel(filters, pooled.positions).spread() + probe
-        return conv(x, kernel, implementation="patches")
+        return local_conv(x, kernel, implementation="patches", **layer[-1])
 
-    arguments = (x, pooled.filters, jnp.zeros(kernel.shape))
-    np.testing.assert_array_equal(PooledKernel(pooled.filters, pooled.positions).spread(), kernel)
-    results = []
-    for function in (ours, expected):
-        y, vjp = jax.vjp(function, *arguments)
-        results.append((y, *vjp(jnp.cos(y))))
-    for actual, wanted in zip(*results, strict=True):
-        np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-4)
+    arguments = (x, pooled.filters, np.zeros(kernel.shape, np.float32))
+    return pooled, arguments, values_and_gradients(expected, *arguments)
 
 
-@pytest.mark.parametrize("fits", [True, False])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("index", "pools"), [*((index, "grid") for index in range(len(LAYERS))), (1, "global")]
+)
+def test_layers_and_their_gradients_are_those_of_all_weights(index, implementation, pools):
+    pooled, arguments, expected = layer_of_all_weights(index, pools)
+
+    def ours(x, filters, probe):
+        node = PooledKernel(filters, pooled.positions, probe)
+        return local_conv(x, node, implementation=implementation, **LAYERS[index][-1])
+
+    actual = values_and_gradients(ours, *arguments)
+    chex.assert_trees_all_close(actual, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("layer", [LAYERS[0], ((9, 8), 3, 5, (3, 3), {"strides": 2}), LAYERS[3]])
-def test_the_kernels_for_tpus(layer, fits, monkeypatch):
-    if not fits:  # on the chip: then all positions' weights are written out
-        plan = mosaic.make_plan
-        monkeypatch.setattr(
-            mosaic, "make_plan", lambda *a, filters=None, **k: None if filters else plan(*a, **k)
-        )
+def test_the_kernels_for_tpus(layer, monkeypatch):
     x, kernel, pooled = make_layer(*layer)
     arguments = {"strides": 1, "padding": "SAME", "dilation": 1} | layer[-1]
     window = make_window(x.shape[1:-1], layer[3], *arguments.values())
     spec = Spec(window, 1, np.dtype("float32"), np.dtype("float32"), jax.lax.Precision.HIGHEST)
     x = jnp.moveaxis(x, 0, -1)
-    y = mosaic.forward(x, kernel, spec, interpret=True)
-    actual = mosaic.forward(x, pooled.filters, spec, interpret=True)
-    np.testing.assert_allclose(actual, y, rtol=1e-5, atol=1e-5)
-    dx = mosaic.input_gradient(y, kernel, spec, interpret=True)
-    actual = mosaic.input_gradient(y, pooled.filters, spec, interpret=True)
-    np.testing.assert_allclose(actual, dx, rtol=1e-5, atol=1e-5)
+
+    def program():  # a new function each time, or JAX would keep the one traced before
+        def run(weights):
+            y = mosaic.forward(x, weights, spec, interpret=True)
+            return y, mosaic.input_gradient(y, weights, spec, interpret=True)
+
+        return jax.jit(run)
+
+    expected = program()(kernel)
+    chex.assert_trees_all_close(program()(pooled.filters), expected, rtol=1e-5, atol=1e-5)
+    # Where the filters do not fit on the chip, all positions' weights are written out.
+    plan, refused = mosaic.make_plan, []
+
+    def without_room(*args, filters=None, **kwargs):
+        refused.append(filters)
+        return None if filters else plan(*args, **kwargs)
+
+    monkeypatch.setattr(mosaic, "make_plan", without_room)
+    chex.assert_trees_all_close(program()(pooled.filters), expected, rtol=1e-5, atol=1e-5)
+    assert any(refused)
 
 
 def test_gradients_of_gradients_without_a_probe():
@@ -120,19 +142,19 @@ def test_gradients_of_gradients_without_a_probe():
 @pytest.mark.parametrize("pools", ["grid", "global"])
 @pytest.mark.parametrize("pack", [lambda tree: tree, pack_kernels])
 def test_pooling_is_sharing(pack, pools):
-    kernel = jax.random.normal(jax.random.key(0), (5, 4, 3, 3, 2, 5))
-    tree = {"conv1": {"local_kernel": kernel, "bias": jnp.ones(3)}, "steps": 7}
-    shared, pooled = share_weights(pack(tree), pools=pools), pool_kernels(pack(tree), pools=pools)
-    spread = spread_kernels(pooled)
-    assert jax.tree.structure(spread) == jax.tree.structure(shared)
-    jax.tree.map(np.testing.assert_array_equal, spread, shared)
+    kernel = np.random.default_rng(0).normal(size=(5, 4, 3, 3, 2, 5)).astype(np.float32)
+    tree = {"conv1": {"local_kernel": jnp.asarray(kernel), "bias": jnp.ones(3)}, "steps": 7}
+    # One program each; op by op they take many times as long to compile.
+    share, pool = (jax.jit(partial(f, pools=pools)) for f in (share_weights, pool_kernels))
+    spread, share_pooled = jax.jit(spread_kernels), jax.jit(share_weights)
+    shared, pooled = share(pack(tree)), pool(pack(tree))
+    written = spread(pooled)
+    chex.assert_trees_all_equal(written, shared)
     # Idempotent to the last bit: a checkpoint of spread weights pools to what it was made from.
-    jax.tree.map(np.testing.assert_array_equal, pool_kernels(spread, pools=pools), pooled)
+    chex.assert_trees_all_equal(pool(written), pooled)
     assert spread_kernels(tree) == tree
-    probed = with_probes(pooled, probes(pooled))
-    jax.tree.map(np.testing.assert_array_equal, spread_kernels(probed), shared)
-    jax.tree.map(np.testing.assert_array_equal, share_weights(pooled), pooled)
-    assert jax.tree.structure(share_weights(pooled)) == jax.tree.structure(pooled)
+    chex.assert_trees_all_equal(spread(with_probes(pooled, probes(pooled))), shared)
+    chex.assert_trees_all_equal(share_pooled(pooled), pooled)
 
 
 def make_training(model):
@@ -149,15 +171,21 @@ def make_training(model):
 @pytest.mark.parametrize(
     ("model", "pack", "steps"),
     [
-        (resnet_cifar(8, width=2, conv=LocalConv), lambda tree: tree, 100),
+        (ResNet((0, 1), 2, 4, LocalConv), lambda tree: tree, 10),  # every kind of layer once
         (Small(classes=4, dtype="float32"), pack_kernels, 10),
+        pytest.param(
+            resnet_cifar(8, width=2, conv=LocalConv),
+            lambda tree: tree,
+            100,
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["plain", "packed"],
+    ids=["plain", "packed", "a whole network"],
 )
 def test_steps_equal_those_of_all_weights(model, pack, steps):
     batch, step, state = make_training(model)
     pooled = pack(state)
-    pooled = pooled.replace(params=pool_kernels(pooled.params))
+    pooled = pooled.replace(params=jax.jit(pool_kernels)(pooled.params))
     losses = []
     for _ in range(steps):
         state, metrics, _ = step(state, batch)
@@ -166,11 +194,13 @@ def test_steps_equal_those_of_all_weights(model, pack, steps):
         np.testing.assert_allclose(others[0].loss, metrics.loss, rtol=1e-5)
     assert losses[-1] < losses[0]
     assert isinstance(pooled.params["conv1"]["local_kernel"], PooledKernel)
-    spread = unpack_kernels(pooled.replace(params=spread_kernels(pooled.params)))
-    assert jax.tree.structure(spread) == jax.tree.structure(state)
-    for actual, expected in zip(jax.tree.leaves(spread), jax.tree.leaves(state), strict=True):
-        scale = max(float(jnp.abs(expected).max()), 1e-3)
+    spread = unpack_kernels(pooled.replace(params=jax.jit(spread_kernels)(pooled.params)))
+    chex.assert_trees_all_equal_structs(spread, state)
+    leaves = (jax.tree.leaves(jax.device_get(tree)) for tree in (spread, state))
+    for actual, expected in zip(*leaves, strict=True):
+        scale = max(np.abs(expected).max(), 1e-3)
         np.testing.assert_allclose(actual / scale, expected / scale, atol=1e-5)
-    expected = eval_step(state.params, state.batch_stats, batch, model=model)
-    actual = eval_step(pooled.params, pooled.batch_stats, batch, model=model)
+    evaluate = jax.jit(partial(eval_step, model=model))
+    expected = evaluate(state.params, state.batch_stats, batch)
+    actual = evaluate(pooled.params, pooled.batch_stats, batch)
     np.testing.assert_allclose(actual.loss, expected.loss, rtol=1e-5)

@@ -15,6 +15,11 @@ from jaxws.models.resnet import conv_init
 LAYERS = pytest.mark.parametrize("layer", [nn.Conv, LocalConv], ids=["conv", "local"])
 small_cifar = partial(resnet_cifar, 8, width=4, num_classes=5)
 small_imagenet = partial(resnet18, width=4, num_classes=5)
+# Every kind of layer once, for what is compiled.
+tiny_cifar = partial(ResNet, (0, 1), width=4, num_classes=5)
+TINY = pytest.mark.parametrize(
+    "build", [tiny_cifar, partial(tiny_cifar, imagenet_stem=True)], ids=["cifar", "imagenet"]
+)
 NETS = pytest.mark.parametrize("build", [small_cifar, small_imagenet], ids=["cifar", "imagenet"])
 
 
@@ -151,7 +156,7 @@ def test_dtypes(build, layer, dtype):
 
 
 @LAYERS
-@NETS
+@TINY
 def test_masked_rows_do_not_count(build, layer):
     model, x = build(conv=layer), images(5, 14, 11)
     variables = init(model, x, seed=1)
@@ -240,7 +245,7 @@ def test_batch_norm_of_the_first_layer(layer):
             close(statistic, expected)
 
 
-@NETS
+@TINY
 def test_untied_net_takes_the_gradient_of_the_convolutional_one(build):
     """A step of gradient descent runs under jit, and copies' gradients add up to the filter's."""
     x, labels = images(6, 18, 15), jnp.arange(6) % 5
