@@ -105,6 +105,7 @@ def test_conv_local_is_flax_s_layer():
     np.testing.assert_allclose(shared[3, 1], pool.mean((0, 1)), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["torch", "torch_published"])
 def test_peers_in_pytorch_compute_the_same(name, ours):
     pytest.importorskip("torch")
@@ -124,6 +125,7 @@ def test_peers_in_pytorch_compute_the_same(name, ours):
     close(from_torch_state_dict(model, state, image_shape=(9, 9, 3))["params"], params)
 
 
+@pytest.mark.torch
 def test_convolutional_peers_compute_the_same(small_network):
     pytest.importorskip("torch")
     from benchmarks import torch_lc

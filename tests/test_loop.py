@@ -76,7 +76,9 @@ def test_three_steps_reproduce_themselves_bit_for_bit(config, tmp_path, dtype):
     assert timeless_lines(other.workdir) != timeless_lines(runs[0].workdir)
 
 
-@pytest.mark.parametrize(("stop", "every"), [pytest.param(4, 2, marks=pytest.mark.versions), (6, 2), (1, 1), (6, 1)])
+@pytest.mark.parametrize(
+    ("stop", "every"), [pytest.param(4, 2, marks=pytest.mark.versions), (6, 2), (1, 1), (6, 1)]
+)
 def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, stop, every):
     """Stopped at an epoch's end or within one, between batches that share, after the first one."""
     config.sharing.every = every
