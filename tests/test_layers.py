@@ -7,6 +7,8 @@ from flax import linen as nn
 from jaxws import LocalConv, LocalDense, to_local
 from jaxws.models.resnet import conv_init
 
+pytestmark = pytest.mark.versions
+
 CASES = [
     {},
     {"strides": 2},

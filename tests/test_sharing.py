@@ -15,7 +15,7 @@ from jaxws import local_conv, pool_mean, pool_sizes, pool_variance, share_weight
 from jaxws.local_kernels import map_local_kernels
 from jaxws.pools import make_grid
 
-pytestmark = pytest.mark.usefixtures("strict_promotion")
+pytestmark = [pytest.mark.usefixtures("strict_promotion"), pytest.mark.versions]
 
 
 @st.composite
