@@ -18,15 +18,34 @@ from jaxws.pools import make_grid
 pytestmark = [pytest.mark.usefixtures("strict_promotion"), pytest.mark.versions]
 
 
+# Grids that k divides, does not divide or exceeds, one pool, one position; in one to three
+# dimensions. Only a few: each one is compiled.
+SHAPES = [
+    (7, 3, 2, 3),
+    (2, 4, 1, 2),
+    (6, 4, 3, 2, 1, 2),
+    (8, 5, 3, 3, 2, 3),
+    (2, 7, 3, 4, 2, 1),
+    (4, 5, 1, 1, 2, 3),
+    (1, 1, 2, 2, 1, 1),
+    (4, 3, 2, 2, 1, 2, 1, 2),
+]
+POOLS, FEW = st.sampled_from(["grid", "global"]), st.sampled_from(SHAPES)
+
+
 @st.composite
-def kernels(draw):
-    """LC kernels with grids that k divides, does not divide, or exceeds."""
+def any_shape(draw):
     ndim = draw(st.integers(1, 3))
     positions = draw(st.tuples(*[st.integers(1, 8 if ndim < 3 else 4)] * ndim))
     offsets = draw(st.tuples(*[st.integers(1, 4 if ndim < 3 else 2)] * ndim))
-    shape = (*positions, *offsets, draw(st.integers(1, 2)), draw(st.integers(1, 3)))
+    return (*positions, *offsets, draw(st.integers(1, 2)), draw(st.integers(1, 3)))
+
+
+@st.composite
+def kernels(draw, shapes=FEW):
+    """LC kernels around zero, or around another mean."""
     rng = np.random.default_rng(draw(st.integers(0, 2**31)))
-    return rng.normal(draw(st.sampled_from([0.0, 3.0])), 1, shape).astype(np.float32)
+    return rng.normal(draw(st.sampled_from([0.0, 3.0])), 1, draw(shapes)).astype(np.float32)
 
 
 def numpy_pools(kernel, pools):
@@ -44,7 +63,7 @@ def share(kernel, **arguments):
 
 
 @settings(max_examples=30)
-@given(kernels(), st.sampled_from(["grid", "global"]))
+@given(kernels(), POOLS)
 def test_every_weight_becomes_the_mean_of_its_pool(kernel, pools):
     shared = np.asarray(share(kernel, pools=pools))
     mean, variance = pool_mean(kernel, pools=pools), pool_variance(jnp.asarray(kernel), pools=pools)
@@ -62,7 +81,7 @@ def test_every_weight_becomes_the_mean_of_its_pool(kernel, pools):
 
 
 @settings(max_examples=30)
-@given(kernels(), st.sampled_from(["grid", "global"]), st.sampled_from(["float32", "bfloat16"]))
+@given(kernels(), POOLS, st.sampled_from(["float32", "bfloat16"]))
 def test_laws_of_a_projection(kernel, pools, dtype):
     kernel = jnp.asarray(kernel, dtype)
     shared = share(kernel, pools=pools)
@@ -81,7 +100,7 @@ def test_laws_of_a_projection(kernel, pools, dtype):
 
 
 @settings(max_examples=15)
-@given(kernels(), st.sampled_from(["grid", "global"]))
+@given(kernels(), POOLS)
 def test_gradient_is_the_projection_itself(kernel, pools):
     """Sharing is linear and symmetric, so pulling a cotangent back shares it."""
     cotangent = np.random.default_rng(0).normal(size=kernel.shape).astype(np.float32)
@@ -99,6 +118,22 @@ def test_commutes_with_jit_and_vmap(kernel):
     mapped = jax.vmap(share)(stack)
     np.testing.assert_allclose(mapped[0], shared, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(mapped[1], share(stack[1]), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "law",
+    [
+        test_every_weight_becomes_the_mean_of_its_pool,
+        test_laws_of_a_projection,
+        test_gradient_is_the_projection_itself,
+    ],
+)
+def test_laws_for_kernels_of_any_shape(law):
+    arguments = [kernels(any_shape()), POOLS]
+    if law is test_laws_of_a_projection:
+        arguments.append(st.sampled_from(["float32", "bfloat16"]))
+    settings(max_examples=30)(given(*arguments)(law.hypothesis.inner_test))()
 
 
 @pytest.mark.devices(8)
@@ -237,7 +272,7 @@ def test_map_local_kernels_gives_paths():
 
 
 @settings(max_examples=10)
-@given(kernels(), st.sampled_from(["grid", "global"]))
+@given(kernels(), POOLS)
 def test_what_tpus_compute_is_the_same(kernel, pools):
     grid = make_grid(kernel, pools)
     member = jnp.asarray(kernel)[tuple(slice(p) for p in grid.periods)]
