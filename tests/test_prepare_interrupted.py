@@ -45,7 +45,7 @@ def assert_prepared(name, tmp_path):
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; the same command can be run again"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command can be given again"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left on device"),
     ],
     ids=["ctrl-c", "full disk"],
