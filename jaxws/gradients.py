@@ -52,12 +52,13 @@ def batch_gradients(
       ValueError: a batch that cannot be cut into so many parts.
 
     Example:
-      >>> from jaxws.models import resnet_cifar
-      >>> model = resnet_cifar(8, width=4, conv=nn.Conv)
-      >>> variables = model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
+      >>> from functools import partial
+      >>> from jaxws.models import ResNet
+      >>> model = ResNet(stage_sizes=(), width=4, num_classes=10, conv=nn.Conv)
+      >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
       >>> batch = Batch(jnp.ones((4, 8, 8, 1)), jnp.array([0, 1, 2, 3]), mask=None)
-      >>> gradients, metrics, _ = batch_gradients(**variables, batch=batch, model=model,
-      ...                                         accumulate=2)
+      >>> compute = jax.jit(partial(batch_gradients, model=model, accumulate=2))
+      >>> gradients, metrics, _ = compute(**variables, batch=batch)
       >>> gradients["fc"]["bias"].shape, float(metrics.images)
       ((10,), 4.0)
     """

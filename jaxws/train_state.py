@@ -52,8 +52,8 @@ def create_train_state(
       The state before the first step.
 
     Example:
-      >>> from jaxws.models import resnet_cifar
-      >>> model = resnet_cifar(8, width=4, conv=nn.Conv)
+      >>> from jaxws.models import ResNet
+      >>> model = ResNet(stage_sizes=(), width=4, num_classes=10, conv=nn.Conv)
       >>> state = create_train_state(jax.random.key(0), model, optax.adamw(1e-3), (8, 8, 3))
       >>> int(state.step), state.params["conv1"]["kernel"].shape
       (0, (3, 3, 3, 4))

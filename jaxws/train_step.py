@@ -83,9 +83,10 @@ def train_step(
     Example:
       >>> from functools import partial
       >>> from jaxws import LocalConv
-      >>> from jaxws.models import resnet_cifar
+      >>> from jaxws.models import ResNet
       >>> from jaxws.train_state import create_train_state
-      >>> model, optimizer = resnet_cifar(8, width=4, conv=LocalConv), optax.adamw(1e-3)
+      >>> model = ResNet(stage_sizes=(), width=4, num_classes=10, conv=LocalConv)
+      >>> optimizer = optax.adamw(1e-3)
       >>> arguments = {"model": model, "optimizer": optimizer, "image_shape": (8, 8, 1)}
       >>> create = partial(create_train_state, **arguments)
       >>> state = jax.jit(create)(jax.random.key(0))
@@ -155,9 +156,9 @@ def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) 
       Sums over the batch's real images.
 
     Example:
-      >>> from jaxws.models import resnet_cifar
-      >>> model = resnet_cifar(8, width=4, conv=nn.Conv)
-      >>> variables = model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
+      >>> from jaxws.models import ResNet
+      >>> model = ResNet(stage_sizes=(), width=4, num_classes=10, conv=nn.Conv)
+      >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
       >>> batch = Batch(jnp.ones((2, 8, 8, 1)), jnp.array([0, 1]), jnp.array([True, False]))
       >>> float(eval_step(**variables, batch=batch, model=model).images)
       1.0

@@ -17,8 +17,8 @@ from jaxws.commands.flags import add_config_arguments, config_of, parse_config
 from jaxws.config import base_config
 from jaxws.data import load_dataset
 from jaxws.metrics import Metrics
-from jaxws.run import prepare
 from jaxws.train_step import StepInfo
+from tests.small_run import prepare_small
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -58,7 +58,7 @@ def test_the_sheet_shows_what_a_run_sees(config, tmp_path, monkeypatch):
 
     monkeypatch.setattr(programs, "train_step", train_step)
     monkeypatch.setattr(programs, "eval_step", eval_step)
-    run = prepare(config, tmp_path / "run")
+    run = prepare_small(config, tmp_path / "run")
     assert run.feed.steps_per_epoch == 3  # 1294 images: the last batch is ragged
     loop.train(run)
     jax.effects_barrier()

@@ -35,8 +35,8 @@ def test_output_size_is_that_of_lax_convolution(geometry):
             rhs_dilation=dilation,
             dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         ),
-        jnp.zeros((1, *size, 1)),
-        jnp.zeros((*kernel, 1, 1)),
+        jax.ShapeDtypeStruct((1, *size, 1), jnp.float32),
+        jax.ShapeDtypeStruct((*kernel, 1, 1), jnp.float32),
     )
     expected = out.shape[1:-1]
     if 0 in expected:

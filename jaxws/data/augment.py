@@ -82,13 +82,13 @@ def training_batch(
         ValueError: If an argument does not fit the others.
 
     Example:
-        >>> import jax, jax.numpy as jnp
+        >>> import functools, jax, jax.numpy as jnp
         >>> from jaxws.data import Split, training_batch
         >>> split = Split(jnp.full((10, 4 * 4 * 3), 255, jnp.uint8), jnp.arange(10))
-        >>> batch = training_batch(
-        ...     split, jnp.array([3, 3, 7, -1]), jax.random.key(0), image_shape=(4, 4, 3), pad=1,
-        ...     flip=True, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), dtype=jnp.bfloat16,
-        ...     ragged=True)
+        >>> cut = jax.jit(functools.partial(
+        ...     training_batch, image_shape=(4, 4, 3), pad=1, flip=True, mean=(0.5, 0.5, 0.5),
+        ...     std=(0.25, 0.25, 0.25), dtype=jnp.bfloat16, ragged=True))
+        >>> batch = cut(split, jnp.array([3, 3, 7, -1]), jax.random.key(0))
         >>> batch.image.shape, float(batch.image.max())
         ((4, 4, 4, 3), 2.0)
         >>> batch.label.tolist(), batch.mask.tolist()

@@ -91,7 +91,7 @@ class ViT(nn.Module):
       >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 12, 3)))
       >>> variables["params"]["block0"]["qkv"]["local_kernel"].shape
       (6, 1, 16, 48)
-      >>> model.apply(variables, jnp.ones((2, 8, 12, 3))).shape
+      >>> jax.jit(model.apply)(variables, jnp.ones((2, 8, 12, 3))).shape
       (2, 10)
     """
 
