@@ -1,8 +1,7 @@
 """One CPU device, or as many as a test asks for; programs that compile fast and are kept.
 
 Tests run with one device, as users do. Those marked ``devices(n)`` get n fake ones, and run last,
-since a change of their number forgets all compiled programs. ``JAXWS_TEST_DEVICES=8 pytest`` gives
-every test eight.
+since a change of their number forgets all compiled programs.
 """
 
 import os
@@ -28,8 +27,7 @@ import pytest
 from hypothesis import settings
 from jax.extend.backend import clear_backends
 
-DEVICES = int(os.environ.get("JAXWS_TEST_DEVICES", "1"))
-jax.config.update("jax_num_cpu_devices", DEVICES)
+jax.config.update("jax_num_cpu_devices", 1)
 
 settings.register_profile("jaxws", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("jaxws")
@@ -37,17 +35,14 @@ settings.load_profile("jaxws")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Moves tests that ask for devices behind all others, and keeps them together."""
+    """Moves tests that ask for devices behind all others."""
     items.sort(key=_devices)
-    for item in items:
-        if _devices(item) > 1:
-            item.add_marker(pytest.mark.xdist_group("several devices"))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """As many devices as the test's mark asks for; skips it where they cannot be made."""
-    wanted = max(_devices(item), DEVICES)
+    wanted = _devices(item)
     if jax.default_backend() != "cpu":
         if jax.device_count() < wanted:
             pytest.skip(f"needs {wanted} devices")
@@ -57,7 +52,7 @@ def pytest_runtest_setup(item):
 
 
 def _devices(item):
-    mark = item.get_closest_marker("devices") if hasattr(item, "get_closest_marker") else None
+    mark = item.get_closest_marker("devices")
     return mark.args[0] if mark else 1
 
 
