@@ -11,9 +11,12 @@ name        platform                     how the patches reach the multiplicatio
 =========== ============================ ==========================================================
 
 ``implementation=None`` takes the default of JAX's default backend where it supports the layer
-(dtype, groups, number of axes), and ``"slices"`` elsewhere: also where several devices are visible
-and the call is not inside ``shard_map``, since XLA can split plain operations over devices but no
-custom kernels. For a program compiled ahead of time for another platform, name the implementation.
+(dtype, groups, number of axes), and ``"slices"`` elsewhere: also where XLA may split the arrays
+over devices, as it can split plain operations but no custom kernels. It may where an array at hand
+lies on several devices; in a program that is traced while several are visible, unless that is
+inside ``shard_map`` over all axes of the mesh, or the mesh of the context has one device
+(:func:`jaxws.partitioning.one_device`, which training uses). For a program compiled ahead of time
+for another platform, name the implementation.
 
 A default proves itself where it runs: before its first use in a process, in each dtype, its
 results on a small layer are compared with the formula's (:mod:`jaxws.implementations.proof`). If it
