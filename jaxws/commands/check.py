@@ -27,7 +27,7 @@ from jaxws.implementations.proof import (
     reference,
     tolerance,
 )
-from jaxws.implementations.spec import Implementation
+from jaxws.implementations.spec import Implementation, error_line
 from jaxws.versions import versions
 from jaxws.window import make_window
 
@@ -192,8 +192,7 @@ def _try(
             jax.block_until_ready(function())
             times.append(1e3 * (time.perf_counter() - start))
     except Exception as failure:  # any that a compiler or a driver may raise
-        detail = (str(failure).strip().splitlines() or [""])[0]
-        return f"wrong: {type(failure).__name__}: {detail}", None, None
+        return f"wrong: {error_line(failure)}", None, None
     verdict = "right" if error <= tolerance(actual.dtype) else "wrong"
     return verdict, error, statistics.median(times)
 

@@ -51,19 +51,20 @@ def build_feed(config: ConfigDict) -> Feed:
     }
     options = HostOptions(data.decoder, data.threads, data.workers)
     if needs_no_files(data):
-        return DeviceFeed(load_dataset(data), pad=data.pad, crop_size=data.crop_size, **arguments)
-    builder = open_dataset(data)
-    if data.image_size is None and needs_host(data.name, builder):
-        return HostFeed(
-            data.name,
-            builder,
-            chosen=_choose(data, builder),
-            mean_std=data.mean_std,
-            crop_size=data.crop_size or CROP_SIZE,
-            options=options,
-            **arguments,
-        )
-    dataset = load_builder(data, builder)
+        dataset = load_dataset(data)
+    else:
+        builder = open_dataset(data)
+        if data.image_size is None and needs_host(data.name, builder):
+            return HostFeed(
+                data.name,
+                builder,
+                chosen=_choose(data, builder),
+                mean_std=data.mean_std,
+                crop_size=data.crop_size or CROP_SIZE,
+                options=options,
+                **arguments,
+            )
+        dataset = load_builder(data, builder)
     return DeviceFeed(dataset, pad=data.pad, crop_size=data.crop_size, **arguments)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 
-from jaxws.implementations.spec import MAPS, Implementation
+from jaxws.implementations.spec import MAPS, Implementation, error_line
 
 
 def lazy(module: str, attribute: str) -> Implementation:
@@ -35,8 +35,7 @@ def lazy(module: str, attribute: str) -> Implementation:
         try:
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:  # whatever an experimental module raises when it is outdated
-            detail = (str(error).strip().splitlines() or [""])[0]
-            return f"this installation ({type(error).__name__}: {detail})"
+            return f"this installation ({error_line(error)})"
 
     def obstacle(spec, kernel_shape, batch, dtype) -> str | None:
         loaded = load()

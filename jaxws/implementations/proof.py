@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxws.implementations.spec import MAPS, Implementation, Spec
+from jaxws.implementations.spec import MAPS, Implementation, Spec, error_line
 from jaxws.precision import accumulation_dtype
 from jaxws.window import Window, make_window
 
@@ -204,8 +204,7 @@ def _failure(implementation: Implementation, platform: str, dtype: np.dtype) -> 
             actual, expected = compiled(implementation, problem, device), reference(problem)
             worst = {name: difference(actual[name](), expected[name]) for name in MAPS}
     except Exception as error:  # any that a compiler or a driver may raise
-        detail = (str(error).strip().splitlines() or [""])[0]
-        return f"{type(error).__name__}: {detail}"
+        return error_line(error)
     wrong = [f"{name} by {worst[name]:.2g}" for name in MAPS if not worst[name] <= tolerance(dtype)]
     return f"its results are wrong: {', '.join(wrong)}" if wrong else None
 

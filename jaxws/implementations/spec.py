@@ -35,6 +35,17 @@ class Spec(NamedTuple):
     precision: lax.PrecisionLike = None
 
 
+def error_line(error: Exception) -> str:
+    """What a compiler, a driver or an import has raised, as one line that an obstacle can hold.
+
+    Example:
+      >>> error_line(RuntimeError("no such instruction\\nand a long trace"))
+      'RuntimeError: no such instruction'
+    """
+    detail = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {detail}"
+
+
 def kernel_shape(x: jax.Array, dy: jax.Array, spec: Spec) -> tuple[int, ...]:
     """The kernel's shape (h, w, i, j, c / groups, f), from x (H, W, c, n) and dy (h, w, f, n)."""
     window = spec.window
