@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -124,7 +125,7 @@ def stretch_facts(first_step: int) -> dict[str, Any]:
     return {
         "first_step": first_step,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        "command": shlex.join(given_command()),
         "directory": os.getcwd(),
         "git": git_facts(Path(jaxws.__file__)),
         "versions": versions(),
@@ -135,6 +136,20 @@ def stretch_facts(first_step: int) -> dict[str, Any]:
             "processes": jax.process_count(),
         },
     }
+
+
+def given_command() -> list[str]:
+    """The command of this process as it was given.
+
+    Returns:
+      ``python train.py ...``, ``python -m jaxws train ...`` or ``jaxws train ...``.
+    """
+    script = Path(sys.argv[0])
+    if script.stem != "jaxws":
+        return [Path(sys.executable).name, *sys.orig_argv[1:]]
+    found = shutil.which(script.name)
+    is_on_path = found is not None and Path(found).samefile(script)
+    return [script.name if is_on_path else str(script), *sys.argv[1:]]
 
 
 def git_facts(file: Path) -> dict[str, Any] | None:

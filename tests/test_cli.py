@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jaxws.__main__ import main
-from jaxws.commands.train import given_command
+from jaxws.provenance import given_command
 
 ROOT = Path(__file__).parents[1]
 TINY = ("--config.model.width=1", "--config.eval_batch_size=1440", "--config.log_every=5")

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
@@ -91,6 +89,7 @@ def _train(config: ConfigDict, name: str, workdir: str) -> int:
     from jaxws.loop import train
     from jaxws.past_run import read_run
     from jaxws.progress import summary_rows
+    from jaxws.provenance import given_command
     from jaxws.report import write_report
     from jaxws.run import prepare
     from jaxws.signals import RESUMABLE, Stopped
@@ -124,17 +123,3 @@ def _headline(run: Run) -> str:
         f" {feed.test_kind} images, {'x'.join(map(str, feed.image_shape))} pixels to the network,"
         f" {len(feed.class_names)} classes{views}; {run.last_step} steps"
     )
-
-
-def given_command() -> list[str]:
-    """The command of this process as it was given.
-
-    Returns:
-      ``python train.py ...``, ``python -m jaxws train ...`` or ``jaxws train ...``.
-    """
-    script = Path(sys.argv[0])
-    if script.stem != "jaxws":
-        return [Path(sys.executable).name, *sys.orig_argv[1:]]
-    found = shutil.which(script.name)
-    is_on_path = found is not None and Path(found).samefile(script)
-    return [script.name if is_on_path else str(script), *sys.argv[1:]]
