@@ -1,8 +1,8 @@
 """What a training step costs beyond training: norm, SNR, skipping, loss scale.
 
 Variants of one step take turns, one step of each per round. They differ in which results of
-:func:`jaxws.train_step` are asked for: what nobody asks for, the compiler leaves out. Run ``python
--m benchmarks.bookkeeping --help``.
+:func:`jaxws.training.step` are asked for: what nobody asks for, the compiler leaves out. Run
+``python -m benchmarks.bookkeeping --help``.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from benchmarks import problem as problems
 from benchmarks.problem import Problem
 from jaxws import LocalConv
 from jaxws.config import base_config
-from jaxws.data.augment import Batch
-from jaxws.loss_scale import initial_loss_scale
+from jaxws.data.device.augment import Batch
 from jaxws.models import ResNet
-from jaxws.modes import Sharing
-from jaxws.optimizers import make_optimizer
-from jaxws.train_state import TrainState, create_train_state
-from jaxws.train_step import StepInfo, train_step
+from jaxws.training.loss_scale import initial_loss_scale
+from jaxws.training.optimizers import make_optimizer
+from jaxws.training.state import TrainState, create_train_state
+from jaxws.training.step import StepInfo, train_step
+from jaxws.training.weight_sharing import Sharing
 
 Record = dict[str, Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxws.data.prepare import LocalBuilder, prepare
+from jaxws.data.sources.prepare import LocalBuilder, prepare
 
 # Of twenty images: mean 469x400, like the training images of ImageNet (468x401).
 SIZES = [(500, 375)] * 12 + [(375, 500)] * 3 + [(500, 333)] * 2 + [(333, 500)] + [(455, 420)] * 2

@@ -1,4 +1,4 @@
-"""The peers in JAX: all run ``jaxws.train_step`` and differ in the class of their layers only."""
+"""The peers in JAX: all run ``jaxws.training.step`` and differ only in their layers' class."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from benchmarks import machine
 from benchmarks import problem as problems
 from benchmarks.problem import Problem
 from jaxws import LocalConv
-from jaxws.data.augment import Batch
-from jaxws.local_kernels import LOCAL_KERNEL, map_local_kernels
+from jaxws.core.local_kernels import LOCAL_KERNEL, map_local_kernels
+from jaxws.data.device.augment import Batch
 from jaxws.models import ResNet, from_torch_state_dict
-from jaxws.modes import Sharing
-from jaxws.state_layout import pool_if_shared
-from jaxws.train_state import TrainState
-from jaxws.train_step import train_step
+from jaxws.training.state import TrainState
+from jaxws.training.state_layout import pool_if_shared
+from jaxws.training.step import train_step
+from jaxws.training.weight_sharing import Sharing
 
 
 class FlaxConvLocal(nn.Module):

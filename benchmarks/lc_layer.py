@@ -29,7 +29,7 @@ from benchmarks.problem import (
     resnet_cifar_layers,
 )
 from jaxws import local_conv
-from jaxws.implementations.contract import NAMES
+from jaxws.core.implementations.autodiff import NAMES
 
 Record = dict[str, Any]
 Measured = dict[str, Callable[[], Any]]
@@ -86,7 +86,7 @@ def compile_layer(layer: Layer, batch: int, implementation: str) -> tuple[Measur
     Args:
       layer: its shape.
       batch: number of images.
-      implementation: a name of :mod:`jaxws.implementations`, or "default".
+      implementation: a name of :mod:`jaxws.core.implementations`, or "default".
 
     Returns:
       Functions that run each of ``PASSES`` to its end, and XLA's temporary bytes of each.

@@ -44,13 +44,13 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 from jaxws import LocalConv
-from jaxws.data.augment import Batch
+from jaxws.core.packed import pack_kernels
+from jaxws.core.pooled import pool_kernels
+from jaxws.data.device.augment import Batch
 from jaxws.models import resnet18
-from jaxws.modes import Sharing
-from jaxws.packing import pack_kernels
-from jaxws.pooled import pool_kernels
-from jaxws.train_state import create_train_state
-from jaxws.train_step import train_step
+from jaxws.training.state import create_train_state
+from jaxws.training.step import train_step
+from jaxws.training.weight_sharing import Sharing
 
 RESULTS = Path(__file__).parent / "results" / "tpu_aot.json"
 TOPOLOGY, BATCH, IMAGE = "v5e:2x2", 256, (224, 224, 3)

@@ -7,7 +7,7 @@ Of the paper's appendix A.4, which has no such experiment: no row of its tables.
 
 from ml_collections import ConfigDict
 
-from jaxws.config_files import named_config
+from jaxws.config.files import named_config
 
 
 def get_config() -> ConfigDict:

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from jaxws.config_files import named_config
+from jaxws.config.files import named_config
 
 
 def get_config() -> ConfigDict:

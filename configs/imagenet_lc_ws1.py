@@ -18,7 +18,7 @@ Other rows of Table 13:
 
 from ml_collections import ConfigDict
 
-from jaxws.config_files import named_config
+from jaxws.config.files import named_config
 
 
 def get_config() -> ConfigDict:

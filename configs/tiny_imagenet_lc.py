@@ -14,7 +14,7 @@ Rates are those of Table 11. Other rows of the paper's Tables 4 to 6, with rates
 
 from ml_collections import ConfigDict
 
-from jaxws.config_files import named_config
+from jaxws.config.files import named_config
 
 
 def get_config() -> ConfigDict:

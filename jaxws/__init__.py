@@ -2,18 +2,16 @@
 
 import importlib
 import importlib.util
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxws.conversion import to_conv, to_local
-    from jaxws.layer_windows import layer_windows
-    from jaxws.layers import LocalConv
-    from jaxws.local_conv import local_conv
-    from jaxws.local_dense import LocalDense
-    from jaxws.sharing import pool_mean, pool_sizes, pool_variance, share_weights
-    from jaxws.snr import weight_snr
+    from jaxws.core.conversion import to_conv, to_local
+    from jaxws.core.local_conv import local_conv
+    from jaxws.core.sharing import pool_mean, pool_sizes, pool_variance, share_weights
+    from jaxws.core.snr import weight_snr
+    from jaxws.layers.conv import LocalConv
+    from jaxws.layers.dense import LocalDense
+    from jaxws.layers.windows import layer_windows
 
 __version__ = "0.1.0"
 
@@ -34,42 +32,29 @@ __all__ = [
 # Imported when they are first asked for: command lines are read and explained before JAX and Flax,
 # which take seconds, are needed.
 _MODULES = {
-    "LocalConv": "layers",
-    "LocalDense": "local_dense",
-    "layer_windows": "layer_windows",
-    "local_conv": "local_conv",
-    "pool_mean": "sharing",
-    "pool_sizes": "sharing",
-    "pool_variance": "sharing",
-    "share_weights": "sharing",
-    "to_conv": "conversion",
-    "to_local": "conversion",
-    "weight_snr": "snr",
+    "LocalConv": "layers.conv",
+    "LocalDense": "layers.dense",
+    "layer_windows": "layers.windows",
+    "local_conv": "core.local_conv",
+    "pool_mean": "core.sharing",
+    "pool_sizes": "core.sharing",
+    "pool_variance": "core.sharing",
+    "share_weights": "core.sharing",
+    "to_conv": "core.conversion",
+    "to_local": "core.conversion",
+    "weight_snr": "core.snr",
 }
 
 
-class _Package(ModuleType):
-    """This package; a class rather than PEP 562's functions, as it needs ``__setattr__`` too."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _MODULES:
-            module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
-            setattr(self, name, getattr(module, name))
-        elif name.startswith("_") or not importlib.util.find_spec(f"{__name__}.{name}"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        else:
-            importlib.import_module(f"{__name__}.{name}")  # jaxws.dynamics after import jaxws
-        return self.__dict__[name]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Whoever imports the module jaxws.local_conv makes Python bind it to this name, at any
-        # time; the name is that of the function.
-        if name in _MODULES and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+    if name.startswith("_") or not importlib.util.find_spec(f"{__name__}.{name}"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")  # jaxws.dynamics after import jaxws
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -65,7 +65,7 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The images of small_run.py, which tests only read."""
-    from tests.small_run import make_folder
+    from tests.support.small_run import make_folder
 
     return make_folder(tmp_path_factory.mktemp("images"))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import jaxws
-from jaxws import config_files
-from jaxws.native import build
+from jaxws.config import files as config_files
+from jaxws.core.native import build
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,12 +48,9 @@ PROGRAM = """
                 if order == orders[0]:  # functions of parameters need no Flax
                     assert "flax" not in sys.modules
                 from jaxws import local_conv
-                import jaxws.local_conv as renamed
+                import jaxws.core.local_conv as module
                 assert type(jaxws.layer_windows) is type(lambda: 0), jaxws.layer_windows
-                assert type(jaxws.local_conv) is type(lambda: 0), jaxws.local_conv
-                assert local_conv is renamed is jaxws.local_conv
-                assert local_conv is sys.modules["jaxws.local_conv"].local_conv
-                from jaxws.local_conv import NAMES  # the module is still there
+                assert local_conv is jaxws.local_conv is module.local_conv
             except BaseException as error:
                 print(f"{order}: {error!r}")
                 os._exit(1)
@@ -67,19 +64,14 @@ jaxws.share_weights, jaxws.weight_snr, jaxws.to_conv, jaxws.local_conv, jaxws.dy
 --
 import jaxws
 --
-import jaxws.local_conv, jaxws.layer_windows
+import jaxws.core.local_conv, jaxws.layers.windows
 --
 from jaxws import local_conv, layer_windows
-import jaxws.local_conv, jaxws.layer_windows
+import jaxws.core.local_conv, jaxws.layers.windows
 --
 import jaxws.layers
-from jaxws.layer_windows import layer_windows
+from jaxws.layers.windows import layer_windows
 import jaxws
---
-import importlib, jaxws
-importlib.import_module("jaxws.local_conv")
-del sys.modules["jaxws.local_conv"]
-importlib.import_module("jaxws.local_conv")
 """
 
 

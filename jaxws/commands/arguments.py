@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jaxws.past_run import PastRun, read_run
+from jaxws.records.run_directory import PastRun, read_run
 
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_step(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--step``, which :func:`jaxws.saved.find` takes.
+    """Adds ``--step``, which :func:`jaxws.checkpointing.saved.find` takes.
 
     Args:
       parser: of a command.

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxws.implementations import choice, patches, slices
-from jaxws.implementations.proof import (
+from jaxws.core.implementations import dispatch, patches, slices
+from jaxws.core.implementations.proof import (
     Problem,
     compiled,
     difference,
@@ -27,9 +27,9 @@ from jaxws.implementations.proof import (
     reference,
     tolerance,
 )
-from jaxws.implementations.spec import Implementation, error_line
-from jaxws.versions import versions
-from jaxws.window import make_window
+from jaxws.core.implementations.spec import Implementation, error_line
+from jaxws.core.window import make_window
+from jaxws.records.versions import versions
 
 # No more time than this goes into timing one map.
 MOST_MS = 500
@@ -132,7 +132,7 @@ def rows_of(
       A row, and the bytes and operations of a call.
     """
     window = make_window((size, size), (3, 3), 1, 1)
-    implementations, fastest = _implementations(), choice.FASTEST.get(device.platform)
+    implementations, fastest = _implementations(), dispatch.FASTEST.get(device.platform)
     for dtype in DTYPES:
         with jax.enable_x64(True) if dtype == "float64" else nullcontext():
             problem = make_problem(window, channels, channels, batch, dtype)
@@ -166,13 +166,13 @@ def _implementations() -> dict[str, Implementation]:
         return jax.vjp(lambda kernel: patches.forward(x, kernel, spec), kernel)[1](dy)[0]
 
     plain = Implementation(patches.forward, in_x, in_kernel, slices.SLICES.obstacle)
-    return {**choice.BY_NAME, "slices": slices.SLICES, "patches": plain}
+    return {**dispatch.BY_NAME, "slices": slices.SLICES, "patches": plain}
 
 
 def _obstacle(
     name: str, implementation: Implementation, problem: Problem, device: jax.Device
 ) -> str | None:
-    for platform_name, (fastest, _) in choice.FASTEST.items():
+    for platform_name, (fastest, _) in dispatch.FASTEST.items():
         if fastest == name and platform_name != device.platform:
             return f"it needs a {platform_name.upper()}"
     x, kernel = problem.arguments["forward"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from jaxws.config_files import DIRECTORY, config_names, first_line
+from jaxws.config.files import DIRECTORY, config_names, first_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxws.atomic import write_together
 from jaxws.commands.arguments import add_out_directory, check_out_directory
-from jaxws.convergence_plot import draw, to_bytes, to_csv
+from jaxws.commands.convergence_plot import draw, to_bytes, to_csv
 from jaxws.dynamics.circuit import Circuit
 from jaxws.dynamics.convergence import Curve, Study, check_study, simulate
 from jaxws.dynamics.schedules import COUNTERS, MOMENTS, Plasticity
-from jaxws.versions import versions
+from jaxws.records.atomic import write_together
+from jaxws.records.versions import versions
 
 _STUDY, _CIRCUIT, _PLASTICITY = Study(), Circuit(), Plasticity()
 

@@ -13,14 +13,15 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from jaxws import data, modes
+from jaxws import data
+from jaxws.checkpointing.saved import find, read_weights
 from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
-from jaxws.compilation_cache import keep_programs
-from jaxws.evaluation import score
-from jaxws.partitioning import one_device
-from jaxws.past_run import PastRun
-from jaxws.run import build_model
-from jaxws.saved import find, read_weights
+from jaxws.core.partitioning import one_device
+from jaxws.records.run_directory import PastRun
+from jaxws.training import weight_sharing
+from jaxws.training.compilation_cache import keep_programs
+from jaxws.training.evaluation import score
+from jaxws.training.run import build_model
 
 _SPLITS = ("test", "train", "validation")
 
@@ -85,7 +86,8 @@ def evaluate(
       step: of the checkpoint; None for the newest.
       split: ``'test'``, ``'train'`` (those trained on) or ``'validation'`` (training images that a
         run with ``data.split='tuning'`` held out); None for what the run was tested on.
-      share: ``'instant'`` or ``'sleep'`` to share weights first, see :mod:`jaxws.modes`.
+      share: ``'instant'`` or ``'sleep'`` to share weights first, see
+        :mod:`jaxws.training.weight_sharing`.
 
     Returns:
       What can be written as JSON: ``step``, ``split``, ``share``, number of ``images``, mean
@@ -135,8 +137,8 @@ def _shared(past: PastRun, feed: data.Feed, model: Any, params: Any, mode: str) 
         )
     config = past.config.copy_and_resolve_references()
     config.sharing.mode, config.sharing.every = mode, 1
-    sharing = modes.make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
-    return jax.jit(lambda p: modes.share(p, 0, sharing))(params)
+    sharing = weight_sharing.make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
+    return jax.jit(lambda p: weight_sharing.share(p, 0, sharing))(params)
 
 
 def _inputs(past: PastRun, feed: data.Feed, split: str) -> Any:

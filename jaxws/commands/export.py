@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from jaxws.checkpointing.saved import find, read_weights
 from jaxws.commands.arguments import add_out, add_step, add_workdir, check_out, run_of
-from jaxws.export import SUFFIXES, check_format, describe, flat_arrays, write
-from jaxws.saved import find, read_weights
+from jaxws.commands.export_weights import SUFFIXES, check_format, describe, flat_arrays, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

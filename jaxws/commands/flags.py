@@ -18,8 +18,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxws.config import base_config, flat_fields, unknown_field
-from jaxws.config_files import LISTED, config_names, config_path, near
+from jaxws.config.fields import base_config, flat_fields, unknown_field
+from jaxws.config.files import LISTED, config_names, config_path, near
 
 _HELP = (
     "a configuration that comes with jaxws (python -m jaxws configs lists them) or a file, and"

@@ -13,11 +13,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jaxws.checkpointing.directory import steps_in
+from jaxws.checkpointing.saved import damage, others
 from jaxws.commands.arguments import add_json, add_workdir, run_of
-from jaxws.damage import steps_in
-from jaxws.past_run import PastRun
-from jaxws.report import wall_seconds
-from jaxws.saved import damage, others
+from jaxws.records.report import wall_seconds
+from jaxws.records.run_directory import PastRun
 
 _METRICS = ("train_loss", "train_top1", "test_loss", "test_top1", "test_top5")
 

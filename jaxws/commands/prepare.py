@@ -14,11 +14,11 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxws.data import cifar, imagenet, tiny_imagenet
-from jaxws.data.digits import Builder as DigitsBuilder
-from jaxws.data.download import download
-from jaxws.data.official import OFFICIAL, Official, missing_images, size_text, verify
-from jaxws.data.prepare import data_root, is_whole, prepare
+from jaxws.data.sources import cifar, imagenet, tiny_imagenet
+from jaxws.data.sources.digits import Builder as DigitsBuilder
+from jaxws.data.sources.download import download
+from jaxws.data.sources.official import OFFICIAL, Official, missing_images, size_text, verify
+from jaxws.data.sources.prepare import data_root, is_whole, prepare
 
 _BUILDERS: dict[str, Any] = {
     "cifar10": cifar.Cifar10,

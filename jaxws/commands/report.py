@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from jaxws.commands.arguments import add_workdir, run_of
-from jaxws.report import write_report
+from jaxws.records.report import write_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

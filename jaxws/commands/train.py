@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
-import jaxws.config
 from jaxws.commands.flags import add_config_arguments, config_of
-from jaxws.config_checks import check_config
-from jaxws.config_files import DIRECTORY
+from jaxws.config import fields
+from jaxws.config.checks import check_config
+from jaxws.config.files import DIRECTORY
 
 if TYPE_CHECKING:
-    from jaxws.run import Run
+    from jaxws.training.run import Run
 
 DEFAULT_CONFIG = "digits_lc_ws1"
 DIVERGED = 3
@@ -32,7 +32,7 @@ configurations:
 fields:
   --config.FIELD=VALUE changes a field of the configuration, as in --config.seed=1
   --config.sharing.every=5. All fields, with their defaults and what they mean, are in
-  {jaxws.config.__file__}
+  {fields.__file__}
 
 exit status:
   0         the run has reached its end
@@ -86,13 +86,13 @@ def _train(config: ConfigDict, name: str, workdir: str) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from jaxws.loop import train
-    from jaxws.past_run import read_run
-    from jaxws.progress import summary_rows
-    from jaxws.provenance import given_command
-    from jaxws.report import write_report
-    from jaxws.run import prepare
-    from jaxws.signals import RESUMABLE, Stopped
+    from jaxws.records.progress import summary_rows
+    from jaxws.records.provenance import given_command
+    from jaxws.records.report import write_report
+    from jaxws.records.run_directory import read_run
+    from jaxws.training.loop import train
+    from jaxws.training.run import prepare
+    from jaxws.training.signals import RESUMABLE, Stopped
 
     console = Console()
     run = prepare(config, workdir)

@@ -25,13 +25,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxws.core.local_kernels import PyTree, map_local_kernels, position_ndim
+from jaxws.core.packed import PackedKernel, pack_kernel, unpack_kernel
+from jaxws.core.pooled import holds_pooled
+from jaxws.core.precision import accumulation_dtype
+from jaxws.core.window import LayerWindow
 from jaxws.dynamics.phase import PUBLISHED, Rule, check_rate, check_rule
 from jaxws.dynamics.tiling import Tiling, by_pool, by_position, make_tiling
-from jaxws.local_kernels import PyTree, map_local_kernels, position_ndim
-from jaxws.packing import PackedKernel, pack_kernel, unpack_kernel
-from jaxws.pooled import holds_pooled
-from jaxws.precision import accumulation_dtype
-from jaxws.window import LayerWindow
 
 BORDERS = ("in", "out")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxws.core.snr import signal_to_noise
 from jaxws.dynamics.checks import check_weights
-from jaxws.snr import signal_to_noise
 
 
 def pool_snr(weights: jax.Array) -> jax.Array:

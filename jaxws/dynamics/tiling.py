@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxws.window import LayerWindow, Window, make_window
+from jaxws.core.window import LayerWindow, Window, make_window
 
 Array: TypeAlias = Any  # of NumPy or JAX
 

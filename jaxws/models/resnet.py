@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn.initializers import variance_scaling
 
-from jaxws.layers import LocalConv
+from jaxws.layers.conv import LocalConv
 
 ConvClass = Callable[..., nn.Module]
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxws.conversion import KERNEL
-from jaxws.local_kernels import LOCAL_KERNEL
+from jaxws.core.conversion import KERNEL
+from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.models.resnet import ResNet
 
 Shape = tuple[int, ...]

@@ -1,0 +1,71 @@
+"""Checksums of a directory's files, so that damage is found before anything is read from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from jaxws.records.atomic import write_atomically
+
+NAME = "sha256.json"
+
+
+def write_checksums(directory: Path, leave_out: Collection[str] = ()) -> None:
+    """Writes the SHA-256 of the files below a directory into ``sha256.json`` there.
+
+    Args:
+      directory: whose files will not change any more.
+      leave_out: files that may, relative to the directory.
+    """
+    digests = {name: _digest(path) for name, path in _files(directory) if name not in leave_out}
+    write_atomically(directory / NAME, json.dumps(digests, indent=1, sort_keys=True) + "\n")
+
+
+def damaged_files(directory: Path) -> list[str]:
+    """Compares a directory with its checksums.
+
+    Args:
+      directory: where :func:`write_checksums` has been.
+
+    Returns:
+      Names of the files that were changed or removed, relative to the directory; ``sha256.json`` if
+      that is not there or is no longer what was written.
+
+    Example:
+      >>> import tempfile
+      >>> directory = Path(tempfile.mkdtemp())
+      >>> _ = (directory / "weights").write_text("0.5")
+      >>> write_checksums(directory)
+      >>> damaged_files(directory)
+      []
+      >>> _ = (directory / "weights").write_text("0.6")
+      >>> damaged_files(directory)
+      ['weights']
+    """
+    try:
+        written = dict(json.loads((directory / NAME).read_text()))
+    except (OSError, ValueError, TypeError):
+        return [NAME]
+    return sorted(
+        name for name, digest in written.items() if _digest(directory / name) != digest
+    ) or ([] if written else [NAME])
+
+
+def _files(directory: Path) -> list[tuple[str, Path]]:
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return [
+        (path.relative_to(directory).as_posix(), path)
+        for path in files
+        if not path.name.startswith(NAME)
+    ]
+
+
+def _digest(path: Path) -> str | None:
+    """The SHA-256 of a file; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,111 @@
+"""Finding damage in a directory of checkpoints, and setting aside what is damaged; without Orbax.
+
+A good checkpoint is a directory whose name is its step and whose files agree with the checksums in
+it. The file ``newest`` names the last step that was written, so that it is noticed if that is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jaxws.checkpointing.checksums import damaged_files
+from jaxws.records.atomic import write_atomically
+
+_NEWEST = "newest"
+
+Damaged = Mapping[int, Sequence[str]]
+
+
+def steps_in(path: Path) -> list[int]:
+    """Steps that have a checkpoint, good or damaged, in ascending order.
+
+    Args:
+      path: a directory of checkpoints.
+
+    Returns:
+      The steps; none if there is no such directory.
+
+    Example:
+      >>> steps_in(Path("/nowhere"))
+      []
+    """
+    if not path.is_dir():
+        return []
+    return sorted(int(p.name) for p in path.iterdir() if p.name.isdecimal() and p.is_dir())
+
+
+def note_newest(path: Path, step: int) -> None:
+    """Notes the last step that was written; a full disk leaves an older one noted.
+
+    Args:
+      path: a directory of checkpoints.
+      step: the step.
+    """
+    with contextlib.suppress(OSError):
+        write_atomically(path / _NEWEST, f"{step}\n")
+
+
+def newest_good(path: Path) -> tuple[int | None, Damaged]:
+    """Looks for the newest checkpoint that is good.
+
+    Args:
+      path: a directory of checkpoints.
+
+    Returns:
+      Its step, and which newer ones are damaged in which files; None if none was ever written.
+
+    Raises:
+      ValueError: there were checkpoints and none is good; in one line that says what was found.
+    """
+    damaged: dict[int, list[str]] = {}
+    for step in reversed(steps_in(path)):
+        if not (files := damaged_files(path / str(step))):
+            return step, damaged
+        damaged[step] = files
+    if not damaged and not (path / _NEWEST).exists():
+        return None, {}
+    found = "; ".join(f"{step} is damaged, {_few(files)}" for step, files in damaged.items())
+    raise ValueError(
+        f"no good checkpoint is left in {path}: {found or 'there were some once'}. Nothing was"
+        " changed. Bring one back, or start anew with another --workdir."
+    )
+
+
+def set_aside(path: Path, damaged: Damaged, good: int) -> list[str]:
+    """Renames damaged checkpoints; nothing is deleted.
+
+    Args:
+      path: a directory of checkpoints.
+      damaged: those that :func:`newest_good` found.
+      good: the step that it found.
+
+    Returns:
+      A line about each of them, and about the newest one if that is gone.
+    """
+    lost = {step: f"is damaged, {_few(files)}" for step, files in damaged.items()}
+    for step in damaged:
+        aside = _free_name(path / f"{step}.damaged")
+        (path / str(step)).rename(aside)
+        lost[step] += f", and was set aside as {aside}"
+    with contextlib.suppress(OSError, ValueError):
+        newest = int((path / _NEWEST).read_text())
+        if newest > max([good, *damaged]):
+            lost[newest] = "is gone"
+    if lost:
+        note_newest(path, good)
+    return [f"checkpoint {path / str(step)} {what}" for step, what in lost.items()]
+
+
+def _few(files: Sequence[str]) -> str:
+    number = "one of its files" if len(files) == 1 else f"{len(files)} of its files"
+    return f"{number} changed since it was written: {files[0]}" + (", ..." if files[1:] else "")
+
+
+def _free_name(path: Path) -> Path:
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}.{number}")
+    return candidate

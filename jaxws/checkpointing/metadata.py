@@ -1,0 +1,148 @@
+"""What a checkpoint says about itself, so that it can be understood without anything else.
+
+It is one JSON object: the step, the run's configuration and data, versions and device, every array
+of the state by name with dtype and shape, sums of the epoch in progress, and the history of the run
+(records of kinds ``epoch`` and ``event``, as in metrics.jsonl).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxws.config.identity import changes, differences
+from jaxws.records.versions import versions
+
+_FILE = Path("run") / "metadata"  # as Orbax names it
+
+
+def describe(
+    state: Any,
+    *,
+    identity: str = "{}",
+    epoch: Mapping[str, float] | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Makes the facts of a checkpoint.
+
+    Args:
+      state: a train state with a ``step``.
+      identity: :func:`jaxws.config.identity.to_json` of the run.
+      epoch: sums of the epoch in progress, of :class:`jaxws.training.epoch_totals.EpochTotals`.
+      history: records of the run so far.
+
+    Returns:
+      What can be written as JSON.
+    """
+    return {
+        "step": int(state.step),
+        "identity": json.loads(identity),
+        "versions": bits_depend_on(),
+        "arrays": arrays(state),
+        "epoch": dict(epoch or {}),
+        "history": list(history),
+    }
+
+
+@functools.cache
+def bits_depend_on() -> dict[str, str]:
+    """Versions and the device on which the next steps have the same bits.
+
+    Example:
+      >>> "device" in bits_depend_on()
+      True
+    """
+    return {**versions(), "device": jax.devices()[0].device_kind}
+
+
+def arrays(state: Any) -> dict[str, str]:
+    """Names of a state's arrays with dtypes and shapes.
+
+    Args:
+      state: a pytree of arrays or of their shapes.
+
+    Returns:
+      By name.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> arrays({"conv1": {"kernel": jnp.ones((3, 3))}})
+      {'conv1/kernel': 'float32[3,3]'}
+    """
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
+
+
+def read_facts(checkpoint: Path) -> dict[str, Any]:
+    """Reads the facts of a checkpoint, without Orbax.
+
+    Args:
+      checkpoint: its directory.
+
+    Returns:
+      The facts.
+
+    Raises:
+      OSError: there are none.
+      ValueError: they are not JSON.
+    """
+    return json.loads((checkpoint / _FILE).read_text())
+
+
+def refuse_other(
+    checkpoint: Path, facts: Mapping[str, Any], like: Any, identity: str | None
+) -> None:
+    """Raises if a checkpoint is of another run, or of another network or optimizer.
+
+    Args:
+      checkpoint: its directory.
+      facts: its facts.
+      like: the state that it is to be restored to, or its shapes.
+      identity: of this run; None for any.
+
+    Raises:
+      ValueError: it is; in one line that shows the difference.
+    """
+    remedy = "Nothing was changed. Give another directory by --workdir."
+    if identity and (changed := differences(identity, json.dumps(facts["identity"]))):
+        raise ValueError(
+            f"checkpoint {checkpoint} is of a run with another configuration or other data"
+            f" ({'; '.join(changed)}). {remedy}"
+        )
+    there, here = facts["arrays"], arrays(like)
+    if there != here:
+        changed = [
+            f"{name}: {there.get(name, 'none')} there, {here.get(name, 'none')} here"
+            for name in sorted(there.keys() | here.keys())
+            if there.get(name) != here.get(name)
+        ]
+        more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise ValueError(
+            f"checkpoint {checkpoint} is of another network or optimizer"
+            f" ({'; '.join(changed[:3])}{more}). {remedy}"
+        )
+
+
+def other_versions(facts: Mapping[str, Any]) -> str | None:
+    """Says what is different from the machine that wrote a checkpoint.
+
+    Args:
+      facts: of the checkpoint.
+
+    Returns:
+      One line, or None if nothing is.
+
+    Example:
+      >>> other_versions({"versions": bits_depend_on() | {"jax": "0.1"}}).partition(",")[0]
+      "jax: '0.1' there"
+    """
+    return "; ".join(changes(facts["versions"], bits_depend_on())) or None

@@ -1,0 +1,169 @@
+"""What a configuration may be: checked before anything is read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxws.config.fields import base_config, flat_fields, unknown_field
+
+_CHOICES = {
+    "model.architecture": ("resnet_cifar", "resnet18", "vit"),
+    "model.connectivity": ("local", "conv"),
+    "model.dtype": ("float32", "bfloat16", "float16"),
+    "optimizer.name": ("adamw", "sgd"),
+    "sharing.pools": ("grid", "global"),
+    "sharing.mode": ("instant", "sleep", "online"),
+    "sharing.borders": ("in", "out"),
+    "divergence.action": ("stop", "skip", "rollback"),
+    "data.on_corrupt": ("error", "skip"),
+    "data.decoder": ("pil", "simplejpeg"),
+    "data.split": ("final", "tuning"),
+    "data.mean_std": ("train", "imagenet"),
+}
+_MINIMA = {
+    "epochs": 1,
+    "batch_size": 1,
+    "eval_batch_size": 1,
+    "max_steps": 1,
+    "accumulate": 1,
+    "model.depth": 1,
+    "model.width": 1,
+    "model.patch_size": 1,
+    "model.heads": 1,
+    "model.mlp_ratio": 1,
+    "sharing.every": 0,
+    "optimizer.learning_rate": 0,
+    "optimizer.weight_decay": 0,
+    "optimizer.drop_factor": 1,
+    "optimizer.momentum": 0,
+    "data.pad": 0,
+    "data.image_size": 1,
+    "data.crop_size": 1,
+    "data.n_reps": 1,
+    "data.prefetch": 1,
+    "data.threads": 1,
+    "data.workers": 0,
+    "data.split_seed": 0,
+    "log_every": 1,
+    "checkpoint.keep": 1,
+    "checkpoint.every_steps": 1,
+    "divergence.max_rollbacks": 1,
+    "divergence.max_skipped": 1,
+}
+
+
+def check_config(config: ConfigDict) -> None:
+    """Checks a configuration before anything is read or written.
+
+    Args:
+      config: what a file in ``configs/`` and the command line made.
+
+    Raises:
+      ValueError: an unknown or missing field, or one with an impossible value.
+
+    Example:
+      >>> config = base_config()
+      >>> config.model.dtype = "float31"
+      >>> check_config(config)
+      Traceback (most recent call last):
+      ValueError: config.model.dtype='float31': expected one of 'float32', 'bfloat16', 'float16'.
+    """
+    known, given = dict(flat_fields(base_config())), dict(flat_fields(config))
+    for key in given:
+        if key not in known:
+            raise ValueError(unknown_field(key, known))
+    for key in known:
+        if key not in given:
+            raise ValueError(
+                f"config.{key} is missing: start from jaxws.config.fields.base_config()."
+            )
+    for key, choices in _CHOICES.items():
+        if given[key] not in choices:
+            expected = ", ".join(map(repr, choices))
+            raise ValueError(f"config.{key}={given[key]!r}: expected one of {expected}.")
+    for key, minimum in _MINIMA.items():
+        if given[key] is not None and not given[key] >= minimum:
+            raise ValueError(f"config.{key}={given[key]!r}: expected at least {minimum}.")
+    if not 0 < given["data.train_fraction"] <= 1:
+        raise ValueError(
+            f"config.data.train_fraction={given['data.train_fraction']!r}: expected a part of the"
+            " training images, above 0 and at most 1."
+        )
+    if given["profile"] is not None:
+        parse_steps(given["profile"])
+    _check_optimizer(given)
+    _check_sharing(given)
+    if not 0 < given["divergence.rate_factor"] <= 1:
+        raise ValueError(
+            f"config.divergence.rate_factor={given['divergence.rate_factor']!r}: expected a factor"
+            " above 0 and at most 1."
+        )
+
+
+def parse_steps(text: str) -> range:
+    """Reads which steps to trace.
+
+    Args:
+      text: ``'a:b'``, steps a to b - 1, counted from 0 as in ``python -m jaxws preview --step``.
+
+    Returns:
+      The steps.
+
+    Raises:
+      ValueError: it is not two whole numbers, or no step.
+
+    Example:
+      >>> parse_steps("10:12")
+      range(10, 12)
+      >>> parse_steps("12")
+      Traceback (most recent call last):
+      ValueError: config.profile='12': expected a:b, such as 10:15 for steps 10 to 14 (from 0).
+    """
+    begin, _, end = text.partition(":")
+    if not (begin.isdecimal() and end.isdecimal()) or int(begin) >= int(end):
+        raise ValueError(
+            f"config.profile={text!r}: expected a:b, such as 10:15 for steps 10 to 14 (from 0)."
+        )
+    return range(int(begin), int(end))
+
+
+def _check_sharing(given: Mapping[str, Any]) -> None:
+    if given["model.connectivity"] == "conv" and given["sharing.every"]:
+        raise ValueError(
+            f"config.sharing.every={given['sharing.every']} with config.model.connectivity='conv':"
+            " its layers share weights already and have nothing to share; set sharing.every=0 or"
+            " connectivity='local'."
+        )
+    mode = given["sharing.mode"]
+    if mode != "instant" and not given["sharing.every"]:
+        raise ValueError(
+            f"config.sharing.mode={mode!r} with config.sharing.every=0, which is never: set"
+            " config.sharing.every=1, or another n of ws(n)."
+        )
+    if mode != "instant" and given["sharing.pools"] == "global":
+        raise ValueError(
+            f"config.sharing.mode={mode!r} with config.sharing.pools='global': neurons can only"
+            " equalise what they see of the same pattern; expected pools='grid'."
+        )
+
+
+def _check_optimizer(given: Mapping[str, Any]) -> None:
+    if not given["optimizer.momentum"] < 1:
+        raise ValueError(
+            f"config.optimizer.momentum={given['optimizer.momentum']!r}: expected a number below 1."
+        )
+    rows, parts = given["batch_size"] * given["data.n_reps"], given["accumulate"]
+    if rows % parts:
+        raise ValueError(
+            f"config.accumulate={parts}: expected a divisor of the {rows} images of a batch"
+            " (config.batch_size * config.data.n_reps)."
+        )
+    drops = tuple(given["optimizer.drop_epochs"] or ())
+    whole = all(isinstance(epoch, int) and epoch >= 1 for epoch in drops)
+    if not whole or sorted(set(drops)) != list(drops):
+        raise ValueError(
+            f"config.optimizer.drop_epochs={drops}: expected increasing epoch numbers from 1."
+        )

@@ -1,0 +1,165 @@
+"""The configuration of a run: every knob and its default (checks.py: what it may be).
+
+A file in ``configs/`` starts from :func:`base_config` and changes a few fields. Defaults are the
+paper's CIFAR runs (appendix B.1, padding of 4).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+
+def base_config() -> ConfigDict:
+    """The defaults of all experiments.
+
+    Returns:
+      A ``ConfigDict``; fields that are unset by default are typed placeholders, so that the command
+      line can set them.
+
+    Example:
+      >>> base_config().epochs
+      200
+    """
+    config = ConfigDict()
+    config.seed = 0  # of weights, batch order and augmentation
+    config.epochs = 200
+    config.batch_size = 512
+    config.eval_batch_size = 512
+    config.accumulate = 1  # parts in which a batch's gradients are computed, to save memory
+    config.max_steps = config_dict.placeholder(int)  # stop after so many steps
+    config.log_every = 10  # steps between measurements in metrics.jsonl
+    config.tensorboard = False  # event files too (pip install tensorboardX)
+    config.compilation_cache = True  # keep compiled programs in the user's cache
+    config.profile = config_dict.placeholder(str)  # a:b traces steps a to b - 1, from 0
+
+    config.model = _model_fields()
+
+    config.sharing = ConfigDict()
+    config.sharing.every = 0  # ws(n): after batches 0, n, 2n, ... of each epoch; 0 is never
+    config.sharing.pools = "grid"  # or global: layers become convolutions
+    config.sharing.mode = "instant"  # or by plasticity (jaxws.dynamics): sleep, online
+    config.sharing.borders = "in"  # or out: neurons that see padding keep to themselves
+    config.sharing.sleep = ConfigDict()  # a phase, after each batch that ws(n) names
+    config.sharing.sleep.iterations = 100
+    config.sharing.sleep.patterns = 128  # of noise, in each iteration
+    config.sharing.sleep.rate = 0.1
+    config.sharing.sleep.gamma = 1e-5  # pull towards the weights at the start of the phase
+    config.sharing.online = ConfigDict()  # one iteration, after each batch that ws(n) names
+    config.sharing.online.patterns = 32
+    config.sharing.online.rate = config_dict.placeholder(float)  # unset: each layer's fastest
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # or sgd
+    config.optimizer.momentum = 0.9  # sgd only
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 1e-2
+    # The rate is divided after these epochs; unset: after 1/2 and 3/4 of them, as in the paper.
+    config.optimizer.drop_epochs = config_dict.placeholder(tuple)
+    config.optimizer.drop_factor = 4.0
+
+    config.data = _data_fields()
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.keep = 2  # the last checkpoints
+    config.checkpoint.keep_best = True  # and that of the best top-1 on test images
+    config.checkpoint.every_steps = config_dict.placeholder(int)  # unset: after each epoch
+
+    # Where loss, gradients or weights are not finite, and no lower loss scale may help:
+    config.divergence = ConfigDict()
+    config.divergence.action = "stop"  # or skip: leave such steps out; or rollback
+    config.divergence.max_skipped = 50  # in a row; then the run stops or rolls back
+    config.divergence.rate_factor = 0.5  # of the learning rate, after each rollback
+    config.divergence.max_rollbacks = 3
+    return config
+
+
+def _model_fields() -> ConfigDict:
+    model = ConfigDict()
+    model.architecture = "resnet_cifar"  # or resnet18, vit
+    model.depth = 20  # resnet_cifar: 6n + 2; vit: number of blocks
+    model.width = 16  # features of the first stage; vit: of a token
+    model.connectivity = "local"  # or conv; of a vit: projections shared over tokens
+    model.first_layer_conv = False  # "1st layer conv" of Table 13; ResNets only
+    model.dtype = "float32"  # of activations; or bfloat16, float16 (with loss scaling)
+    # Of a vit only (appendix A.4):
+    model.patch_size = 4  # side of a patch, in pixels
+    model.heads = 4
+    model.mlp_ratio = 4  # hidden features, in units of the width
+    model.local_projections = ("embedding", "qkv", "out", "mlp")  # where not shared
+    model.same_start = False  # tokens of these start from equal weights, as if shared before
+    return model
+
+
+def _data_fields() -> ConfigDict:
+    data = ConfigDict()
+    data.name = "cifar10"  # digits, folder, or a data set prepared by TFDS
+    data.path = config_dict.placeholder(str)  # a folder train/<class>/*.jpg, test/...
+    data.data_dir = config_dict.placeholder(str)  # TFDS's; unset: ~/tensorflow_datasets
+    data.image_size = config_dict.placeholder(int)  # resize a folder's images to it
+    data.on_corrupt = "error"  # or skip: leave undecodable images out
+    data.split = "final"  # or tuning: test on training images that are held out
+    data.split_seed = 0  # of the choice of images; the same for runs that are compared
+    data.train_fraction = 1.0  # train on this part of the training images
+    data.mean_std = "train"  # normalise by the training images' colours, or imagenet's
+    data.crop_size = config_dict.placeholder(int)  # the network sees; unset: whole images
+    data.pad = 4  # pixels that training crops may lie off the centre; mean colour outside
+    data.flip = True  # random horizontal flip
+    data.n_reps = 1  # views of each image in a batch, which has batch_size * n_reps
+    data.prefetch = 2  # batches kept ready on the device
+    # For images that are decoded as they are needed (ImageNet):
+    data.decoder = "pil"  # or simplejpeg (faster; pip install simplejpeg)
+    data.threads = config_dict.placeholder(int)  # unset: one per core, or one per worker
+    data.workers = config_dict.placeholder(int)  # processes; 0: threads; unset: what suits
+    return data
+
+
+def unknown_field(key: str, known: Any) -> str:
+    """The error message for a field that does not exist, with the closest one that does.
+
+    Args:
+      key: the dotted name that was given.
+      known: the dotted names that exist.
+
+    Returns:
+      One sentence.
+
+    Example:
+      >>> unknown_field("optimizer.lr", ["optimizer.learning_rate", "seed"])
+      "unknown field config.optimizer.lr: did you mean 'config.optimizer.learning_rate'?"
+    """
+    leaf = key.rsplit(".", 1)[-1]
+    leaves = {name: name.rsplit(".", 1)[-1] for name in known}
+    near = [n for n, words in leaves.items() if leaf == "".join(w[0] for w in words.split("_"))]
+    near = near or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = near or [name for name in known if leaves[name] == leaf]
+    hint = (
+        f"did you mean 'config.{near[0]}'?"
+        if near
+        else "see jaxws/config/fields.py for all fields."
+    )
+    return f"unknown field config.{key}: {hint}"
+
+
+def flat_fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Lists all fields by dotted name.
+
+    Args:
+      config: a configuration.
+      prefix: put in front of every name.
+
+    Yields:
+      Pairs such as ``('model.depth', 20)``.
+
+    Example:
+      >>> dict(flat_fields(base_config()))["model.depth"]
+      20
+    """
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from flat_fields(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

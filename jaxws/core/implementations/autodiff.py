@@ -1,0 +1,121 @@
+"""The layer as one differentiable operation, whatever computes it.
+
+The layer is linear in its image x and in its kernel, and so is the derivative in each of the two.
+The three maps (x, kernel) -> y, (dy, kernel) -> dx and (x, dy) -> dkernel are each the derivative
+of the other two, so three custom rules make reverse mode of any order exact, and nothing but x and
+the kernel is kept between the forward and the backward pass. Forward mode (``jax.jvp``,
+``jax.jacfwd``, ``jax.hessian``) has no custom rule in JAX that could be transposed: it needs
+``"slices"`` or ``"patches"``, which are plain JAX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+
+from jaxws.core.implementations import dispatch, patches, slices
+from jaxws.core.implementations.manual_axes import vary_alike
+from jaxws.core.implementations.spec import Spec
+from jaxws.core.local_kernels import position_ndim
+from jaxws.core.pooled import PooledKernel
+from jaxws.core.pools import spread_pools
+
+PLAIN = {"slices": jax.checkpoint(slices.forward, static_argnums=2), "patches": patches.forward}
+NAMES = (*PLAIN, *dispatch.BY_NAME)
+
+
+def contract(
+    x: jax.Array, kernel: jax.Array | PooledKernel, spec: Spec, implementation: str | None
+) -> jax.Array:
+    """y[h, w, f, n] = sum over i, j, c of x[h + i, w + j, c, n] * kernel[h, w, i, j, c, f].
+
+    Args:
+      x: images, shape (H, W, c, n), unpadded, of the dtype to compute in.
+      kernel: filters, shape (h, w, i, j, c / groups, f), of the same dtype; maybe pooled.
+      spec: the geometry and dtypes of the layer.
+      implementation: one of ``NAMES`` or None.
+
+    Returns:
+      y, shape (h, w, f, n), in ``spec.result``.
+
+    Raises:
+      ValueError: an implementation that cannot compute this layer.
+    """
+    if implementation in PLAIN:
+        weights = kernel.spread() if isinstance(kernel, PooledKernel) else kernel
+        return PLAIN[implementation](x, weights, spec)
+    if implementation is not None:
+        dispatch.check(implementation, spec, kernel.shape, x.shape[-1], x.dtype)
+    if not isinstance(kernel, PooledKernel):
+        return _forward(*vary_alike(x, kernel), spec, implementation)
+    if kernel.probe is None:
+        return _forward(*vary_alike(x, kernel.filters), spec, implementation)
+    return _forward_probed(*vary_alike(x, kernel.filters, kernel.probe), spec, implementation)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _forward(x, kernel, spec, implementation):
+    return dispatch.run("forward", x, kernel, spec, implementation)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _input_gradient(dy, kernel, spec, implementation):
+    return dispatch.run("input_gradient", dy, kernel, spec, implementation)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _kernel_gradient(x, dy, spec, implementation):
+    return dispatch.run("kernel_gradient", x, dy, spec, implementation)
+
+
+def _fold(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A filter that repeats gets the gradients of all its positions, added up."""
+    positions = gradient.shape[: position_ndim(gradient)]
+    _, pull_back = jax.vjp(lambda filters: spread_pools(filters, positions), kernel)
+    return pull_back(gradient)[0]
+
+
+def _rule(function: Any, first: Callable, second: Callable) -> None:
+    """Says that the derivatives of ``function(a, b)``, given its cotangent t, are these two."""
+    function.defvjp(
+        lambda a, b, *static: (function(a, b, *static), (a, b)),
+        lambda spec, name, ab, t: (first(*ab, t, spec, name), second(*ab, t, spec, name)),
+    )
+
+
+_rule(
+    _forward,
+    lambda x, kernel, t, *static: _input_gradient(t, kernel, *static),
+    lambda x, kernel, t, *static: _fold(_kernel_gradient(x, t, *static), kernel),
+)
+_rule(
+    _input_gradient,
+    lambda dy, kernel, t, *static: _forward(t, kernel, *static),
+    lambda dy, kernel, t, *static: _fold(_kernel_gradient(t, dy, *static), kernel),
+)
+_rule(
+    _kernel_gradient,
+    lambda x, dy, t, *static: _input_gradient(dy, t, *static),
+    lambda x, dy, t, *static: _forward(x, t, *static),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _forward_probed(x, filters, probe, spec, implementation):
+    """``_forward`` of the filters plus the probe, which is zero."""
+    return _forward(x, filters, spec, implementation)
+
+
+def _probed_gradients(spec, implementation, arrays, t):
+    x, filters = arrays
+    dkernel = _kernel_gradient(x, t, spec, implementation)
+    return _input_gradient(t, filters, spec, implementation), _fold(dkernel, filters), dkernel
+
+
+_forward_probed.defvjp(
+    lambda x, filters, probe, *static: (_forward_probed(x, filters, probe, *static), (x, filters)),
+    _probed_gradients,
+)

@@ -1,0 +1,85 @@
+"""Which implementation computes a layer where none is asked for by name."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax import lax
+
+from jaxws.core.implementations import native, slices
+from jaxws.core.implementations.lazy import lazy
+from jaxws.core.implementations.proof import trusted
+from jaxws.core.implementations.spec import Implementation, Spec, kernel_shape
+from jaxws.core.partitioning import may_be_partitioned
+
+BY_NAME: dict[str, Implementation] = {
+    "native": native.NATIVE,
+    "mosaic": lazy("jaxws.core.implementations.mosaic", "MOSAIC"),
+    "triton": lazy("jaxws.core.implementations.triton", "TRITON"),
+}
+# The fast one of every backend, and the platform that it is compiled for. All others, and layers
+# that these do not support, take the slices.
+FASTEST = {"cpu": ("native", "cpu"), "tpu": ("mosaic", "tpu"), "gpu": ("triton", "cuda")}
+
+
+def check(name: str, spec: Spec, shape: tuple[int, ...], batch: int, dtype) -> None:
+    """Checks that an implementation that was asked for can compute a layer.
+
+    Args:
+      name: one of ``BY_NAME``.
+      spec: geometry and dtypes.
+      shape: of the kernel, (h, w, i, j, c / groups, f).
+      batch: number of images n.
+      dtype: of the image and the kernel.
+
+    Raises:
+      ValueError: it cannot, and why.
+    """
+    if obstacle := BY_NAME[name].obstacle(spec, shape, batch, np.dtype(dtype)):
+        raise ValueError(
+            f"implementation={name!r} does not support {obstacle}; use implementation='slices', or"
+            " None for the fastest that does."
+        )
+
+
+def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None) -> jax.Array:
+    """Computes one of the three maps of :class:`jaxws.core.implementations.spec.Implementation`.
+
+    Args:
+      map_name: ``'forward'``, ``'input_gradient'`` or ``'kernel_gradient'``.
+      a: its first array.
+      b: its second array.
+      spec: geometry and dtypes.
+      name: one of ``BY_NAME``, or None for the fastest on the default backend's platform.
+
+    Returns:
+      The map's result.
+    """
+    if name is not None:
+        return getattr(BY_NAME[name], map_name)(a, b, spec)
+    plain = getattr(slices.SLICES, map_name)
+    fastest, platform = FASTEST.get(jax.default_backend(), (None, ""))
+    if fastest is None or may_be_partitioned(a, b):
+        return plain(a, b, spec)
+    shape, batch, dtype = _sizes(map_name, a, b, spec)
+    if BY_NAME[fastest].obstacle(spec, shape, batch, dtype):
+        return plain(a, b, spec)
+    if not trusted(fastest, BY_NAME[fastest], jax.default_backend(), dtype):
+        return plain(a, b, spec)
+    fast = getattr(BY_NAME[fastest], map_name)
+    # A program of this process may be compiled for another platform all the same.
+    return lax.platform_dependent(
+        a,
+        b,
+        **{platform: lambda a, b: fast(a, b, spec)},
+        default=lambda a, b: plain(a, b, spec),
+    )
+
+
+def _sizes(
+    map_name: str, a: jax.Array, b: jax.Array, spec: Spec
+) -> tuple[tuple[int, ...], int, np.dtype]:
+    """The kernel's shape, the batch and the dtype."""
+    if map_name != "kernel_gradient":
+        return b.shape, a.shape[-1], b.dtype
+    return kernel_shape(a, b, spec), a.shape[-1], a.dtype

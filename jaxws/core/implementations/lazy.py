@@ -1,0 +1,56 @@
+"""Implementations whose module is imported when one of their kernels is asked for, and not before.
+
+Pallas is experimental, takes a second to import, and its backends come and go. Whoever runs on a
+CPU needs none of them, and where one cannot be imported the layer must still be computed: then the
+reason is the implementation's obstacle, and another one takes its place.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+
+from jaxws.core.implementations.spec import MAPS, Implementation, error_line
+
+
+def lazy(module: str, attribute: str) -> Implementation:
+    """An implementation that lies in a module which may not be importable.
+
+    Args:
+      module: its full name.
+      attribute: the module's variable that holds the :class:`Implementation`.
+
+    Returns:
+      An implementation that does what the module's does; if the import fails, everything is beyond
+      it, and ``obstacle`` says why.
+
+    Example:
+      >>> missing = lazy("jaxws.no_such_module", "IMPLEMENTATION")
+      >>> missing.obstacle(None, (), 1, None)
+      "this installation (ModuleNotFoundError: No module named 'jaxws.no_such_module')"
+    """
+
+    @functools.cache
+    def load() -> Implementation | str:
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # whatever an experimental module raises when it is outdated
+            return f"this installation ({error_line(error)})"
+
+    def obstacle(spec, kernel_shape, batch, dtype) -> str | None:
+        loaded = load()
+        if isinstance(loaded, str):
+            return loaded
+        return loaded.obstacle(spec, kernel_shape, batch, dtype)
+
+    def map_of(name):
+        def function(a, b, spec):
+            loaded = load()
+            if isinstance(loaded, str):
+                raise ValueError(f"{module} does not support {loaded}.")
+            return getattr(loaded, name)(a, b, spec)
+
+        return function
+
+    forward, input_gradient, kernel_gradient = map(map_of, MAPS)
+    return Implementation(forward, input_gradient, kernel_gradient, obstacle)

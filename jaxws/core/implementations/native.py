@@ -1,0 +1,118 @@
+"""``"native"``: C++ kernels for CPUs, as XLA custom calls; see jaxws/core/native/local_conv.cc.
+
+A block of positions sees a few rows and columns of the image. A task copies them into a core's
+cache, 16 images of the batch wide, and multiplies from there: with the copy's rows as b and a
+position's filters as a, a register tile of 6 features and 16 images is::
+
+    y[h, w, f, n] += a[(i j c), f] * b[(i j c), n]
+
+No patches are written anywhere, and the image is read about twice. The input's gradient is the same
+product from positions to pixels, and the kernel's gradient one over the batch, of copies that are
+transposed while they are made.
+
+The kernels compute in float32. Half precision is widened, which loses nothing: products of such
+numbers are added up in float32 anyway. float64 is left to the other implementations.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxws.core.implementations.manual_axes import vary_alike
+from jaxws.core.implementations.spec import MAPS, Implementation, Spec, kernel_shape
+from jaxws.core.local_kernels import position_ndim
+from jaxws.core.native import load_library
+from jaxws.core.window import Window
+
+
+@functools.cache
+def available() -> bool:
+    """Whether the kernels could be compiled and loaded.
+
+    Example:
+      >>> available() in (True, False)
+      True
+    """
+    library = load_library()
+    if library is None:
+        return False
+    for name in MAPS:
+        symbol = getattr(library, f"jaxws_{name}")
+        jax.ffi.register_ffi_target(f"jaxws_{name}", jax.ffi.pycapsule(symbol), platform="cpu")
+    return True
+
+
+def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+    """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c / groups, f)."""
+    shape = (*spec.window.output_size, kernel.shape[-1], x.shape[-1])
+    return _call("forward", _image(x), _filters(kernel), shape, spec).astype(spec.result)
+
+
+def input_gradient(dy: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+    """dx (H, W, c, n) of dy (h, w, f, n) and the kernel (h, w, i, j, c / groups, f)."""
+    shape = (*spec.window.input_size, kernel.shape[-2] * spec.groups, dy.shape[-1])
+    return _call("input_gradient", _image(dy), _filters(kernel), shape, spec).astype(kernel.dtype)
+
+
+def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
+    """The kernel's gradient (h, w, i, j, c / groups, f) of x (H, W, c, n) and dy (h, w, f, n)."""
+    shape = kernel_shape(x, dy, spec)
+    return _call("kernel_gradient", _image(x), _image(dy), shape, spec).astype(x.dtype)
+
+
+def _call(name: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], spec: Spec) -> jax.Array:
+    """One of the three maps, on arrays with exactly three spatial axes, in float32."""
+    ndim = len(spec.window.kernel_size)
+    full = (1,) * (3 - ndim) + shape
+    if len(shape) > ndim + 2:  # a kernel: positions and offsets
+        full = (1,) * (3 - ndim) + shape[:ndim] + (1,) * (3 - ndim) + shape[ndim:]
+    if 0 in (*full, *a.shape, *b.shape):
+        return vary_alike(a, jnp.zeros(shape, jnp.float32))[1]
+    result = jax.ShapeDtypeStruct(full, jnp.float32)
+    call = jax.ffi.ffi_call(f"jaxws_{name}", result, vmap_method="sequential")
+    # The kernel is the second of two arrays, or the result.
+    filters = full[:3] if name == "kernel_gradient" else b.shape[:3]
+    y = call(a, b, geometry=_geometry(spec.window, spec.groups, filters))
+    _, y = vary_alike(a, y)
+    return y.reshape(shape)
+
+
+def _image(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32).reshape((1,) * (5 - x.ndim) + x.shape)
+
+
+def _filters(kernel: jax.Array) -> jax.Array:
+    ndim = position_ndim(kernel)
+    ones = (1,) * (3 - ndim)
+    shape = ones + kernel.shape[:ndim] + ones + kernel.shape[ndim:]
+    return kernel.astype(jnp.float32).reshape(shape)
+
+
+def _geometry(window: Window, groups: int, filters: tuple[int, ...]) -> np.ndarray:
+    """The fields of the C++ struct of that name, in order, with three spatial axes each."""
+    low = [pair[0] for pair in window.padding]
+    fields = [
+        (window.input_size, 1),
+        (window.output_size, 1),
+        (window.kernel_size, 1),
+        (window.strides, 1),
+        (low, 0),
+        (window.dilation, 1),
+        (filters, 1),
+    ]
+    rows = [[fill] * (3 - len(values)) + list(values) for values, fill in fields]
+    return np.array([*np.ravel(rows), groups], np.int64)
+
+
+def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dtype) -> str | None:
+    if spec.accumulate != jnp.float32:
+        return f"the dtype {dtype}: expected float32 or a half precision"
+    return None if available() else "this machine: the C++ kernels could not be built, see the log"
+
+
+NATIVE = Implementation(forward, input_gradient, kernel_gradient, _obstacle)

@@ -1,0 +1,148 @@
+"""A layout for locally connected weights that wastes no memory on TPUs.
+
+HBM holds arrays in tiles of 8 x 128 elements over the last two axes. Filters of shape
+(h, w, i, j, c, f) with 32 channels and features fill a quarter of their tiles, or less than half
+with another axis last. Packed, they have one axis of i * j * c weights last::
+
+    packed[h, w, f, (i j c)] = local_kernel[h, w, i, j, c, f]
+
+3 x 3 x 32 weights fill three quarters of three tiles. It is also the layout that the kernels of
+:mod:`jaxws.core.implementations.mosaic` read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxws.core.local_kernels import PyTree, map_local_kernels, position_ndim
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["array"], meta_fields=["kernel_size"])
+@dataclasses.dataclass(frozen=True, eq=False)
+class PackedKernel:
+    """A pytree node in place of a leaf named ``local_kernel``, with its shape and dtype.
+
+    Attributes:
+      array: packed filters, shape (h, w, f, i * j * c / groups), or likewise in 1-D and 3-D.
+      kernel_size: (i, j), or likewise.
+    """
+
+    array: jax.Array
+    kernel_size: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the filters: (h, w, i, j, c / groups, f)."""
+        *positions, features, weights = self.array.shape
+        size = math.prod(self.kernel_size)
+        return (*positions, *self.kernel_size, weights // size, features)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of the filters."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the filters."""
+        return self.array.dtype
+
+
+def pack_kernels(tree: PyTree) -> PyTree:
+    """Packs the leaves named ``local_kernel``: of parameters, gradients or a whole train state.
+
+    :func:`jaxws.share_weights`, :func:`jaxws.training.step.train_step` and optax work on packed
+    trees as they are, and :mod:`jaxws.training.state_layout` says when a run has them. Everything
+    else expects :func:`unpack_kernels` of them.
+
+    Args:
+      tree: any pytree.
+
+    Returns:
+      A pytree with a :class:`PackedKernel` in place of each leaf named ``local_kernel``.
+
+    Raises:
+      ValueError: a ``local_kernel`` whose rank is not 4, 6 or 8.
+
+    Example:
+      >>> packed = pack_kernels({"local_kernel": jnp.ones((8, 8, 3, 3, 16, 32)), "bias": 0})
+      >>> packed["local_kernel"].array.shape, packed["local_kernel"].shape
+      ((8, 8, 32, 144), (8, 8, 3, 3, 16, 32))
+    """
+
+    def pack(_: str, kernel: Any) -> PackedKernel:
+        ndim = position_ndim(kernel)
+        return PackedKernel(pack_kernel(kernel), tuple(kernel.shape[ndim : 2 * ndim]))
+
+    return map_local_kernels(pack, unpack_kernels(tree))
+
+
+def unpack_kernels(tree: PyTree) -> PyTree:
+    """The inverse of :func:`pack_kernels`; a tree without packed kernels comes back as it is.
+
+    Args:
+      tree: any pytree.
+
+    Returns:
+      A pytree with filters of shape (h, w, i, j, c / groups, f) in place of packed ones.
+
+    Example:
+      >>> packed = pack_kernels({"local_kernel": jnp.ones((8, 8, 3, 3, 16, 32))})
+      >>> unpack_kernels(packed)["local_kernel"].shape
+      (8, 8, 3, 3, 16, 32)
+    """
+    return jax.tree.map(
+        lambda leaf: unpack_kernel(leaf.array, leaf.kernel_size) if _is_packed(leaf) else leaf,
+        tree,
+        is_leaf=_is_packed,
+    )
+
+
+def _is_packed(node: Any) -> bool:
+    return isinstance(node, PackedKernel)
+
+
+def pack_kernel(local_kernel: jax.Array) -> jax.Array:
+    """Moves the features in front of the weights of each, and makes those one axis.
+
+    Args:
+      local_kernel: filters, shape (h, w, i, j, c / groups, f), or likewise in 1-D and 3-D.
+
+    Returns:
+      An array of shape (h, w, f, i * j * c / groups).
+
+    Example:
+      >>> pack_kernel(jnp.ones((8, 8, 3, 3, 16, 32))).shape
+      (8, 8, 32, 144)
+    """
+    ndim = position_ndim(local_kernel)
+    packed = jnp.moveaxis(local_kernel, -1, ndim)
+    return packed.reshape(*packed.shape[: ndim + 1], math.prod(packed.shape[ndim + 1 :]))
+
+
+def unpack_kernel(packed: jax.Array, kernel_size: Sequence[int]) -> jax.Array:
+    """The inverse of :func:`pack_kernel`.
+
+    Args:
+      packed: filters, shape (h, w, f, i * j * c / groups), or likewise in 1-D and 3-D.
+      kernel_size: (i, j), or likewise.
+
+    Returns:
+      Filters of shape (h, w, i, j, c / groups, f).
+
+    Example:
+      >>> unpack_kernel(jnp.ones((8, 8, 32, 144)), (3, 3)).shape
+      (8, 8, 3, 3, 16, 32)
+    """
+    *positions, features, weights = packed.shape
+    channels = weights // math.prod(kernel_size)
+    kernel = packed.reshape(*positions, features, *kernel_size, channels)
+    return jnp.moveaxis(kernel, len(positions), -1)

@@ -1,0 +1,168 @@
+"""Weight sharing as an operation on parameters: every weight becomes the mean of its pool.
+
+Lateral connections can only equalise neurons that see the same input. A repeating input pattern
+of the kernel's size k x k shows the same patch to every k-th neuron, so the output positions of a
+layer fall into k * k interleaved grids (i::k, j::k), and a pool is one such grid for one kernel
+offset, input channel and feature (Sec. 4 of the paper). After sharing, a layer is nearly a
+convolution: it has k * k filters, each tied over its grid. A 1 x 1 layer has one pool and becomes a
+convolution.
+
+The functions take any pytree and change its leaves named ``local_kernel`` only; see
+:mod:`jaxws.core.local_kernels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, auto_axes
+
+from jaxws.core.local_kernels import PyTree, map_local_kernels, position_ndim
+from jaxws.core.partitioning import may_be_partitioned
+from jaxws.core.pools import AxisName, make_grid
+
+
+def share_weights(params: PyTree, *, pools: str = "grid", axis_name: AxisName = None) -> PyTree:
+    """Replaces every locally connected weight by the mean of its pool (instant sharing).
+
+    A linear projection: it keeps every pool's mean, and it is idempotent, to the last bit unless
+    ``axis_name`` is given. Works under ``jit``, ``vmap``, ``grad``, ``pmap`` and ``shard_map`` and
+    on ``nnx.State``. Give it the parameters alone: in the optimizer's state it would find and
+    average moments, which the paper leaves alone.
+
+    Args:
+      params: any pytree; leaves named ``local_kernel`` have shape (h, w, i, j, c / groups, f).
+      pools: ``'grid'`` for the k * k interleaved grids, ``'global'`` for one pool of all positions,
+        which makes every layer a convolution.
+      axis_name: only where positions are split over a mapped axis, as in ``shard_map``: the name of
+        the axis that holds equal, consecutive slabs of the first position axis, or a sequence of
+        one name or None per position axis. Replicated weights need none.
+
+    Returns:
+      A pytree of the same structure, shapes, dtypes and shardings.
+
+    Raises:
+      ValueError: unknown ``pools``, a ``local_kernel`` of the wrong rank, too many axis names.
+
+    Example:
+      >>> params = {"conv1": {"local_kernel": jnp.arange(4.0).reshape(4, 1, 1, 1)}}
+      >>> share_weights(params)["conv1"]["local_kernel"].ravel()
+      Array([1.5, 1.5, 1.5, 1.5], dtype=float32)
+    """
+
+    def share(_: str, kernel: Any) -> Any:
+        grid = make_grid(kernel, pools, axis_name)
+
+        def share_array(array: jax.Array) -> jax.Array:
+            return grid.spread(grid.mean(array)).astype(array.dtype)
+
+        # The array of packed kernels has the same position axes in front.
+        return jax.tree.map(lambda a: _keep_sharding(share_array, jnp.asarray(a)), kernel)
+
+    return map_local_kernels(share, params)
+
+
+def pool_mean(
+    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
+) -> jax.Array:
+    """The mean filter of every pool, in float32 at least.
+
+    Args:
+      local_kernel: filters, shape (h, w, i, j, c / groups, f).
+      pools: as in :func:`share_weights`.
+      axis_name: as in :func:`share_weights`.
+
+    Returns:
+      Filters of shape (min(i, h), min(j, w), i, j, c / groups, f); entry (a, b) is the mean over
+      the positions (a::i, b::j). With ``pools='global'`` the shape starts with (1, 1).
+
+    Raises:
+      ValueError: as :func:`share_weights`.
+
+    Example:
+      >>> pool_mean(jnp.ones((32, 32, 3, 3, 16, 16))).shape
+      (3, 3, 3, 3, 16, 16)
+    """
+    return _per_pool(make_grid(local_kernel, pools, axis_name).mean, local_kernel)
+
+
+def pool_variance(
+    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
+) -> jax.Array:
+    """The variance of the weights within every pool, divided by the pool's size, not size - 1.
+
+    Args:
+      local_kernel: filters, shape (h, w, i, j, c / groups, f).
+      pools: as in :func:`share_weights`.
+      axis_name: as in :func:`share_weights`.
+
+    Returns:
+      Variances of the shape of :func:`pool_mean`.
+
+    Raises:
+      ValueError: as :func:`share_weights`.
+
+    Example:
+      >>> pool_variance(jnp.asarray([0.0, 2.0]).reshape(2, 1, 1, 1)).ravel()
+      Array([1.], dtype=float32)
+    """
+
+    grid = make_grid(local_kernel, pools, axis_name)
+    return _per_pool(lambda kernel: grid.moments(kernel)[1], local_kernel)
+
+
+def pool_sizes(
+    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
+) -> np.ndarray:
+    """The number of neurons in every pool; it differs by one position where k does not divide h.
+
+    Args:
+      local_kernel: filters, shape (h, w, i, j, c / groups, f).
+      pools: as in :func:`share_weights`.
+      axis_name: as in :func:`share_weights`.
+
+    Returns:
+      Counts, float32, shaped to broadcast against :func:`pool_mean`.
+
+    Raises:
+      ValueError: as :func:`share_weights`.
+
+    Example:
+      >>> pool_sizes(jnp.ones((8, 3, 16, 16))).ravel()  # 1-D: 8 positions, kernel size 3
+      array([3., 3., 2.], dtype=float32)
+    """
+    return make_grid(local_kernel, pools, axis_name).counts(local_kernel.ndim)
+
+
+def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: Any) -> Any:
+    """Applies a function from (h, w, ...) to (pools, pools, ...), whatever the sharding."""
+    ndim = position_ndim(kernel)
+
+    def apply(array: jax.Array) -> jax.Array:
+        sharding = jax.typeof(array).sharding
+        if AxisType.Explicit not in sharding.mesh.axis_types:
+            return function(array)
+        spec = PartitionSpec(*(None,) * ndim, *sharding.spec[ndim:])
+        return auto_axes(function, out_sharding=NamedSharding(sharding.mesh, spec))(array)
+
+    # The array of packed kernels has the same position axes in front.
+    return jax.tree.map(lambda a: apply(jnp.asarray(a)), kernel)
+
+
+def _keep_sharding(function: Callable[[jax.Array], jax.Array], kernel: jax.Array) -> jax.Array:
+    """Applies a shape-preserving function so that its result is sharded as its argument is."""
+    sharding = jax.typeof(kernel).sharding
+    if AxisType.Explicit in sharding.mesh.axis_types:
+        return auto_axes(function, out_sharding=sharding)(kernel)
+    if not may_be_partitioned(kernel):
+        return function(kernel)
+    # The compiler is free to choose under Auto axes, and would gather a kernel split by position.
+    # It gives the result and the operands of one operation one sharding, so here is one that it
+    # cannot see through, and that costs nothing once the barrier is gone.
+    always = lax.optimization_barrier(jnp.array(True))
+    return lax.select(always, function(kernel), lax.stop_gradient(kernel))

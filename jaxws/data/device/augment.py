@@ -1,0 +1,270 @@
+"""Batches from a dataset that lives on the device: gather, crop, flip, normalise.
+
+Everything here is a pure function meant to be called inside a jit, and every random choice is a
+function of (seed, step) alone: a run that is resumed from its step number sees the same batches.
+Images stay flat uint8 rows `(N, H*W*c)` until a batch of them has been gathered; a 4-D data set
+would be laid out anew by XLA, as a whole, in every step.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxws.data.device.crop import Crop, centre_corner, crop_and_flip, view_shape
+
+if TYPE_CHECKING:
+    from jaxws.data.device.dataset import Split
+
+
+class Batch(NamedTuple):
+    """One batch on the device.
+
+    Attributes:
+        image: `(n, H, W, c)`, normalised, of the dtype asked for.
+        label: `(n,)` int32.
+        mask: `(n,)` bool, False for the rows that only fill up a ragged last batch (their image
+            and label are zeros), or None when every row is real.
+    """
+
+    image: jax.Array
+    label: jax.Array
+    mask: jax.Array | None
+
+
+def training_batch(
+    split: "Split",
+    indices: jax.Array,
+    key: jax.Array,
+    *,
+    image_shape: tuple[int, int, int],
+    pad: int,
+    flip: bool,
+    mean: Any,
+    std: Any,
+    dtype: Any,
+    ragged: bool,
+    crop_size: int | None = None,
+    n_reps: int = 1,
+    crop: Crop | None = None,
+) -> Batch:
+    """Gather images, crop and flip each of them at random, and normalise.
+
+    Every row of `indices` draws `n_reps` crops and flips of its own. Views of an image follow one
+    another in the batch: row i holds view i % n_reps of image indices[i // n_reps]. An image is
+    gathered once, however many views of it there are.
+
+    Args:
+        split: `images` uint8 `(N, H*W*c)` and `labels` int32 `(N,)`.
+        indices: int32 `(n,)` rows of `split`; -1 fills up a ragged batch.
+        key: The key of this step (fold the step in before the call).
+        image_shape: `(H, W, c)`.
+        pad: How far a crop may lie from the centre, in pixels, each way. Where it reaches beyond
+            the image it shows the mean colour (zero after normalisation). So crops are taken from
+            the image padded by `pad` if they have its size, and from its centre, `crop_size +
+            2 * pad` pixels wide, if there is as much. 0 takes the centre crop.
+        flip: Mirror left and right with probability one half.
+        mean: `(c,)` mean of the channels, in [0, 1] pixel units.
+        std: `(c,)` standard deviation of the channels, in the same units.
+        dtype: The dtype of the images.
+        ragged: Whether `indices` may hold -1. Static; False gives `mask=None`.
+        crop_size: Side of the crops in pixels, at most that of the image; None for its own.
+        n_reps: Views of each image.
+        crop: The kernel, 'gather' or 'onehot'. Both give the same bits. None takes the gather on
+            a CPU and the one-hot matrix product, which suits matrix units, everywhere else.
+
+    Returns:
+        A `Batch` of n * n_reps images.
+
+    Raises:
+        ValueError: If an argument does not fit the others.
+
+    Example:
+        >>> import functools, jax, jax.numpy as jnp
+        >>> from jaxws.data import Split, training_batch
+        >>> split = Split(jnp.full((10, 4 * 4 * 3), 255, jnp.uint8), jnp.arange(10))
+        >>> cut = jax.jit(functools.partial(
+        ...     training_batch, image_shape=(4, 4, 3), pad=1, flip=True, mean=(0.5, 0.5, 0.5),
+        ...     std=(0.25, 0.25, 0.25), dtype=jnp.bfloat16, ragged=True))
+        >>> batch = cut(split, jnp.array([3, 3, 7, -1]), jax.random.key(0))
+        >>> batch.image.shape, float(batch.image.max())
+        ((4, 4, 4, 3), 2.0)
+        >>> batch.label.tolist(), batch.mask.tolist()
+        ([3, 3, 7, 0], [True, True, True, False])
+    """
+    _check(split, indices, image_shape, mean, std)
+    if pad < 0 or pad != int(pad):
+        raise ValueError(f"pad is {pad!r}, expected a whole number of pixels, 0 or more")
+    if n_reps < 1 or n_reps != int(n_reps):
+        raise ValueError(f"n_reps is {n_reps!r}, expected a whole number, 1 or more")
+    if crop not in (None, "gather", "onehot"):
+        raise ValueError(f"crop is {crop!r}, expected 'gather', 'onehot' or None (the fastest)")
+    shape = view_shape(image_shape, crop_size)
+    pixels, label, mask = _take(split, indices, image_shape, ragged)
+    key_offset, key_flip = jax.random.split(key)
+    views = (*indices.shape, n_reps)
+    mirrored = jax.random.bernoulli(key_flip, 0.5, views) & flip
+    if pad:
+        offsets = jax.random.randint(key_offset, (*views, 2), 0, 2 * pad + 1)
+        corners = offsets - pad + jnp.array(centre_corner(image_shape, shape[:2]))
+        pixels, inside = crop_and_flip(pixels, corners, mirrored, size=shape[:2], crop=crop)
+        inside = inside.reshape(-1, *inside.shape[2:])
+    else:
+        inside = None
+        pixels = jnp.broadcast_to(_centre(pixels, shape)[:, None], (*views, *shape))
+        if flip:
+            pixels = jnp.where(mirrored[..., None, None, None], pixels[..., ::-1, :], pixels)
+    pixels = pixels.reshape(-1, *shape)
+    if n_reps > 1:
+        label = jnp.repeat(label, n_reps)
+        mask = None if mask is None else jnp.repeat(mask, n_reps)
+    return Batch(_normalise(pixels, inside, mask, mean, std, dtype), label, mask)
+
+
+def evaluation_batch(
+    split: "Split",
+    indices: jax.Array,
+    *,
+    image_shape: tuple[int, int, int],
+    mean: Any,
+    std: Any,
+    dtype: Any,
+    ragged: bool,
+    crop_size: int | None = None,
+) -> Batch:
+    """Gather images, crop their centre and normalise them, with nothing random.
+
+    Args:
+        split: `images` uint8 `(N, H*W*c)` and `labels` int32 `(N,)`.
+        indices: int32 `(n,)` rows of `split`; -1 fills up a ragged batch.
+        image_shape: `(H, W, c)`.
+        mean: `(c,)` mean of the channels, in [0, 1] pixel units.
+        std: `(c,)` standard deviation of the channels, in the same units.
+        dtype: The dtype of the images.
+        ragged: Whether `indices` may hold -1. Static; False gives `mask=None`.
+        crop_size: Side of the crop in pixels, at most that of the image; None for all of it.
+
+    Returns:
+        A `Batch` of n images.
+
+    Raises:
+        ValueError: If an argument does not fit the others.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxws.data import Split, evaluation_batch
+        >>> split = Split(jnp.zeros((10, 4), jnp.uint8), jnp.arange(10))
+        >>> batch = evaluation_batch(split, jnp.array([9, 0]), image_shape=(2, 2, 1), mean=(0.5,),
+        ...                          std=(0.5,), dtype=jnp.float32, ragged=False)
+        >>> float(batch.image.max()), batch.label.tolist(), batch.mask
+        (-1.0, [9, 0], None)
+    """
+    _check(split, indices, image_shape, mean, std)
+    shape = view_shape(image_shape, crop_size)
+    pixels, label, mask = _take(split, indices, image_shape, ragged)
+    pixels = _centre(pixels, shape)
+    return Batch(_normalise(pixels, None, mask, mean, std, dtype), label, mask)
+
+
+def host_batch(
+    image: jax.Array,
+    label: jax.Array,
+    key: jax.Array | None,
+    *,
+    flip: bool,
+    mean: Any,
+    std: Any,
+    dtype: Any,
+    ragged: bool,
+) -> Batch:
+    """Flip and normalise crops that have been cut on the host.
+
+    Args:
+        image: uint8 `(n, H, W, c)`.
+        label: int32 `(n,)`; -1 fills up a ragged batch.
+        key: The key of this step, or None to flip nothing.
+        flip: Mirror left and right with probability one half.
+        mean: `(c,)` mean of the channels, in [0, 1] pixel units.
+        std: `(c,)` standard deviation of the channels, in the same units.
+        dtype: The dtype of the images.
+        ragged: Whether `label` may hold -1. Static; False gives `mask=None`.
+
+    Returns:
+        A `Batch` of n images.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> batch = host_batch(jnp.full((2, 4, 4, 1), 255, jnp.uint8), jnp.array([3, -1]), None,
+        ...                    flip=False, mean=(0.5,), std=(0.5,), dtype=jnp.float32, ragged=True)
+        >>> batch.image[:, 0, 0, 0].tolist(), batch.label.tolist(), batch.mask.tolist()
+        ([1.0, 0.0], [3, 0], [True, False])
+    """
+    mask = label >= 0 if ragged else None
+    if flip and key is not None:
+        mirrored = jax.random.bernoulli(key, 0.5, label.shape)
+        image = jnp.where(mirrored[:, None, None, None], image[:, :, ::-1], image)
+    label = jnp.maximum(label, 0).astype(jnp.int32)
+    return Batch(_normalise(image, None, mask, mean, std, dtype), label, mask)
+
+
+def _take(
+    split: "Split", indices: jax.Array, image_shape: tuple[int, int, int], ragged: bool
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    mask = indices >= 0 if ragged else None
+    rows = jnp.maximum(indices, 0)
+    pixels = jnp.take(split.images, rows, axis=0, mode="clip")
+    label = jnp.take(split.labels, rows, axis=0, mode="clip").astype(jnp.int32)
+    if mask is not None:
+        label = jnp.where(mask, label, 0)
+    return pixels.reshape(*indices.shape, *image_shape), label, mask
+
+
+def _centre(pixels: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    top, left = centre_corner(pixels.shape[1:], shape[:2])
+    return pixels[:, top : top + shape[0], left : left + shape[1]]
+
+
+def _normalise(
+    pixels: jax.Array,
+    inside: jax.Array | None,
+    mask: jax.Array | None,
+    mean: Any,
+    std: Any,
+    dtype: Any,
+) -> jax.Array:
+    # A difference, then a product: no multiply-add that a compiler may or may not contract, so
+    # the bits do not depend on what the normalisation is fused with.
+    centre = jnp.asarray(mean, jnp.float32) * 255
+    scale = 1 / (jnp.asarray(std, jnp.float32) * 255)
+    image = (pixels.astype(jnp.float32) - centre) * scale
+    if inside is not None:
+        image = jnp.where(inside, image, 0)
+    if mask is not None:
+        image = jnp.where(mask[:, None, None, None], image, 0)
+    return image.astype(dtype)
+
+
+def _check(
+    split: "Split", indices: jax.Array, image_shape: tuple[int, int, int], mean: Any, std: Any
+) -> None:
+    if len(image_shape) != 3:
+        raise ValueError(f"image_shape is {image_shape!r}, expected (height, width, channels)")
+    if split.images.ndim != 2 or split.images.shape[1] != math.prod(image_shape):
+        raise ValueError(
+            f"images have shape {split.images.shape}, expected (N, {math.prod(image_shape)}), one "
+            f"flat row for each image of image_shape {tuple(image_shape)}: reshape them to (N, -1)"
+        )
+    if split.images.dtype != jnp.uint8:
+        raise ValueError(f"images are {split.images.dtype}, expected uint8 pixels, 0 to 255")
+    if indices.ndim != 1 or not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise ValueError(
+            f"indices are {indices.dtype} of shape {indices.shape}, expected integers of shape (n,)"
+        )
+    for name, value in (("mean", mean), ("std", std)):
+        if np.shape(value) != (image_shape[2],):
+            raise ValueError(
+                f"{name} has shape {np.shape(value)}, expected ({image_shape[2]},), one number "
+                "for each channel"
+            )

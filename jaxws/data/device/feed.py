@@ -1,0 +1,270 @@
+"""Where a run's batches come from: one interface, two ways to keep it.
+
+A feed has two halves. `train_inputs` runs on the host and yields what goes into each jitted step;
+its `batching` is called inside that step and makes a batch of it. That one holds no data and can be
+hashed, so that steps of equal settings are one program. A data set that fits in memory lies on the
+device as a whole (`DeviceFeed`); images are decoded and cut on the host where it does not
+(`jaxws.data.host.feed.HostFeed`). The training loop has one of them and does not know which.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from jaxws.data.device.augment import Batch, evaluation_batch, training_batch
+from jaxws.data.device.crop import view_shape
+from jaxws.data.device.dataset import Dataset, Split
+from jaxws.data.device.order import epoch_order, evaluation_order, steps_per_epoch
+from jaxws.data.splits import rows_facts, test_kind
+
+
+class Batching(Protocol):
+    """How batches are made of a feed's inputs; hashable, and equal where the programs are."""
+
+    def train_batch(self, inputs: Any, step: jax.Array) -> Batch:
+        """The batch of a step; pure, to be called inside a jit.
+
+        Args:
+            inputs: What `Feed.train_inputs` yielded for the step.
+            step: Number of the step.
+
+        Returns:
+            The batch, augmented and normalised.
+        """
+
+    def eval_batch(self, inputs: Any) -> Batch:
+        """The batch that `Feed.eval_inputs` stands for; pure, to be called inside a jit."""
+
+
+class Feed(Protocol):
+    """What a training loop asks of its data.
+
+    Every random choice is a function of (seed, step): a feed has no state, and a run that resumes
+    at a step gets the batches that it would have got.
+
+    Attributes:
+        name: Name of the data set.
+        class_names: One name for each label.
+        image_shape: `(H, W, c)`, what the network sees.
+        train_size: Number of training images.
+        test_size: Number of test images.
+        test_kind: 'test', or 'validation' where these are training images held out.
+        steps_per_epoch: Batches that show every training image once; the last may be ragged.
+        mean: float32 `(c,)`, what was subtracted from pixels in [0, 1] units.
+        std: float32 `(c,)`, what they were divided by.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train_size: int
+    test_size: int
+    test_kind: str
+    steps_per_epoch: int
+    mean: np.ndarray
+    std: np.ndarray
+
+    @property
+    def batching(self) -> Batching:
+        """Makes batches of the inputs."""
+
+    def train_inputs(self, first_step: int) -> Iterator[Any]:
+        """What goes into each step from a step on, without end.
+
+        Args:
+            first_step: The first step, counted from the beginning of the run.
+
+        Yields:
+            Pytrees of arrays that are on the device or on their way to it.
+        """
+
+    def eval_inputs(self, split: str = "test") -> Iterator[Any]:
+        """What goes into each step of an evaluation; together they show every image once.
+
+        Args:
+            split: 'test', or 'train' for the training images as test images are seen.
+
+        Yields:
+            Pytrees of arrays that are on the device or on their way to it.
+        """
+
+    def facts(self) -> dict[str, Any]:
+        """What tells the data from others, so that no run goes on with other images."""
+
+
+class DeviceInputs(NamedTuple):
+    """What a step needs of data that lie on the device.
+
+    Attributes:
+        split: All images and labels.
+        order: int32 `(steps, n)`, which images each step of the epoch sees, or `(n,)` in an
+            evaluation.
+        key: From which all steps draw crops and flips; None in an evaluation.
+    """
+
+    split: Split
+    order: jax.Array
+    key: Any
+
+
+class DeviceBatching(NamedTuple):
+    """Cuts batches out of data that lie on the device.
+
+    Attributes:
+        image_shape: `(H, W, c)` of the images that lie there.
+        crop_size: See `training_batch`, as for all that follow.
+        mean: `(c,)`.
+        std: `(c,)`.
+        dtype: Of the images in batches.
+        pad: In training.
+        flip: In training.
+        n_reps: In training.
+        ragged: Whether the last batch of an epoch is filled up.
+        steps_per_epoch: Batches in an epoch.
+    """
+
+    image_shape: tuple[int, int, int]
+    crop_size: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: np.dtype
+    pad: int
+    flip: bool
+    n_reps: int
+    ragged: bool
+    steps_per_epoch: int
+
+    def train_batch(self, inputs: DeviceInputs, step: jax.Array) -> Batch:
+        """Gather, crop, flip and normalise the images of a step."""
+        return training_batch(
+            inputs.split,
+            inputs.order[step % self.steps_per_epoch],
+            jax.random.fold_in(inputs.key, step),
+            ragged=self.ragged,
+            pad=self.pad,
+            flip=self.flip,
+            n_reps=self.n_reps,
+            **self._images(),
+        )
+
+    def eval_batch(self, inputs: DeviceInputs) -> Batch:
+        """Gather and normalise the images of a step."""
+        return evaluation_batch(inputs.split, inputs.order, ragged=True, **self._images())
+
+    def _images(self) -> dict[str, Any]:
+        return {
+            "image_shape": self.image_shape,
+            "crop_size": self.crop_size,
+            "mean": self.mean,
+            "std": self.std,
+            "dtype": self.dtype,
+        }
+
+
+class DeviceFeed:
+    """A data set that lies on the device as a whole; batches are cut inside the step.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpy as np
+        >>> from jaxws.data.splits import Chosen
+        >>> split = Split(np.zeros((10, 12), np.uint8), np.arange(10, dtype=np.int32))
+        >>> dataset = Dataset("ten", split, split, (2, 2, 3), tuple("abcdefghij"), np.zeros(3),
+        ...                   np.ones(3), Chosen(np.arange(10), None))
+        >>> feed = DeviceFeed(dataset, seed=0, batch_size=4, eval_batch_size=4, pad=0, flip=True,
+        ...                   dtype=jnp.float32)
+        >>> feed.steps_per_epoch
+        3
+        >>> inputs = next(feed.train_inputs(first_step=2))
+        >>> int(feed.batching.train_batch(inputs, jnp.array(2)).mask.sum())
+        2
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        seed: int,
+        batch_size: int,
+        eval_batch_size: int,
+        pad: int,
+        flip: bool,
+        dtype: Any,
+        crop_size: int | None = None,
+        n_reps: int = 1,
+    ):
+        """Note what to do; nothing is put on the device before inputs are asked for.
+
+        Args:
+            dataset: Images in memory.
+            seed: Of order, crops and flips.
+            batch_size: Images of a training step.
+            eval_batch_size: Images of an evaluation step.
+            pad: See `training_batch`.
+            flip: See `training_batch`.
+            dtype: Of the images in batches.
+            crop_size: See `training_batch`.
+            n_reps: Views of each image of a step, which sees `batch_size * n_reps` of them.
+
+        Raises:
+            ValueError: If the batch is larger than the data, or the crop than the images.
+        """
+        self.dataset = dataset
+        self.name, self.class_names = dataset.name, dataset.class_names
+        self.mean, self.std = dataset.mean, dataset.std
+        self.image_shape = view_shape(dataset.image_shape, crop_size)
+        self.train_size, self.test_size = len(dataset.train.labels), len(dataset.test.labels)
+        self.test_kind = test_kind(dataset.chosen)
+        self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
+        self._seed, self._batch_size = seed, batch_size
+        self._eval_batch_size = eval_batch_size
+        self.batching = DeviceBatching(
+            image_shape=dataset.image_shape,
+            crop_size=crop_size,
+            mean=tuple(dataset.mean.tolist()),
+            std=tuple(dataset.std.tolist()),
+            dtype=np.dtype(dtype),
+            pad=pad,
+            flip=flip,
+            n_reps=n_reps,
+            ragged=self.train_size % batch_size != 0,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+        self._on_device: dict[str, Split] = {}
+
+    def train_inputs(self, first_step: int) -> Iterator[DeviceInputs]:
+        """The whole split, and the order of the step's epoch."""
+        split, key = self._put("train"), jax.random.key(self._seed)
+        epoch, begin = divmod(first_step, self.steps_per_epoch)
+        while True:
+            order = epoch_order(self._seed, epoch, self.train_size, self._batch_size)
+            for _ in range(begin, self.steps_per_epoch):
+                yield DeviceInputs(split, order, key)
+            epoch, begin = epoch + 1, 0
+
+    def eval_inputs(self, split: str = "test") -> Iterator[DeviceInputs]:
+        """The whole split, and the images of each step in their own order."""
+        size = {"train": self.train_size, "test": self.test_size}[split]
+        images = self._put(split)
+        for indices in evaluation_order(size, min(self._eval_batch_size, size)):
+            yield DeviceInputs(images, indices, None)
+
+    def facts(self) -> dict[str, Any]:
+        """Numbers of classes and images, checksums of all pixels and labels, and which rows."""
+        facts: dict[str, Any] = {"classes": len(self.class_names)}
+        for name in ("train", "test"):
+            split = getattr(self.dataset, name)
+            images, labels = np.asarray(split.images), np.asarray(split.labels)
+            facts[f"{name}_images"] = len(labels)
+            facts[f"{name}_crc32"] = zlib.crc32(labels.data, zlib.crc32(images.data))
+        return facts | rows_facts(self.dataset.chosen)
+
+    def _put(self, name: str) -> Split:
+        """The split on the device, where it stays."""
+        if name not in self._on_device:
+            self._on_device[name] = jax.device_put(getattr(self.dataset, name))
+        return self._on_device[name]

@@ -1,0 +1,1 @@
+"""Where images come from: archives, folders and TFDS data sets, prepared and read."""

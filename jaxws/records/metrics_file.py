@@ -1,0 +1,198 @@
+"""metrics.jsonl: one JSON object a line, whole lines only, also on a full disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from jaxws.records.atomic import write_atomically
+
+# Keys that depend on the clock or the machine.
+CLOCK = ("step_seconds", "images_per_second", "data_wait", "device_memory_bytes")
+
+_HISTORY = ("epoch", "event")
+
+
+class MetricsFile:
+    """The metrics of a run.
+
+    Attributes:
+      history: records of kinds ``epoch`` and ``event`` so far.
+
+    Example:
+      >>> import tempfile
+      >>> metrics = MetricsFile(Path(tempfile.mkdtemp()) / "metrics.jsonl")
+      >>> metrics.append({"kind": "train", "step": 1, "train_loss": float("inf")})
+      >>> list(metrics.records())
+      [{'kind': 'train', 'step': 1, 'train_loss': None}]
+    """
+
+    def __init__(self, path: Path):
+        """Touches nothing.
+
+        Args:
+          path: of the file.
+        """
+        self._metrics_file = path
+        self.history: list[dict[str, Any]] = []
+        self._unwritten: list[str] = []
+
+    def write_rest(self) -> None:
+        """Writes what a full disk has kept back.
+
+        Raises:
+          OSError: there is still no room.
+        """
+        if self._unwritten:
+            self._write()
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Adds a line to metrics.jsonl; numbers that are not finite become null.
+
+        On a full disk, lines are kept in memory and written with a later one; the file always ends
+        with a whole line.
+
+        Args:
+          record: the line, with at least ``kind`` and ``step``.
+        """
+        record = _finite(record)
+        if record["kind"] in _HISTORY:
+            self.history.append(record)
+        self._unwritten.append(json.dumps(record, allow_nan=False) + "\n")
+        try:
+            self._write()
+        except OSError as error:
+            if len(self._unwritten) == 1:  # the first one that is kept back
+                print(
+                    f"warning: {self._metrics_file} cannot be written ({error.strerror}): records"
+                    " are kept in memory until it can be.",
+                    file=sys.stderr,
+                )
+
+    def _write(self) -> None:
+        """Writes what is still to be written, or nothing."""
+        data = "".join(self._unwritten).encode()
+        # Unbuffered: a buffer would try once more when it is closed.
+        with self._metrics_file.open("a+b", buffering=0) as file:
+            end = _end_of_lines(file)
+            file.truncate(end)  # half a line may be left of a crash
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(end)
+                raise
+        self._unwritten.clear()
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Reads metrics.jsonl; a last line that was cut off by a crash is left out.
+
+        Yields:
+          The lines as dicts.
+
+        Raises:
+          ValueError: another line is not JSON.
+        """
+        for _, record in self._lines():
+            yield record
+
+    def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Whole lines, as they stand there and as dicts."""
+        if not self._metrics_file.exists():
+            return
+        lines = self._metrics_file.read_bytes().split(b"\n")[:-1]
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield line.decode() + "\n", json.loads(line)
+            except ValueError as error:
+                if number < len(lines):
+                    raise ValueError(
+                        f"line {number} of {self._metrics_file} is not JSON: repair or remove it;"
+                        " nothing was changed."
+                    ) from error
+
+    def scores(self) -> dict[int, float]:
+        """Top-1 on test images by step, so far."""
+        return {r["step"]: r["test_top1"] for r in self.history if "test_top1" in r}
+
+    def resume_from(
+        self, step: int, history: Sequence[dict[str, Any]] = (), *, ends: bool = False
+    ) -> None:
+        """Drops the metrics of steps that will be done again, and of an epoch to be finished.
+
+        Args:
+          step: the step that the run resumes from.
+          history: records of earlier steps, which are put in where the file has lost them.
+          ends: whether the run ends at this step, so that no epoch is to be finished.
+
+        Raises:
+          ValueError: a line is not JSON.
+        """
+        lines = [*self._lines(), *((line, json.loads(line)) for line in self._unwritten)]
+        lines = [(line, record) for line, record in lines if _stays(record, step, ends)]
+        kept = [record for _, record in lines]
+        lost = [r for r in history if _stays(r, step, ends) and r not in kept]
+        if lost:
+            lines += [(json.dumps(record) + "\n", record) for record in lost]
+            lines.sort(key=lambda pair: pair[1]["step"])
+        self.history = [record for _, record in lines if record["kind"] in _HISTORY]
+        self._replace("".join(line for line, _ in lines).encode())
+        self._unwritten.clear()
+
+    def _replace(self, data: bytes) -> None:
+        """Changes metrics.jsonl; shortens it where that will do, as a full disk allows that."""
+        before = self._metrics_file.read_bytes() if self._metrics_file.exists() else b""
+        if before.startswith(data):
+            if before != data:
+                os.truncate(self._metrics_file, len(data))
+        else:
+            write_atomically(self._metrics_file, data.decode())
+
+
+def timeless(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without what depends on the clock or the machine.
+
+    What is left is the same in every run of a configuration on the same kind of machine, however
+    often it was stopped.
+
+    Args:
+      record: of metrics.jsonl.
+
+    Returns:
+      A copy.
+
+    Example:
+      >>> timeless({"kind": "epoch", "step": 4, "images_per_second": 51.2})
+      {'kind': 'epoch', 'step': 4}
+    """
+    return {key: value for key, value in record.items() if key not in CLOCK}
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Where the last whole line ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        file.seek(end - 1)
+        if file.read(1) == b"\n":
+            break
+        end -= 1
+    return end
+
+
+def _stays(record: Mapping[str, Any], step: int, ends: bool) -> bool:
+    within = record["kind"] == "epoch" and record["epoch"] % 1 != 0
+    return record["step"] <= step and (ends or not within)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,178 @@
+"""Where a training loop reports to: metrics.jsonl, the terminal or log, TensorBoard, a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+from typing import Any
+
+import jax
+
+from jaxws.records.profiling import Trace
+from jaxws.records.progress import Progress
+from jaxws.records.provenance import Stretch
+from jaxws.records.tensorboard import TensorBoard
+from jaxws.records.throughput import Pace
+from jaxws.records.waits import Waits
+from jaxws.training.run import Run
+
+# What a step may tell about itself beside its metrics.
+_SCALARS = ("learning_rate", "grad_norm", "loss_scale")
+
+
+class Recorder:
+    """Takes what happens in a run to everything that shows or keeps it. Changes no number of it.
+
+    Example:
+      A loop reports in this order::
+
+        with Progress(run.last_step) as progress, Recorder(run, first_step, progress) as recorder:
+            for steps in epochs:
+                recorder.begin(waits)
+                for step in steps:
+                    with recorder.dispatch(step, pending):
+                        ...  # the jitted step
+                    recorder.step(step + 1, means, info)
+                recorder.end()
+                recorder.epoch(record)
+    """
+
+    def __init__(self, run: Run, first_step: int, progress: Progress):
+        """Opens everything.
+
+        Args:
+          run: the run.
+          first_step: number of steps that are done; TensorBoard forgets later ones.
+          progress: shows the run, from this step on.
+        """
+        self._run, self._workdir = run, run.workdir
+        self._config, self._pace = run.config, Pace()
+        with ExitStack() as stack:
+            self._stretch = Stretch(run, first_step)
+            stack.callback(self._stretch.close)
+            self._progress = progress
+            progress.start(first_step)
+            self._trace = Trace(
+                self._config.profile, run.workdir.path / "profile", self._progress.note
+            )
+            stack.callback(self._trace.close)
+            self._tensorboard: TensorBoard | None = None
+            if self._config.tensorboard:
+                directory = run.workdir.path / "tensorboard"
+                self._tensorboard = TensorBoard(directory, first_step, self._progress.note)
+                stack.callback(self._tensorboard.close)
+            self._trace.resume_from(first_step, run.last_step)
+            self._close = stack.pop_all().close
+
+    def __enter__(self) -> Recorder:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes."""
+        self.close()
+
+    def close(self) -> None:
+        """Finishes everything that is being written."""
+        self._close()
+
+    def begin(self, waits: Waits) -> None:
+        """A stretch of steps begins.
+
+        Args:
+          waits: hands the stretch's steps their inputs.
+        """
+        self._pace.begin(waits)
+
+    def dispatch(self, step: int, pending: Any) -> AbstractContextManager[Any]:
+        """What a step is to be dispatched in: a trace of it begins or ends here.
+
+        Args:
+          step: number of steps before this one.
+          pending: results of the step before this one, or None.
+
+        Returns:
+          A context.
+        """
+        return self._trace.dispatch(step, pending)
+
+    def step(self, step: int, means: Mapping[str, float], info: Mapping[str, Any]) -> None:
+        """The results of a step are there; every ``log_every`` steps they are written.
+
+        Args:
+          step: number of steps done.
+          means: of the step's metrics, such as ``train_loss``.
+          info: ``images`` that it saw, and what else it tells of itself: ``neg_log_snr`` by layer,
+            ``learning_rate``, ``grad_norm``, ``loss_scale``; numbers or scalars on the device,
+            from where they are fetched only if they are written.
+        """
+        self._pace.step(float(info["images"]))
+        if step % self._config.log_every == 0:
+            record = {
+                "kind": "train",
+                "step": step,
+                **means,
+                **self._scalars(info),
+                **self._pace.lap(),
+                "device_memory_bytes": device_memory_bytes(),
+                "neg_log_snr": _floats(info.get("neg_log_snr", {})),
+            }
+            self._write(record)
+            self._stretch.reached(step)
+        self._trace.done(step)
+        self._progress.step(step, {**means, **self._pace.stretch()}, self._seconds_left(step))
+
+    def end(self) -> None:
+        """The stretch of steps is over; evaluation comes next."""
+        self._rates = self._pace.stretch()
+        self._pace.end()
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch, or what there was of it, is over and evaluated.
+
+        Args:
+          record: of kind ``epoch``; the rates of its training are added.
+        """
+        record = {**record, **self._rates}
+        self._write(record)
+        self._stretch.reached(record["step"], now=True)
+        self._progress.epoch(record, self._config.epochs, self._seconds_left(record["step"]))
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._workdir.append(record)
+        if self._tensorboard:
+            self._tensorboard.add(record)
+
+    def _scalars(self, info: Mapping[str, Any]) -> dict[str, float]:
+        scales = self._config.model.dtype == "float16"
+        return _floats(
+            {key: info[key] for key in _SCALARS if key in info and (scales or key != "loss_scale")}
+        )
+
+    def _seconds_left(self, step: int) -> float | None:
+        last, epoch = self._run.last_step, self._run.feed.steps_per_epoch
+        return self._pace.seconds_left(last - step, breaks=-(-last // epoch) - step // epoch)
+
+
+def device_memory_bytes() -> int | None:
+    """The most memory that this process has had in use at once, on its fullest device.
+
+    Returns:
+      Bytes, or None where the platform does not tell (CPU).
+
+    Example:
+      >>> device_memory_bytes() is None or device_memory_bytes() > 0
+      True
+    """
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    return max((s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s), default=None)
+
+
+def _floats(scalars: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(value) for key, value in jax.device_get(dict(scalars)).items()}

@@ -1,0 +1,288 @@
+"""The report of a run: one page with its results, curves, events, settings and origin.
+
+All of it comes from the run's directory, so that it can be made again at any time:
+``python -m jaxws report WORKDIR``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jaxws.config.fields import base_config, flat_fields
+from jaxws.records import html as page
+from jaxws.records.atomic import replacing, write_atomically
+from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
+from jaxws.records.run_directory import PastRun
+
+_MANY = 12  # rows; longer tables are folded
+
+
+def write_report(run: PastRun) -> Path:
+    """Draws the plots of a run and writes its report, all in the run's directory.
+
+    Args:
+      run: with one epoch at least.
+
+    Returns:
+      The report, ``report.html``. The plots are ``accuracy.png``, ``curves.png`` and, where there
+      are LC layers, ``snr.png``.
+
+    Raises:
+      ValueError: no epoch has ended.
+    """
+    if not run.of_kind("epoch"):
+        raise ValueError(
+            f"{run.path} has no epoch in metrics.jsonl yet: there is nothing to report."
+        )
+    plots = {"accuracy": plot_accuracy(run.records), "curves": plot_curves(run.records)}
+    if run.config.model.connectivity == "local":
+        plots["snr"] = plot_snr(run.records)
+    for name, png in plots.items():
+        with replacing(run.path / f"{name}.png") as file:
+            file.write_bytes(png)
+    report = run.path / "report.html"
+    write_atomically(report, build_report(run, plots))
+    return report
+
+
+def build_report(run: PastRun, plots: dict[str, bytes]) -> str:
+    """Writes the page.
+
+    Args:
+      run: with one epoch at least.
+      plots: PNGs by name, see :func:`write_report`.
+
+    Returns:
+      HTML.
+    """
+    last = run.of_kind("epoch")[-1]
+    title = f"{run.path.name}: {_tested_on(run)} top-1 {_percent(last['test_top1'])}"
+    return page.page(
+        title,
+        [
+            f"<h1>{escape(title)}</h1>",
+            f'<p class="sub">{escape(_network(run))}</p>',
+            *_result(run, last),
+            *_curves(run, plots),
+            *_events(run),
+            *_origin(run),
+            *_configuration(run),
+        ],
+    )
+
+
+def wall_seconds(run: PastRun) -> float:
+    """How long a run took, summed over all of its stretches.
+
+    Args:
+      run: any.
+
+    Returns:
+      Seconds, compilation and steps that were done again included.
+    """
+    return sum(stretch["seconds"] for stretch in run.provenance.get("stretches", []))
+
+
+def _tested_on(run: PastRun) -> str:
+    return "validation" if run.config.data.split == "tuning" else "test"
+
+
+def _network(run: PastRun) -> str:
+    model, every = run.config.model, run.config.sharing.every
+    kind = {"local": "locally connected", "conv": "convolutional"}[model.connectivity]
+    if model.architecture == "vit":
+        local = model.connectivity == "local"
+        kind = f"local {', '.join(model.local_projections)} of a" if local else "shared"
+    depth = "" if model.architecture == "resnet18" else f"-{model.depth}"
+    shared = f"weights shared by ws({every})" if every else "weights never shared"
+    shared = f", {shared}" if model.connectivity == "local" else ""
+    return (
+        f"{kind} {model.architecture}{depth}, width {model.width}{shared}; {run.config.data.name};"
+        f" seed {run.config.seed}"
+    )
+
+
+def _result(run: PastRun, last: dict[str, Any]) -> Iterator[str]:
+    epochs = run.of_kind("epoch")
+    best = max(epochs, key=lambda record: record["test_top1"])
+    rows = [
+        ("test top-1", _percent(last["test_top1"])),
+        ("test top-5", _percent(last["test_top5"])),
+        ("test loss", _number(last["test_loss"])),
+        ("training top-1, augmented images", _percent(last["train_top1"])),
+        ("training loss", _number(last["train_loss"])),
+        ("best test top-1", f"{_percent(best['test_top1'])} after epoch {best['epoch']:.4g}"),
+        ("epochs", f"{last['epoch']:.4g} of {run.config.epochs}"),
+        ("steps", last["step"]),
+    ]
+    if stretches := run.provenance.get("stretches"):
+        starts = f"{len(stretches)} start{'s' if len(stretches) > 1 else ''}"
+        rows.append(("wall time", f"{_duration(wall_seconds(run))} in {starts}"))
+    caption = "After the last epoch"
+    if _tested_on(run) == "validation":
+        caption += "; here and below, test images are training images that were held out"
+    yield page.table(caption, ["measure", "value"], rows)
+    yield "<h2>Epochs</h2>"
+    columns = {
+        "epoch": lambda r: f"{r['epoch']:.4g}",
+        "step": lambda r: r["step"],
+        "training loss": lambda r: _number(r["train_loss"]),
+        "training top-1": lambda r: _percent(r["train_top1"]),
+        "test loss": lambda r: _number(r["test_loss"]),
+        "test top-1": lambda r: _percent(r["test_top1"]),
+        "learning rate": lambda r: _number(r.get("learning_rate")),
+        "images/s": lambda r: _number(r.get("images_per_second"), ".0f"),
+        "skipped steps": lambda r: _number(r.get("skipped"), ".0f"),
+    }
+    recorded = {"learning rate": "learning_rate", "skipped steps": "skipped"}
+    for name, key in recorded.items():
+        if not any(key in record for record in epochs):
+            del columns[name]
+    cells = [[cell(record) for cell in columns.values()] for record in epochs]
+    yield _folded(
+        page.table("Means over each epoch", list(columns), cells, range(len(columns))),
+        f"{len(epochs)} epochs",
+        len(epochs),
+    )
+
+
+def _curves(run: PastRun, plots: dict[str, bytes]) -> Iterator[str]:
+    epochs, measured = run.of_kind("epoch"), run.of_kind("train")
+    first, last = epochs[0], epochs[-1]
+    course = (
+        f"from {{}} after epoch {first['epoch']:.4g} to {{}} after epoch {last['epoch']:.4g}".format
+    )
+    yield "<h2>Curves</h2>"
+    yield '<div class="figures">'
+    yield page.figure(
+        plots["accuracy"],
+        "Accuracy over epochs. Test top-1 goes "
+        + course(_percent(first["test_top1"]), _percent(last["test_top1"]))
+        + "; training top-1 "
+        + course(_percent(first["train_top1"]), _percent(last["train_top1"]))
+        + ".",
+        "Accuracy; training images are augmented and seen before the step's update.",
+    )
+    extra = [key for key in ("learning_rate", "grad_norm") if any(key in r for r in measured)]
+    names = {"learning_rate": "learning rate", "grad_norm": "norm of the gradient"}
+    beneath = "".join(f", {names[key]}" for key in extra)
+    yield page.figure(
+        plots["curves"],
+        f"Loss{beneath} over steps. Training loss goes "
+        + course(_number(first["train_loss"]), _number(last["train_loss"]))
+        + "; test loss "
+        + course(_number(first["test_loss"]), _number(last["test_loss"]))
+        + ".",
+        f"Loss{beneath}.",
+    )
+    yield "</div>"
+    if "snr" in plots and measured:
+        yield "<h2>Signal-to-noise ratio of weights</h2>"
+        layers = measured[-1]["neg_log_snr"]
+        yield page.figure(
+            plots["snr"],
+            f"-log SNR of {len(layers)} layers over steps. {_silent(measured)}",
+            "-log SNR of Eq. (6) in each locally connected layer, after the update and before"
+            " sharing; lower means that the weights of a pool agree better (Fig. 6 of the paper).",
+        )
+        yield f"<p>{escape(_silent(measured))}</p>"
+        rows = [(layer, _number(value)) for layer, value in layers.items()]
+        caption = f"-log SNR at step {measured[-1]['step']}"
+        yield _folded(page.table(caption, ["layer", "-log SNR"], rows, [1]), caption, _MANY + 1)
+
+
+def _silent(measured: list[dict[str, Any]]) -> str:
+    """How many layers the plot cannot show."""
+    counts, layers = count_not_finite(measured), len(measured[-1]["neg_log_snr"])
+    if not any(counts):
+        return f"It is finite in all {layers} layers at every measurement."
+    return (
+        f"At the last measurement (step {measured[-1]['step']}) it is not finite in {counts[-1]} of"
+        f" {layers} layers, at most it was in {max(counts)}: all weights of some pool agree exactly"
+        " there, as the weights that read a silent channel do, and these layers have no point."
+    )
+
+
+def _events(run: PastRun) -> Iterator[str]:
+    yield "<h2>Events</h2>"
+    events = run.of_kind("event")
+    if not events:
+        yield "<p>None: no step was skipped or rolled back, no checkpoint was damaged.</p>"
+        return
+    rows = [(event["step"], event["event"], event["message"]) for event in events]
+    content = page.table("What does not happen in every run", ["step", "event", "message"], rows)
+    yield _folded(content, f"{len(events)} events", len(events))
+
+
+def _origin(run: PastRun) -> Iterator[str]:
+    yield "<h2>Origin</h2>"
+    stretches = run.provenance.get("stretches", [])
+    if not stretches:
+        yield "<p>Not recorded: there is no provenance.json in the run's directory.</p>"
+        return
+    rows = [
+        (
+            stretch["started"].replace("T", " ").replace("+00:00", " UTC"),
+            f"{stretch['first_step']} to {stretch['last_step']}",
+            _duration(stretch["seconds"]),
+            stretch["machine"]["device"],
+            _commit(stretch),
+        )
+        for stretch in stretches
+    ]
+    head = ["started", "steps", "wall time", "device", "commit of jaxws"]
+    yield _folded(page.table("Starts of the run", head, rows), f"{len(rows)} starts", len(rows))
+    last = stretches[-1]
+    commits = {_commit(stretch) for stretch in stretches}
+    several = " (the starts had different ones, see above)" if len(commits) > 1 else ""
+    yield f"<p>To repeat the run, with a directory of its own and this commit{several}:</p>"
+    yield f"<pre><code>{escape(_command(last))}</code></pre>"
+    platform = f"{last['machine']['platform']}, {last['machine']['cores']} cores"
+    yield f"<p>The last start was on {escape(platform)}.</p>"
+    yield page.table("Versions at the last start", ["package", "version"], last["versions"].items())
+
+
+def _command(stretch: dict[str, Any]) -> str:
+    git = stretch["git"]
+    dirty = "  # and changes that were not committed" if git and git["dirty"] else ""
+    checkout = f"git checkout {git['commit']}{dirty}\n" if git else ""
+    return checkout + stretch["command"]
+
+
+def _commit(stretch: dict[str, Any]) -> str:
+    git = stretch["git"]
+    if not git:
+        return "not in a repository"
+    return git["commit"][:12] + (", changed" if git["dirty"] else "")
+
+
+def _configuration(run: PastRun) -> Iterator[str]:
+    defaults = dict(flat_fields(base_config()))
+    rows = [
+        (key, value, "" if value == defaults[key] else f"default: {defaults[key]}")
+        for key, value in flat_fields(run.config)
+    ]
+    yield "<h2>Configuration</h2>"
+    yield page.table("All fields of config.json", ["field", "value", "changed"], rows)
+    if run.dataset:
+        yield page.table("The data", ["fact", "value"], list(run.dataset.items()))
+
+
+def _folded(table: str, summary: str, rows: int) -> str:
+    return page.details(summary, table) if rows > _MANY else table
+
+
+def _percent(part: float | None) -> str:
+    return "" if part is None else f"{100 * part:.2f} %"
+
+
+def _number(value: float | None, form: str = ".4g") -> str:
+    return "not finite" if value is None else format(value, form)
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

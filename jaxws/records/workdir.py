@@ -1,0 +1,118 @@
+"""The directory of a run: config.json says whose it is, metrics.jsonl what happened in it.
+
+One process at a time: it holds a lock on the file ``lock``, which the system lets go of when the
+process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxws.config.identity import differences, to_json
+from jaxws.records.atomic import write_atomically
+from jaxws.records.metrics_file import MetricsFile
+
+_OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves
+
+
+class Workdir(MetricsFile):
+    """A run's directory, locked until :meth:`close`.
+
+    Attributes:
+      path: the directory.
+      checkpoints: where checkpoints lie.
+      resumed: whether the directory held this run before.
+      identity: what config.json holds: :func:`jaxws.config.identity.to_json` of the run.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        config: ConfigDict,
+        dataset: Mapping[str, Any] | None = None,
+    ):
+        """Opens the directory, or makes it; never changes one that belongs to something else.
+
+        Args:
+          path: the directory.
+          config: of the run.
+          dataset: facts that tell the run's data from others, kept beside the configuration.
+
+        Raises:
+          ValueError: the directory cannot be made or written, holds other things, holds a run with
+            another configuration or other data, or is in use by another process.
+        """
+        self.identity = to_json(config, dataset or {})
+        self.path = Path(path).expanduser().absolute()
+        self.checkpoints = self.path / "checkpoints"
+        self._config_file = self.path / "config.json"
+        super().__init__(self.path / "metrics.jsonl")
+        try:
+            self.resumed = self._claim()
+        except OSError as error:
+            raise ValueError(
+                f"workdir {self.path} cannot be used: {error.strerror or error}. Give a directory"
+                " that can be written by --workdir."
+            ) from error
+
+    def _claim(self) -> bool:
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self._config_file.exists():
+            self._refuse_other()
+            self._take_lock()
+            return True
+        if any(entry.name not in _OWN_FILES for entry in self.path.iterdir()):
+            raise ValueError(
+                f"workdir {self.path} is not empty and is not a run of jaxws (no config.json):"
+                " nothing was changed. Give a new or empty directory by --workdir."
+            )
+        self._take_lock()
+        write_atomically(self._config_file, self.identity)
+        return False
+
+    def _take_lock(self) -> None:
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        self._release = weakref.finalize(self, os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 32).decode().strip() or "?"
+            raise ValueError(
+                f"workdir {self.path} is in use by process {holder}: wait for it, stop it, or give"
+                " another directory by --workdir."
+            ) from error
+        os.truncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+
+    def close(self) -> None:
+        """Writes what a full disk has kept back, and lets go of the lock; reading goes on to work.
+
+        Raises:
+          OSError: there is still no room for the metrics.
+        """
+        try:
+            self.write_rest()
+        finally:
+            self._release()
+
+    def _refuse_other(self) -> None:
+        try:
+            changed = differences(self.identity, self._config_file.read_text())
+        except (ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{self._config_file} is not the JSON that jaxws writes ({error}): nothing was"
+                " changed. Give another directory by --workdir."
+            ) from error
+        if changed:
+            raise ValueError(
+                f"workdir {self.path} holds a run with another configuration ("
+                + "; ".join(changed)
+                + "): nothing was changed. Give another directory by --workdir."
+            )

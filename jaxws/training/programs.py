@@ -1,0 +1,114 @@
+"""The programs of a run: functions that are compiled once in a process for equal settings.
+
+Settings are static arguments of module-level jits, which keep programs by the settings' values. So
+they are hashable, and hold no data: those are arguments, and nothing here keeps them alive. Runs of
+equal settings, starts of a run and commands in one process share a program; a rollback, which
+changes the learning rate, makes a new one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+
+from jaxws import data
+from jaxws.core.packed import pack_kernels
+from jaxws.training.metrics import Metrics
+from jaxws.training.optimizers import OptimizerSettings
+from jaxws.training.state import TrainState, create_train_state
+from jaxws.training.step import StepInfo, eval_step, train_step
+from jaxws.training.weight_sharing import Sharing
+
+
+@partial(jax.jit, static_argnames=("model", "optimizer", "image_shape", "dtype", "packed"))
+def compiled_initial_state(
+    key: jax.Array,
+    *,
+    model: nn.Module,
+    optimizer: OptimizerSettings,
+    image_shape: tuple[int, int, int],
+    dtype: str,
+    packed: bool,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      key: random key.
+      model: the network.
+      optimizer: its settings.
+      image_shape: (H, W, c) of the images.
+      dtype: that the model computes in.
+      packed: whether to pack kernels and moments (:mod:`jaxws.core.packed`).
+
+    Returns:
+      The state.
+    """
+    state = create_train_state(key, model, optimizer.make(), image_shape, dtype)
+    return pack_kernels(state) if packed else state
+
+
+class StepSettings(NamedTuple):
+    """What a training step is compiled for: hashable, and without data.
+
+    Attributes:
+      batching: makes the step's batch, see :class:`jaxws.data.Feed`.
+      model: see :func:`jaxws.training.step.train_step`, as for all that follow.
+      optimizer: its settings.
+      sharing: when and how to share.
+      accumulate: number of parts to compute the gradients in.
+      skip_nonfinite: whether to skip without a loss scale too.
+    """
+
+    batching: data.Batching
+    model: nn.Module
+    optimizer: OptimizerSettings
+    sharing: Sharing
+    accumulate: int
+    skip_nonfinite: bool
+
+
+@partial(jax.jit, static_argnames="settings", donate_argnums=0)
+def compiled_step(
+    state: TrainState, inputs: Any, *, settings: StepSettings
+) -> tuple[TrainState, Metrics, StepInfo]:
+    """A training step, its batch included: data go in as uint8 and never come back.
+
+    Args:
+      state: before the step; donated.
+      inputs: of the run's feed.
+      settings: what to compile for.
+
+    Returns:
+      As :func:`jaxws.training.step.train_step`.
+    """
+    return train_step(
+        state,
+        settings.batching.train_batch(inputs, state.step),
+        model=settings.model,
+        optimizer=settings.optimizer.make(),
+        sharing=settings.sharing,
+        accumulate=settings.accumulate,
+        skip_nonfinite=settings.skip_nonfinite,
+    )
+
+
+@partial(jax.jit, static_argnames=("batching", "model"))
+def compiled_eval_step(
+    params: Any, batch_stats: Any, inputs: Any, *, batching: data.Batching, model: nn.Module
+) -> Metrics:
+    """Metrics of a batch, which is made of its inputs here.
+
+    Args:
+      params: parameters of the model, packed and pooled or not.
+      batch_stats: running statistics.
+      inputs: of the run's feed.
+      batching: makes the batch, see :class:`jaxws.data.Feed`.
+      model: the network.
+
+    Returns:
+      As :func:`jaxws.training.step.eval_step`.
+    """
+    return eval_step(params, batch_stats, batching.eval_batch(inputs), model=model)

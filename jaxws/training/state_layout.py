@@ -1,0 +1,126 @@
+"""How a training state lies on a device between steps, and how in a checkpoint.
+
+On a TPU, locally connected weights and their moments stay packed (:mod:`jaxws.core.packed`): as
+they are, the tiles of its memory would be mostly padding. Where weights are shared after every
+step, they stay pooled (:mod:`jaxws.core.pooled`) from the first step on. Checkpoints hold every
+state as it is, so that all platforms can read them; packed ones are turned into it on the host,
+because the state of a large network may not fit on the TPU in both layouts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
+
+from jaxws.core.packed import pack_kernels, unpack_kernels
+from jaxws.core.pooled import holds_pooled, pool_kernels, spread_kernels
+from jaxws.training.state import TrainState
+from jaxws.training.weight_sharing import Sharing
+
+
+def packs() -> bool:
+    """Whether this platform's states are packed.
+
+    Example:
+      >>> packs() == (jax.default_backend() == "tpu")
+      True
+    """
+    return jax.default_backend() == "tpu"
+
+
+def pool_if_shared(state: TrainState, sharing: Sharing) -> TrainState:
+    """Keeps weights as one filter per pool where a run shares them after every step.
+
+    Args:
+      state: between steps.
+      sharing: of the run.
+
+    Returns:
+      The state with pooled kernels if every step shares and the weights are equal within their
+      pools, which they are not before the first step; the state as it is otherwise.
+
+    Example:
+      >>> params = {"local_kernel": jnp.ones((8, 8, 3, 3, 16, 32))}
+      >>> state = TrainState(jnp.asarray(1), params, {}, ())
+      >>> pool_if_shared(state, Sharing(1, "grid", 10)).params["local_kernel"].filters.shape
+      (3, 3, 3, 3, 16, 32)
+    """
+    if not sharing.keeps_shared or holds_pooled(state.params):
+        return state
+    pooled, are_shared = _pool(state.params, sharing.pools)
+    return dataclasses.replace(state, params=pooled) if are_shared else state
+
+
+@partial(jax.jit, static_argnums=1)
+def _pool(params: Any, pools: str) -> tuple[Any, jax.Array]:
+    pooled = pool_kernels(params, pools=pools)
+    equal = jax.tree.map(lambda a, b: jnp.all(a == b), spread_kernels(pooled), params)
+    return pooled, jnp.all(jnp.asarray(jax.tree.leaves(equal)))
+
+
+def to_checkpoint(state: Any) -> Any:
+    """Turns a state on the device into what a checkpoint holds.
+
+    Args:
+      state: packed where :func:`packs` says so, pooled or not.
+
+    Returns:
+      The same state, neither packed nor pooled; in the host's memory if it was packed.
+
+    Example:
+      >>> to_checkpoint(from_checkpoint({"local_kernel": jnp.ones((2, 1, 1, 1))}))
+      {'local_kernel': Array([[[[1.]]],
+             [[[1.]]]], dtype=float32)}
+    """
+    if packs():
+        state = jax.device_put(state, _host())
+    return jax.jit(_plain)(state) if packs() or holds_pooled(state) else state
+
+
+def _plain(state: Any) -> Any:
+    return unpack_kernels(spread_kernels(state))
+
+
+def from_checkpoint(state: Any) -> Any:
+    """The inverse of :func:`to_checkpoint`.
+
+    Args:
+      state: restored to the devices that :func:`checkpoint_shapes` names.
+
+    Returns:
+      The state on the device, ready for a step.
+
+    Example:
+      >>> from_checkpoint({"step": jnp.asarray(3)})
+      {'step': Array(3, dtype=int32, weak_type=True)}
+    """
+    if not packs():
+        return state
+    return jax.device_put(jax.jit(pack_kernels)(state), jax.devices()[0])
+
+
+def checkpoint_shapes(shapes: Any) -> Any:
+    """Says where a checkpoint is to be restored to.
+
+    Args:
+      shapes: of an unpacked state, as :func:`jax.eval_shape` gives them.
+
+    Returns:
+      The shapes; with the host as their device where states are packed.
+
+    Example:
+      >>> checkpoint_shapes(jax.ShapeDtypeStruct((3,), "float32"))
+      ShapeDtypeStruct(shape=(3,), dtype=float32)
+    """
+    if not packs():
+        return shapes
+    return jax.tree.map(lambda s: s.update(sharding=SingleDeviceSharding(_host())), shapes)
+
+
+def _host() -> jax.Device:
+    return jax.local_devices(backend="cpu")[0]

@@ -1,0 +1,170 @@
+"""One step of training and one of evaluation, as pure functions of state and batch."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxws.core.packed import unpack_kernels
+from jaxws.core.pooled import holds_pooled, pool_kernels, probes, spread_kernels, with_probes
+from jaxws.core.snr import weight_snr
+from jaxws.data.device.augment import Batch
+from jaxws.training.gradients import batch_gradients
+from jaxws.training.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
+from jaxws.training.metrics import Metrics, batch_metrics
+from jaxws.training.optimizers import last_learning_rate
+from jaxws.training.state import TrainState
+from jaxws.training.weight_sharing import Sharing, share_if_due
+
+
+class StepInfo(NamedTuple):
+    """What is known of a step besides its metrics.
+
+    Attributes:
+      neg_log_snr: -log SNR of every LC layer, after the update and before sharing.
+      grad_norm: Euclidean norm of the gradients of the mean loss, over all parameters.
+      learning_rate: of this update; NaN for an optimizer that is not of
+        :func:`jaxws.training.optimizers.make_optimizer`, as its state does not tell.
+      loss_scale: the loss was multiplied by; 1 without scaling.
+      skipped: whether the step left parameters, moments and statistics as they were.
+      diverged: whether loss or gradients are not finite, and not because of the loss scale.
+    """
+
+    neg_log_snr: dict[str, jax.Array]
+    grad_norm: jax.Array
+    learning_rate: jax.Array
+    loss_scale: jax.Array
+    skipped: jax.Array
+    diverged: jax.Array
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    sharing: Sharing,
+    accumulate: int = 1,
+    skip_nonfinite: bool = False,
+) -> tuple[TrainState, Metrics, StepInfo]:
+    """Cross-entropy, gradients, one update, and weight sharing where ws(n) says so.
+
+    Optimizer moments are left alone by sharing, as in the paper. A state with a loss scale scales
+    its loss. With one, or with ``skip_nonfinite``, a step whose loss or gradients are not finite is
+    skipped: it changes nothing but ``step`` and the loss scale, and shares no weights. The learning
+    rate counts updates, ws(n) counts batches.
+
+    Where the state's kernels are pooled (:mod:`jaxws.core.pooled`), weights are shared after this
+    step whatever ``sharing`` says of it, and stay pooled; all numbers are those of the plain state.
+
+    Args:
+      state: before the step; donate it when jitting.
+      batch: images (n, H, W, c), labels (n,) and a mask (n,) or None.
+      model: called as ``model(x, train=True, mask=mask)``.
+      optimizer: an optax transformation.
+      sharing: when and how to share.
+      accumulate: number of parts to compute the gradients in, see
+        :func:`jaxws.training.gradients.batch_gradients`.
+      skip_nonfinite: whether to skip without a loss scale too; else such a step spoils the weights.
+
+    Returns:
+      The state after the step, the batch's metrics, and more about the step. Metrics of a skipped
+      step are those of its batch, and may not be finite.
+
+    Raises:
+      ValueError: a batch that cannot be cut into so many parts.
+
+    Example:
+      >>> from functools import partial
+      >>> from jaxws import LocalConv
+      >>> from jaxws.models import ResNet
+      >>> from jaxws.training.state import create_train_state
+      >>> model = ResNet(stage_sizes=(), width=4, num_classes=10, conv=LocalConv)
+      >>> optimizer = optax.adamw(1e-3)
+      >>> arguments = {"model": model, "optimizer": optimizer, "image_shape": (8, 8, 1)}
+      >>> create = partial(create_train_state, **arguments)
+      >>> state = jax.jit(create)(jax.random.key(0))
+      >>> batch = Batch(jnp.ones((2, 8, 8, 1)), jnp.array([0, 1]), mask=None)
+      >>> sharing = Sharing(every=1, pools="grid", steps_per_epoch=10)
+      >>> step = partial(train_step, model=model, optimizer=optimizer, sharing=sharing)
+      >>> state, metrics, info = jax.jit(step, donate_argnums=0)(state, batch)
+      >>> int(state.step), float(metrics.images), bool(info.skipped)
+      (1, 2.0, False)
+    """
+    loss_scale = state.loss_scale if isinstance(state.loss_scale, LossScale) else None
+    scale = 1.0 if loss_scale is None else loss_scale.scale
+    skips = skip_nonfinite or loss_scale is not None
+    grads, metrics, batch_stats = batch_gradients(
+        state.params, state.batch_stats, batch, model=model, accumulate=accumulate, scale=scale
+    )
+    if loss_scale is not None:
+        grads = jax.tree.map(lambda g: g * (1 / scale), grads)  # exact: a power of two
+    norm = optax.tree.norm(grads)
+    finite = jnp.isfinite(norm) & jnp.isfinite(metrics.loss)
+    before = spread_kernels(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, before)
+    learning_rate = last_learning_rate(opt_state)
+    params = optax.apply_updates(before, updates)
+    if skips:
+        # In the loops that compute the new values, which have read the old ones anyway.
+        keep = partial(jnp.where, finite)
+        params, opt_state, batch_stats = jax.tree.map(
+            keep,
+            (params, opt_state, batch_stats),
+            (before, state.opt_state, state.batch_stats),
+        )
+    # In every step: the pools' means, which sharing needs, and variances are one pass over weights.
+    snr = {name: -jnp.log(r) for name, r in weight_snr(params, pools=sharing.pools).items()}
+    info = StepInfo(
+        neg_log_snr=snr,
+        grad_norm=norm,
+        learning_rate=learning_rate,
+        loss_scale=jnp.asarray(scale, jnp.float32),
+        skipped=~finite & skips,
+        diverged=~finite & (scale <= LEAST_SCALE),
+    )
+    if holds_pooled(state.params):
+        params = pool_kernels(params, pools=sharing.pools)
+    else:
+        params = share_if_due(params, state.step, sharing, unless=~finite if skips else None)
+    state = TrainState(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        loss_scale=() if loss_scale is None else next_loss_scale(loss_scale, finite),
+    )
+    return state, metrics, info
+
+
+def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) -> Metrics:
+    """Metrics of a batch with running statistics; masked rows count for nothing.
+
+    Args:
+      params: parameters of the model, packed and pooled or not.
+      batch_stats: running statistics.
+      batch: images, labels and a mask or None.
+      model: called as ``model(x, train=False)``.
+
+    Returns:
+      Sums over the batch's real images.
+
+    Example:
+      >>> from jaxws.models import ResNet
+      >>> model = ResNet(stage_sizes=(), width=4, num_classes=10, conv=nn.Conv)
+      >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
+      >>> batch = Batch(jnp.ones((2, 8, 8, 1)), jnp.array([0, 1]), jnp.array([True, False]))
+      >>> float(eval_step(**variables, batch=batch, model=model).images)
+      1.0
+    """
+    # Probes, because Flax compares shapes of parameters with those of the layer.
+    params = unpack_kernels(with_probes(params, probes(params)))
+    variables = {"params": params, "batch_stats": batch_stats}
+    logits: Any = model.apply(variables, batch.image, train=False)
+    return batch_metrics(logits, batch)

@@ -1,0 +1,305 @@
+import ast
+import collections
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from ml_collections import ConfigDict
+
+from jaxws.commands.flags import parse_config
+from jaxws.config.checks import check_config
+from jaxws.config.fields import base_config, flat_fields
+from jaxws.config.files import config_names, config_path, named_config
+from jaxws.config.identity import FREE_FIELDS, differences, to_json
+from jaxws.training.run import build_model
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
+
+# Accuracies of Tables 4, 5, 6 (paddings of 0, 4, 8), rates and decays of Tables 10, 11, 12, in
+# rows of connectivity, n of ws(n), n reps: those that the files in configs/ name.
+PAPER = {
+    "cifar10": {
+        4: {
+            ("conv", 0, 1): ("88.3", 0.01, 0.0001),
+            ("local", 0, 1): ("80.9", 0.001, 0.0001),
+            ("local", 0, 4): ("82.9", 0.001, 0.01),
+            ("local", 0, 8): ("83.8", 0.0005, 0.01),
+            ("local", 0, 16): ("85.0", 0.0005, 0.01),
+            ("local", 1, 1): ("87.4", 0.001, 0.01),
+            ("local", 10, 1): ("85.1", 0.0005, 0.01),
+            ("local", 100, 1): ("82.0", 0.0005, 0.01),
+        },
+    },
+    "cifar100": {
+        0: {
+            ("conv", 0, 1): ("49.5", 0.01, 0.01),
+            ("local", 0, 1): ("34.9", 0.001, 0.01),
+            ("local", 1, 1): ("41.8", 0.001, 0.01),
+        },
+        4: {
+            ("conv", 0, 1): ("59.2", 0.01, 0.01),
+            ("local", 0, 1): ("49.8", 0.0005, 0.01),
+            ("local", 0, 4): ("52.1", 0.001, 0.01),
+            ("local", 0, 8): ("54.3", 0.0005, 0.0001),
+            ("local", 0, 16): ("55.9", 0.0005, 0.01),
+            ("local", 1, 1): ("58.7", 0.001, 0.0001),
+            ("local", 10, 1): ("55.7", 0.0005, 0.01),
+            ("local", 100, 1): ("52.8", 0.0005, 0.01),
+        },
+        8: {
+            ("conv", 0, 1): ("59.6", 0.01, 0.01),
+            ("local", 0, 1): ("47.7", 0.0005, 0.0001),
+            ("local", 1, 1): ("59.2", 0.001, 0.01),
+        },
+    },
+    "tiny_imagenet": {
+        0: {
+            ("conv", 0, 1): ("26.0", 0.005, 0.01),
+            ("local", 0, 1): ("12.0", 0.001, 0.0001),
+            ("local", 1, 1): ("24.9", 0.001, 0.0001),
+        },
+        4: {
+            ("conv", 0, 1): ("38.6", 0.005, 0.0001),
+            ("local", 0, 1): ("29.6", 0.0005, 0.0001),
+            ("local", 0, 4): ("31.9", 0.0005, 0.01),
+            ("local", 0, 8): ("33.0", 0.0005, 0.01),
+            ("local", 0, 16): ("34.0", 0.0005, 0.01),
+            ("local", 1, 1): ("41.6", 0.001, 0.01),
+            ("local", 10, 1): ("37.4", 0.001, 0.0001),
+            ("local", 100, 1): ("37.1", 0.001, 0.01),
+        },
+        8: {
+            ("conv", 0, 1): ("42.6", 0.005, 0.01),
+            ("local", 0, 1): ("31.9", 0.001, 0.01),
+            ("local", 1, 1): ("43.6", 0.001, 0.01),
+        },
+    },
+}
+# Table 13 and appendix B.2: connectivity, n of ws(n), 1st layer conv.
+IMAGENET = {
+    ("conv", 0, False): ("63.5", 0.001, 0.01),
+    ("local", 0, False): ("46.7", 0.0005, 0.01),
+    ("local", 1, False): ("61.7", 0.001, 0.01),
+    ("local", 10, False): ("59.3", 0.0005, 0.01),
+    ("local", 100, False): ("54.5", 0.0005, 0.01),
+    ("local", 0, True): ("52.2", 0.0005, 0.01),
+    ("local", 1, True): ("63.6", 0.0005, 0.01),
+    ("local", 10, True): ("61.6", 0.0005, 0.01),
+    ("local", 100, True): ("59.1", 0.0005, 0.01),
+}
+# Classes and the side of what the network sees.
+TASKS = {
+    "digits": (10, 24),
+    "cifar10": (10, 32),
+    "cifar100": (100, 32),
+    "tiny_imagenet": (200, 48),
+    "imagenet2012": (1000, 224),
+}
+PAPERS = [p for p in CONFIGS if not p.stem.startswith("digits") and "_vit_" not in p.stem]
+
+
+def test_configs_have_the_names_of_their_files():
+    assert [config_path(name) for name in config_names()] == CONFIGS
+    for name in config_names():
+        by_name, found, _ = parse_config([f"--config={name}", "--config.seed=3"])
+        assert found == str(config_path(name))
+        check_config(by_name)
+        by_file = parse_config([f"--config={found}", "--config.seed=3"])[0]
+        assert dict(flat_fields(by_name)) == dict(flat_fields(by_file))
+        assert dict(flat_fields(named_config(name))) == dict(flat_fields(by_file)) | {"seed": 0}
+
+
+def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "from jaxws.config.files import named_config\n"
+    text += "def get_config(seed): c = named_config('digits_lc'); c.seed = int(seed); return c\n"
+    (tmp_path / "digits_lc").write_text(text)
+    config, *_ = parse_config(["--config=digits_lc:7"])
+    assert (config.seed, config.epochs) == (7, 30)
+
+
+def rows_of(path):
+    """The accuracy that each row of a config's header promises, and the row's configuration."""
+    header = ast.get_docstring(ast.parse(path.read_text()))
+    first, *others = re.split(r"\n    (?=\S)", header)
+    commands = [(re.search(r"([\d.]+) %", first)[1], [])]
+    for row in others:
+        commands.append((re.search(r"\((\d+\.\d)[,)]", row)[1], re.findall(r"--\S+", row)))
+    for accuracy, arguments in commands:
+        yield accuracy, parse_config([f"--config={path}", *arguments])[0]
+
+
+def test_every_row_named_in_a_header_is_the_papers():
+    seen = collections.Counter()
+    for path in PAPERS:
+        for accuracy, config in rows_of(path):
+            check_config(config)
+            data, model, every = config.data, config.model, config.sharing.every
+            if data.name == "imagenet2012":
+                assert (config.batch_size, model.architecture, model.width) == (256, "resnet18", 32)
+                expected = IMAGENET[model.connectivity, every, model.first_layer_conv]
+            else:
+                assert (config.batch_size, model.architecture) == (512, "resnet_cifar")
+                assert (model.depth, model.width, model.first_layer_conv) == (20, 16, False)
+                expected = PAPER[data.name][data.pad][model.connectivity, every, data.n_reps]
+            rates = config.optimizer.learning_rate, config.optimizer.weight_decay
+            assert (accuracy, *rates) == expected, path
+            assert config.epochs == 200 and data.split == "final" and data.train_fraction == 1
+            assert (config.optimizer.drop_epochs, config.optimizer.drop_factor) == (None, 4)
+            of_imagenet = data.name in ("tiny_imagenet", "imagenet2012")
+            assert data.mean_std == ("imagenet" if of_imagenet else "train")
+            assert data.flip == (data.name != "tiny_imagenet")
+            seen[data.name] += 1
+    rows = {name: sum(map(len, tables.values())) for name, tables in PAPER.items()}
+    assert seen == rows | {"imagenet2012": len(IMAGENET)}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds_its_network(path):
+    config = named_config(path.stem)
+    classes, side = TASKS[config.data.name]
+    assert config.data.crop_size in (None, side)
+    model = build_model(config.model, classes)
+    images = jnp.zeros((1, side, side, 1 if config.data.name == "digits" else 3))
+    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert params["fc"]["kernel"].shape[1] == classes
+    kind = config.model.connectivity, config.data.name
+    if config.model.architecture == "vit":
+        # 48 and 16 inputs per patch; blocks of 8 width^2; of each token where local.
+        blocks, patch, width, tokens = (2, 16, 64, 36) if side == 24 else (6, 48, 128, 64)
+        copies = tokens if config.model.connectivity == "local" else 1
+        projections = copies * (patch * width + blocks * 8 * width**2)
+        others = tokens * width + blocks * 4 * width + 2 * width + (width + 1) * classes
+        assert weights == projections + others
+    elif kind == ("local", "imagenet2012"):
+        assert 483e6 < weights < 485e6
+    elif kind == ("local", "cifar10"):
+        assert 40.7e6 < weights < 40.9e6
+    elif config.model.connectivity == "conv":
+        assert weights < 4e6
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("digits_conv", "digits_lc", "digits_lc_ws1"),
+        ("digits_vit_shared", "digits_vit_local", "digits_vit_local_ws1"),
+    ],
+    ids=["resnet", "vit"],
+)
+def test_digits_configs_differ_in_connectivity_sharing_and_rate_only(names):
+    fields = [dict(flat_fields(named_config(name))) for name in names]
+    differing = {key for key in fields[0] if len({str(f[key]) for f in fields}) > 1}
+    differing.discard("optimizer.learning_rate")
+    assert differing == {"model.connectivity", "sharing.every"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "match"),
+    [
+        ("epochs", 0, "config.epochs=0: expected at least 1"),
+        ("batch_size", -1, "config.batch_size=-1"),
+        ("model.architecture", "resnet50", "one of 'resnet_cifar', 'resnet18', 'vit'"),
+        ("model.connectivity", "lc", "one of 'local', 'conv'"),
+        ("sharing.every", -1, "config.sharing.every=-1"),
+        ("optimizer.learning_rate", float("nan"), "config.optimizer.learning_rate=nan"),
+        ("optimizer.drop_epochs", (150, 100), "increasing epoch numbers"),
+        ("optimizer.drop_epochs", (0,), "increasing epoch numbers"),
+        ("optimizer.name", "adam", "one of 'adamw', 'sgd'"),
+        ("optimizer.momentum", 1.0, "config.optimizer.momentum=1.0: expected a number below 1"),
+        ("model.dtype", "float8", "one of 'float32', 'bfloat16', 'float16'"),
+        ("divergence.action", "ignore", "one of 'stop', 'skip'"),
+        ("accumulate", 0, "config.accumulate=0: expected at least 1"),
+        ("accumulate", 3, "config.accumulate=3: expected a divisor of the 512 images of a batch"),
+        ("data.on_corrupt", "ignore", "one of 'error', 'skip'"),
+        ("data.pad", -4, "config.data.pad=-4"),
+        ("data.n_reps", 0, "config.data.n_reps=0: expected at least 1"),
+        ("data.crop_size", 0, "config.data.crop_size=0"),
+        ("data.split", "valid", "one of 'final', 'tuning'"),
+        ("data.split_seed", -1, "config.data.split_seed=-1"),
+        ("data.mean_std", "cifar", "one of 'train', 'imagenet'"),
+        ("data.train_fraction", 0.0, "config.data.train_fraction=0.0: expected a part"),
+        ("data.train_fraction", float("nan"), "config.data.train_fraction=nan"),
+        ("profile", "10", "config.profile='10': expected a:b, such as 10:15"),
+        ("profile", "5:5", "config.profile='5:5': expected a:b"),
+        ("profile", "-1:5", "config.profile='-1:5': expected a:b"),
+    ],
+)
+def test_impossible_values_are_named(key, value, match):
+    config = base_config()
+    *groups, leaf = key.split(".")
+    target = config
+    for group in groups:
+        target = target[group]
+    target[leaf] = value
+    with pytest.raises(ValueError, match=match):
+        check_config(config)
+
+
+def test_views_are_images_of_a_batch():
+    config = base_config()
+    config.data.n_reps, config.accumulate = 3, 6
+    check_config(config)
+
+
+def test_epochs_of_drops_can_be_given_on_the_command_line():
+    file = f"--config={CONFIGS[0].with_name('cifar10_lc.py')}"
+    assert parse_config([file])[0].optimizer.drop_epochs is None
+    config, _, _ = parse_config([file, "--config.optimizer.drop_epochs=(7, 9)"])
+    assert config.optimizer.drop_epochs == (7, 9)
+    check_config(config)
+
+
+def test_a_convolution_has_nothing_to_share():
+    config = base_config()
+    config.model.connectivity = "conv"
+    config.sharing.every = 1
+    with pytest.raises(ValueError, match="nothing to share"):
+        check_config(config)
+
+
+def test_unknown_and_missing_fields():
+    config = base_config()
+    config.optimizer.lr = 1.0
+    with pytest.raises(ValueError, match=r"did you mean 'config.optimizer.learning_rate'"):
+        check_config(config)
+    config = base_config()
+    del config.data.flip
+    with pytest.raises(ValueError, match=r"config.data.flip is missing"):
+        check_config(config)
+    with pytest.raises(ValueError, match="missing"):
+        check_config(ConfigDict())
+
+
+def test_differences_leave_out_free_fields():
+    def against(config, **dataset):
+        return differences(to_json(config, dataset), saved)
+
+    config, saved = base_config(), to_json(base_config(), {"classes": 10})
+    assert against(config, classes=10) == []
+    config.max_steps, config.checkpoint.keep, config.data.data_dir = 3, 7, "/elsewhere"
+    config.data.prefetch, config.data.threads, config.data.workers = 5, 6, 7
+    config.tensorboard, config.profile, config.compilation_cache = True, "3:4", False
+    config.checkpoint.keep_best, config.checkpoint.every_steps = False, 8
+    config.divergence.action, config.divergence.max_rollbacks = "rollback", 9
+    config.divergence.max_skipped = 10
+    assert set(FREE_FIELDS) == {
+        *("max_steps", "tensorboard", "profile", "compilation_cache"),
+        *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
+        *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
+        *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
+    }
+    assert against(config, classes=10) == []
+    config.model.width = 32
+    assert against(config, classes=7) == [
+        "config.model.width: 16 there, 32 here",
+        "dataset.classes: 10 there, 7 here",
+    ]
+    older = json.loads(saved)
+    del older["config"]["data.flip"]
+    saved = json.dumps(older)
+    assert "config.data.flip: None there, True here" in against(config, classes=10)
