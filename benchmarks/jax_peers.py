@@ -126,7 +126,7 @@ class Peer:
         state, metrics, _ = self._step(self.state, self.batch)
         self.state = pool_if_shared(state, SHARING) if self._pools else state
         jax.block_until_ready((self.state, metrics))
-        return float(metrics.loss) / float(metrics.images)
+        return float(metrics["loss"]) / float(metrics["images"])
 
     def device(self) -> dict[str, str]:
         """Backend and model of the device."""

@@ -1,7 +1,8 @@
-"""Finding damage in a directory of checkpoints, and setting aside what is damaged; without Orbax.
+"""A directory of checkpoints: which there are, and what is done about damage; without Orbax.
 
 A good checkpoint is a directory whose name is its step and whose files agree with the checksums in
 it. The file ``newest`` names the last step that was written, so that it is noticed if that is gone.
+What only looks takes no lock and works while a run goes on.
 """
 
 from __future__ import annotations
@@ -36,7 +37,60 @@ def steps_in(path: Path) -> list[int]:
     return sorted(int(p.name) for p in path.iterdir() if p.name.isdecimal() and p.is_dir())
 
 
-def note_newest(path: Path, step: int) -> None:
+def others(checkpoints: Path) -> list[str]:
+    """Names of what else lies beside checkpoints: damaged ones, and those being written.
+
+    Args:
+      checkpoints: directory of a run's checkpoints, which may be missing.
+
+    Returns:
+      Sorted names.
+    """
+    if not checkpoints.is_dir():
+        return []
+    entries = (entry for entry in checkpoints.iterdir() if entry.is_dir())
+    return sorted(entry.name for entry in entries if not entry.name.isdecimal())
+
+
+def damage(directory: Path) -> str:
+    """Compares a checkpoint with its checksums; reads all of it.
+
+    Args:
+      directory: of the checkpoint.
+
+    Returns:
+      What is wrong with it; empty if it is good.
+    """
+    damaged = damaged_files(directory)
+    return f"{len(damaged)} of its files changed, such as {damaged[0]}" if damaged else ""
+
+
+def find(checkpoints: Path, step: int | None) -> Path:
+    """The directory of a checkpoint that can be read.
+
+    Args:
+      checkpoints: directory of a run's checkpoints.
+      step: its step; None for the newest.
+
+    Returns:
+      The directory.
+
+    Raises:
+      ValueError: there is none of this step, or it is damaged.
+    """
+    steps = steps_in(checkpoints)
+    if not steps:
+        raise ValueError(f"{checkpoints} has no checkpoint yet.")
+    known = f"there are those of steps {', '.join(map(str, steps))}; choose one by --step"
+    if step is not None and step not in steps:
+        raise ValueError(f"{checkpoints} has no checkpoint of step {step}: {known}.")
+    directory = checkpoints / str(steps[-1] if step is None else step)
+    if wrong := damage(directory):
+        raise ValueError(f"checkpoint {directory} is damaged: {wrong}; {known}.")
+    return directory
+
+
+def record_latest(path: Path, step: int) -> None:
     """Notes the last step that was written; a full disk leaves an older one noted.
 
     Args:
@@ -47,7 +101,7 @@ def note_newest(path: Path, step: int) -> None:
         write_atomically(path / _NEWEST, f"{step}\n")
 
 
-def newest_good(path: Path) -> tuple[int | None, Damaged]:
+def latest_valid(path: Path) -> tuple[int | None, Damaged]:
     """Looks for the newest checkpoint that is good.
 
     Args:
@@ -73,12 +127,12 @@ def newest_good(path: Path) -> tuple[int | None, Damaged]:
     )
 
 
-def set_aside(path: Path, damaged: Damaged, good: int) -> list[str]:
+def quarantine(path: Path, damaged: Damaged, good: int) -> list[str]:
     """Renames damaged checkpoints; nothing is deleted.
 
     Args:
       path: a directory of checkpoints.
-      damaged: those that :func:`newest_good` found.
+      damaged: those that :func:`latest_valid` found.
       good: the step that it found.
 
     Returns:
@@ -94,7 +148,7 @@ def set_aside(path: Path, damaged: Damaged, good: int) -> list[str]:
         if newest > max([good, *damaged]):
             lost[newest] = "is gone"
     if lost:
-        note_newest(path, good)
+        record_latest(path, good)
     return [f"checkpoint {path / str(step)} {what}" for step, what in lost.items()]
 
 

@@ -8,20 +8,19 @@ with them is set aside, and the newest good one is used instead.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import orbax.checkpoint as ocp
 
 from jaxws.checkpointing.checksums import write_checksums
-from jaxws.checkpointing.directory import newest_good, note_newest, set_aside, steps_in
-from jaxws.checkpointing.metadata import read_facts, refuse_other
-from jaxws.checkpointing.orbax_noise import Quiet
-from jaxws.training.state import TrainState
+from jaxws.checkpointing.directory import latest_valid, quarantine, record_latest, steps_in
+from jaxws.checkpointing.metadata import check_compatible, read_metadata
 
 # Orbax writes these two after the checksums. It does not read them to restore.
 _UNCHECKED = ("_CHECKPOINT_METADATA", "commit_success.txt")
@@ -29,16 +28,24 @@ _UNCHECKED = ("_CHECKPOINT_METADATA", "commit_success.txt")
 Report = Callable[[int, str, str], None]
 
 
-class Saved(NamedTuple):
+class State(Protocol):
+    """A pytree of arrays that knows its step."""
+
+    @property
+    def step(self) -> jax.Array:
+        """Number of steps done."""
+
+
+class Restored(NamedTuple):
     """A checkpoint.
 
     Attributes:
       state: the train state.
-      facts: what it says about itself; see :mod:`jaxws.checkpointing.metadata`.
+      metadata: what it says about itself; see :mod:`jaxws.checkpointing.metadata`.
     """
 
-    state: TrainState
-    facts: dict[str, Any]
+    state: Any
+    metadata: dict[str, Any]
 
 
 class Checkpoints:
@@ -46,10 +53,11 @@ class Checkpoints:
 
     Example:
       >>> import contextlib, tempfile, jax.numpy as jnp
-      >>> from jaxws.checkpointing.metadata import describe
-      >>> state = TrainState(jnp.asarray(7), {"w": jnp.ones(2)}, {}, ())
+      >>> from flax.training.train_state import TrainState
+      >>> from jaxws.checkpointing.metadata import make_metadata
+      >>> state = TrainState(jnp.asarray(7), None, {"w": jnp.ones(2)}, None, {})
       >>> with contextlib.closing(Checkpoints(Path(tempfile.mkdtemp()), 1)) as checkpoints:
-      ...     checkpoints.save(state, describe(state))
+      ...     checkpoints.save(state, make_metadata(state))
       ...     checkpoints.wait()
       ...     int(checkpoints.restore(state).state.step)
       7
@@ -75,7 +83,8 @@ class Checkpoints:
         self._path, self._report = path, report or _print
         self._policy = _LastAndBest(keep, scores)
         self._saving: int | None = None
-        self._quiet = Quiet()
+        self._orbax = contextlib.ExitStack()
+        self._orbax.enter_context(silence_orbax())
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
@@ -94,26 +103,28 @@ class Checkpoints:
             self.wait()
             self._manager.close()
         finally:
-            self._quiet.end()
+            self._orbax.close()
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest complete checkpoint, or None."""
         return max(steps_in(self._path), default=None)
 
-    def save(self, state: TrainState, facts: Mapping[str, Any]) -> None:
+    def save(self, state: State, metadata: Mapping[str, Any]) -> None:
         """Starts writing a checkpoint, unless the step's is there already.
 
         What goes wrong now or in the background is reported, here or by a later call.
 
         Args:
           state: what to write.
-          facts: of :func:`jaxws.checkpointing.metadata.describe`.
+          metadata: of :func:`jaxws.checkpointing.metadata.make_metadata`.
         """
         self.wait()
         step = int(state.step)
         if step in steps_in(self._path):
             return
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(facts))
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(metadata)
+        )
         self._saving = step
         try:
             self._manager.save(step, args=items, force=True)
@@ -130,9 +141,9 @@ class Checkpoints:
             self._failed(error)
             return
         step, self._saving = self._saving, None
-        note_newest(self._path, step)
+        record_latest(self._path, step)
 
-    def restore(self, like: TrainState, identity: str | None = None) -> Saved | None:
+    def restore(self, like: Any, identity: str | None = None) -> Restored | None:
         """Reads the newest good checkpoint; damaged ones that are newer are set aside.
 
         Args:
@@ -147,19 +158,19 @@ class Checkpoints:
             network. Nothing was changed then.
         """
         self.wait()
-        step, damaged = newest_good(self._path)
+        step, damaged = latest_valid(self._path)
         if step is None:
             return None
         directory = self._path / str(step)
-        facts = read_facts(directory)
-        refuse_other(directory, facts, like, identity)
-        for line in set_aside(self._path, damaged, step):
+        metadata = read_metadata(directory)
+        check_compatible(directory, metadata, like, identity)
+        for line in quarantine(self._path, damaged, step):
             self._report(step, "damaged checkpoint", f"{line}; going on from step {step}")
         self._manager.reload()
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         try:
-            return Saved(self._manager.restore(step, args=items).state, facts)
+            return Restored(self._manager.restore(step, args=items).state, metadata)
         except Exception as error:
             raise ValueError(
                 f"checkpoint {directory} has not changed since it was written but cannot be"
@@ -186,6 +197,31 @@ class Checkpoints:
             "checkpoint not written",
             f"the checkpoint of step {step} could not be written ({_reason(error)}): {last}",
         )
+
+
+@contextlib.contextmanager
+def silence_orbax() -> Iterator[None]:
+    """Drops Orbax's log records, and errors in the threads of a save that has failed.
+
+    What it prints about one failed save fills a screen; all of it is in the exception that it
+    raises as well, which is reported in one line. Several may be open, and close in any order but
+    the first opened one last.
+    """
+    hook = sys.unraisablehook
+    keep = lambda record: "/orbax/" not in record.pathname  # noqa: E731 - logging compares filters
+
+    def unraisable(event: Any) -> None:
+        # Arrays that are being written when the first one fails report to a loop that is gone.
+        if str(event.exc_value) != "Event loop is closed":
+            hook(event)
+
+    sys.unraisablehook = unraisable
+    logging.getLogger("absl").addFilter(keep)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        logging.getLogger("absl").removeFilter(keep)
 
 
 class _LastAndBest:

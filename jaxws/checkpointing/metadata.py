@@ -16,19 +16,19 @@ from typing import Any
 import jax
 
 from jaxws.config.identity import changes, differences
-from jaxws.records.versions import versions
+from jaxws.records.provenance import versions
 
 _FILE = Path("run") / "metadata"  # as Orbax names it
 
 
-def describe(
+def make_metadata(
     state: Any,
     *,
     identity: str = "{}",
     epoch: Mapping[str, float] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Makes the facts of a checkpoint.
+    """Makes the metadata of a checkpoint.
 
     Args:
       state: a train state with a ``step``.
@@ -82,14 +82,14 @@ def arrays(state: Any) -> dict[str, str]:
     }
 
 
-def read_facts(checkpoint: Path) -> dict[str, Any]:
-    """Reads the facts of a checkpoint, without Orbax.
+def read_metadata(checkpoint: Path) -> dict[str, Any]:
+    """Reads the metadata of a checkpoint, without Orbax.
 
     Args:
       checkpoint: its directory.
 
     Returns:
-      The facts.
+      The metadata.
 
     Raises:
       OSError: there are none.
@@ -98,14 +98,14 @@ def read_facts(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / _FILE).read_text())
 
 
-def refuse_other(
-    checkpoint: Path, facts: Mapping[str, Any], like: Any, identity: str | None
+def check_compatible(
+    checkpoint: Path, metadata: Mapping[str, Any], like: Any, identity: str | None
 ) -> None:
     """Raises if a checkpoint is of another run, or of another network or optimizer.
 
     Args:
       checkpoint: its directory.
-      facts: its facts.
+      metadata: its metadata.
       like: the state that it is to be restored to, or its shapes.
       identity: of this run; None for any.
 
@@ -113,12 +113,12 @@ def refuse_other(
       ValueError: it is; in one line that shows the difference.
     """
     remedy = "Nothing was changed. Give another directory by --workdir."
-    if identity and (changed := differences(identity, json.dumps(facts["identity"]))):
+    if identity and (changed := differences(identity, json.dumps(metadata["identity"]))):
         raise ValueError(
             f"checkpoint {checkpoint} is of a run with another configuration or other data"
             f" ({'; '.join(changed)}). {remedy}"
         )
-    there, here = facts["arrays"], arrays(like)
+    there, here = metadata["arrays"], arrays(like)
     if there != here:
         changed = [
             f"{name}: {there.get(name, 'none')} there, {here.get(name, 'none')} here"
@@ -132,11 +132,11 @@ def refuse_other(
         )
 
 
-def other_versions(facts: Mapping[str, Any]) -> str | None:
+def other_versions(metadata: Mapping[str, Any]) -> str | None:
     """Says what is different from the machine that wrote a checkpoint.
 
     Args:
-      facts: of the checkpoint.
+      metadata: of the checkpoint.
 
     Returns:
       One line, or None if nothing is.
@@ -145,4 +145,4 @@ def other_versions(facts: Mapping[str, Any]) -> str | None:
       >>> other_versions({"versions": bits_depend_on() | {"jax": "0.1"}}).partition(",")[0]
       "jax: '0.1' there"
     """
-    return "; ".join(changes(facts["versions"], bits_depend_on())) or None
+    return "; ".join(changes(metadata["versions"], bits_depend_on())) or None

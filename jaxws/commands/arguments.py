@@ -42,7 +42,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_step(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--step``, which :func:`jaxws.checkpointing.saved.find` takes.
+    """Adds ``--step``, which :func:`jaxws.checkpointing.directory.find` takes.
 
     Args:
       parser: of a command.

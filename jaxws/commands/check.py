@@ -29,7 +29,7 @@ from jaxws.core.implementations.proof import (
 )
 from jaxws.core.implementations.spec import Implementation, error_line
 from jaxws.core.window import make_window
-from jaxws.records.versions import versions
+from jaxws.records.provenance import versions
 
 # No more time than this goes into timing one map.
 MOST_MS = 500

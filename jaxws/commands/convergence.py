@@ -21,7 +21,7 @@ from jaxws.dynamics.circuit import Circuit
 from jaxws.dynamics.convergence import Curve, Study, check_study, simulate
 from jaxws.dynamics.schedules import COUNTERS, MOMENTS, Plasticity
 from jaxws.records.atomic import write_together
-from jaxws.records.versions import versions
+from jaxws.records.provenance import versions
 
 _STUDY, _CIRCUIT, _PLASTICITY = Study(), Circuit(), Plasticity()
 

@@ -14,13 +14,16 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxws import data
-from jaxws.checkpointing.saved import find, read_weights
+from jaxws.checkpointing.directory import find
+from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
 from jaxws.core.partitioning import one_device
 from jaxws.records.run_directory import PastRun
+from jaxws.records.summary import metric_label, metric_text
 from jaxws.training import weight_sharing
 from jaxws.training.compilation_cache import keep_programs
 from jaxws.training.evaluation import score
+from jaxws.training.metrics import IMAGES, METRICS, means
 from jaxws.training.run import build_model
 
 _SPLITS = ("test", "train", "validation")
@@ -69,9 +72,8 @@ def run(args: argparse.Namespace) -> int:
     if args.share:
         table.add_row("weights shared", args.share)
     table.add_row("images", str(scores["images"]))
-    table.add_row("top-1", f"{100 * scores['top1']:.2f} %")
-    table.add_row("top-5", f"{100 * scores['top5']:.2f} %")
-    table.add_row("loss", f"{scores['loss']:.4f}")
+    for name in METRICS:
+        table.add_row(metric_label(name), metric_text(name, scores[name]))
     Console().print(table)
     return 0
 
@@ -90,8 +92,8 @@ def evaluate(
         :mod:`jaxws.training.weight_sharing`.
 
     Returns:
-      What can be written as JSON: ``step``, ``split``, ``share``, number of ``images``, mean
-      ``loss``, and the parts ``top1`` and ``top5`` of images that are right.
+      What can be written as JSON: ``step``, ``split``, ``share``, number of ``images``,
+      and the mean of each of :data:`jaxws.training.metrics.METRICS`.
 
     Raises:
       ValueError: there is no such checkpoint or split, the data are others, or there is nothing
@@ -115,16 +117,13 @@ def evaluate(
             model=model,
             prefetch=past.config.data.prefetch,
         )
-    images: Any = sums.images
     return {
         "workdir": str(past.path),
         "step": int(directory.name),
         "split": split,
         "share": share,
-        "images": round(images),
-        "loss": sums.loss / images,
-        "top1": sums.top1 / images,
-        "top5": sums.top5 / images,
+        "images": round(sums[IMAGES]),
+        **means(sums),
     }
 
 

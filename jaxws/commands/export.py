@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from jaxws.checkpointing.saved import find, read_weights
+from jaxws.checkpointing.directory import find
+from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import add_out, add_step, add_workdir, check_out, run_of
 from jaxws.commands.export_weights import SUFFIXES, check_format, describe, flat_arrays, write
 

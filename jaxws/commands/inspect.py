@@ -13,13 +13,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxws.checkpointing.directory import steps_in
-from jaxws.checkpointing.saved import damage, others
+from jaxws.checkpointing.directory import damage, others, steps_in
 from jaxws.commands.arguments import add_json, add_workdir, run_of
 from jaxws.records.report import wall_seconds
 from jaxws.records.run_directory import PastRun
-
-_METRICS = ("train_loss", "train_top1", "test_loss", "test_top1", "test_top5")
+from jaxws.records.summary import metric_label, metric_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +59,7 @@ def inspect(past: PastRun) -> dict[str, Any]:
     """
     ends = {record["step"]: record for record in past.of_kind("epoch")}
     epochs = past.of_kind("epoch")
+    metrics = [name for name in (epochs or [{}])[-1] if name.startswith(("train_", "test_"))]
     return {
         "workdir": str(past.path),
         "epochs": epochs[-1]["epoch"] if epochs else 0,
@@ -70,14 +69,16 @@ def inspect(past: PastRun) -> dict[str, Any]:
         "checkpoints": [
             found
             for step in steps_in(past.checkpoints)
-            if (found := _checkpoint(past.checkpoints / str(step), step, ends.get(step)))
+            if (found := _checkpoint(past.checkpoints / str(step), step, ends.get(step), metrics))
         ],
         "other": others(past.checkpoints),
         "events": past.of_kind("event"),
     }
 
 
-def _checkpoint(directory: Path, step: int, end: dict[str, Any] | None) -> dict[str, Any] | None:
+def _checkpoint(
+    directory: Path, step: int, end: dict[str, Any] | None, metrics: list[str]
+) -> dict[str, Any] | None:
     try:
         detail = damage(directory)
         files = [path for path in directory.rglob("*") if path.is_file()]
@@ -94,7 +95,7 @@ def _checkpoint(directory: Path, step: int, end: dict[str, Any] | None) -> dict[
         "bytes": size,
         "epoch": end["epoch"] if end else None,
     }
-    return found | {name: end[name] if end else None for name in _METRICS}
+    return found | {name: end[name] if end else None for name in metrics}
 
 
 def _show(found: dict[str, Any], console: Console) -> None:
@@ -105,17 +106,19 @@ def _show(found: dict[str, Any], console: Console) -> None:
         soft_wrap=True,
     )
     table = Table()
-    for name in ("step", "epoch", "train loss", "test loss", "test top-1", "test top-5", "MB"):
+    metrics = [
+        name
+        for name in (found["checkpoints"] or [{}])[0]
+        if name == "train_loss" or name.startswith("test_")
+    ]
+    for name in ("step", "epoch", *map(metric_label, metrics), "MB"):
         table.add_column(name, justify="right")
     table.add_column("health", no_wrap=True)
     for each in found["checkpoints"]:
         table.add_row(
             str(each["step"]),
             _text(each["epoch"], "{:.4g}"),
-            _text(each["train_loss"], "{:.4f}"),
-            _text(each["test_loss"], "{:.4f}"),
-            _text(each["test_top1"], "{:.2%}"),
-            _text(each["test_top5"], "{:.2%}"),
+            *(metric_text(name, each[name], missing="") for name in metrics),
             f"{each['bytes'] / 1e6:.1f}",
             each["health"],
         )

@@ -86,10 +86,10 @@ def _train(config: ConfigDict, name: str, workdir: str) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from jaxws.records.progress import summary_rows
     from jaxws.records.provenance import given_command
     from jaxws.records.report import write_report
     from jaxws.records.run_directory import read_run
+    from jaxws.records.summary import summary_rows
     from jaxws.training.loop import train
     from jaxws.training.run import prepare
     from jaxws.training.signals import RESUMABLE, Stopped

@@ -75,6 +75,17 @@ class MetricsFile:
                     file=sys.stderr,
                 )
 
+    def warn(self, step: int, event: str, message: str) -> None:
+        """Tells of something that a run survives: on stderr, and as a record of kind ``event``.
+
+        Args:
+          step: number of steps done.
+          event: what it is, in few words that stay the same.
+          message: one line about it.
+        """
+        print(f"warning: {message}", file=sys.stderr)
+        self.append({"kind": "event", "step": step, "event": event, "message": message})
+
     def _write(self) -> None:
         """Writes what is still to be written, or nothing."""
         data = "".join(self._unwritten).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
@@ -163,37 +163,6 @@ class _Doing(ProgressColumn):
     def render(self, task: Task) -> Text:
         begin = task.fields["compiling"]
         return Text("step" if begin is None else f"compiling {time.monotonic() - begin:.0f} s")
-
-
-def summary_rows(record: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-    """The rows of the table that ends a run.
-
-    Args:
-      record: the last record of kind ``epoch``.
-
-    Returns:
-      Pairs of name and text.
-
-    Example:
-      >>> record = {"epoch": 2, "step": 9, "train_loss": 1.0, "train_top1": 0.5, "test_loss": 2.0,
-      ...           "test_top1": 0.25, "test_top5": 0.5, "images_per_second": 100.0}
-      >>> summary_rows(record)[3]
-      ('test top-1', '25.00 %')
-    """
-    return (
-        ("epochs, steps", f"{record['epoch']:.4g}, {record['step']}"),
-        ("training loss", _training(record, "train_loss", "{:.4f}")),
-        ("training top-1", _training(record, "train_top1", "{:.2%}").replace("%", " %")),
-        ("test top-1", f"{100 * record['test_top1']:.2f} %"),
-        ("test top-5", f"{100 * record['test_top5']:.2f} %"),
-        ("test loss", f"{record['test_loss']:.4f}"),
-        ("images/s, last epoch", _rate(record)),
-    )
-
-
-def _training(record: Mapping[str, Any], key: str, form: str) -> str:
-    """A mean over an epoch's training steps, of which all may have been skipped."""
-    return "..." if record[key] is None else form.format(record[key])
 
 
 def _rate(values: Mapping[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """Where a run's numbers come from: code, versions, machine, command and data, in provenance.json.
 
-Every start of a run adds a stretch to it. Stretches say how long they lasted, also those that were
-killed: the file is written anew as the run goes on.
+Every start of a run adds a session to it (``stretches`` in the file). Sessions say how long they
+lasted, also those that were killed: the file is written anew as the run goes on.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -22,40 +23,41 @@ from typing import Any
 import jax
 
 import jaxws
+from jaxws.data import Feed
 from jaxws.records.atomic import write_atomically
-from jaxws.records.versions import versions
-from jaxws.training.run import Run
 
 NAME = "provenance.json"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _SECONDS = 30  # between updates within an epoch
 
 
-class Stretch:
+class Session:
     """The part of a run that one process does."""
 
-    def __init__(self, run: Run, first_step: int):
-        """Adds a stretch to the run's file.
+    def __init__(self, workdir: Path, feed: Feed, first_step: int):
+        """Adds a session to the run's file.
 
         Args:
-          run: the run.
+          workdir: directory of the run.
+          feed: where its batches come from.
           first_step: from which it starts or resumes.
         """
-        self._file, self._begin = run.workdir.path / NAME, time.monotonic()
+        self._file, self._begin = workdir / NAME, time.monotonic()
         self._written = self._begin
-        self._stretch = stretch_facts(first_step)
-        stretches = [*read(run.workdir.path).get("stretches", []), self._stretch]
-        self._content = {"data": data_facts(run), "stretches": stretches}
+        self._session = session_facts(first_step)
+        sessions = [*read(workdir).get("stretches", []), self._session]
+        self._content = {"data": data_facts(feed), "stretches": sessions}
         self.reached(first_step, now=True)
 
     def reached(self, step: int, now: bool = False) -> None:
-        """Notes how far the stretch has come.
+        """Notes how far the session has come.
 
         Args:
           step: number of steps done.
           now: write it at once, not only if the last time is half a minute ago.
         """
-        self._stretch["last_step"] = step
-        self._stretch["seconds"] = round(time.monotonic() - self._begin, 3)
+        self._session["last_step"] = step
+        self._session["seconds"] = round(time.monotonic() - self._begin, 3)
         if now or time.monotonic() - self._written >= _SECONDS:
             self._written = time.monotonic()
             # A full disk must not end the run: the old file stays, and the next try may do.
@@ -63,8 +65,8 @@ class Stretch:
                 write_atomically(self._file, json.dumps(self._content, indent=1) + "\n")
 
     def close(self) -> None:
-        """Notes when the stretch ended."""
-        self.reached(self._stretch["last_step"], now=True)
+        """Notes when the session ended."""
+        self.reached(self._session["last_step"], now=True)
 
 
 def read(workdir: Path) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def read(workdir: Path) -> dict[str, Any]:
       workdir: of the run.
 
     Returns:
-      ``data``, see :func:`data_facts`, and ``stretches``, each as :func:`stretch_facts` with
+      ``data``, see :func:`data_facts`, and ``stretches``, each as :func:`session_facts` with
       ``last_step`` and ``seconds``; empty where the file is missing or cannot be read.
     """
     try:
@@ -84,17 +86,16 @@ def read(workdir: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def data_facts(run: Run) -> dict[str, Any]:
+def data_facts(feed: Feed) -> dict[str, Any]:
     """What images must be like for the run's network.
 
     Args:
-      run: the run.
+      feed: where the run's batches come from.
 
     Returns:
       Facts for JSON: shape, normalisation (pixels in [0, 1] minus ``mean``, divided by ``std``),
       names of classes.
     """
-    feed = run.feed
     return {
         "name": feed.name,
         "image_shape": list(feed.image_shape),
@@ -107,7 +108,7 @@ def data_facts(run: Run) -> dict[str, Any]:
     }
 
 
-def stretch_facts(first_step: int) -> dict[str, Any]:
+def session_facts(first_step: int) -> dict[str, Any]:
     """What is known of this process.
 
     Args:
@@ -117,7 +118,7 @@ def stretch_facts(first_step: int) -> dict[str, Any]:
       Facts for JSON.
 
     Example:
-      >>> facts = stretch_facts(0)
+      >>> facts = session_facts(0)
       >>> facts["versions"]["jaxws"] == jaxws.__version__
       True
     """
@@ -136,6 +137,20 @@ def stretch_facts(first_step: int) -> dict[str, Any]:
             "processes": jax.process_count(),
         },
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes.
+
+    Returns:
+      That of Python, of jaxws and of ``PACKAGES``, by name.
+
+    Example:
+      >>> versions()["jaxws"] == jaxws.__version__
+      True
+    """
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "jaxws": jaxws.__version__, **packages}
 
 
 def given_command() -> list[str]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
-from types import TracebackType
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
+from jaxws.data import Feed
 from jaxws.records.profiling import Trace
 from jaxws.records.progress import Progress
-from jaxws.records.provenance import Stretch
+from jaxws.records.provenance import Session
 from jaxws.records.tensorboard import TensorBoard
-from jaxws.records.throughput import Pace
-from jaxws.records.waits import Waits
-from jaxws.training.run import Run
+from jaxws.records.throughput import InputTimer, Throughput
+from jaxws.records.workdir import Workdir
 
 # What a step may tell about itself beside its metrics.
 _SCALARS = ("learning_rate", "grad_norm", "loss_scale")
@@ -27,68 +27,69 @@ class Recorder:
     Example:
       A loop reports in this order::
 
-        with Progress(run.last_step) as progress, Recorder(run, first_step, progress) as recorder:
+        with Recorder(run.config, run.workdir, ...) as recorder:
             for steps in epochs:
-                recorder.begin(waits)
-                for step in steps:
-                    with recorder.dispatch(step, pending):
-                        ...  # the jitted step
-                    recorder.step(step + 1, means, info)
-                recorder.end()
-                recorder.epoch(record)
+                with recorder.epoch():
+                    for step in steps:
+                        with recorder.dispatch(step, pending):
+                            ...  # the jitted step
+                        recorder.step(step + 1, means, info)
+                recorder.evaluated(record)
     """
 
-    def __init__(self, run: Run, first_step: int, progress: Progress):
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Workdir,
+        feed: Feed,
+        timer: InputTimer,
+        progress: Progress,
+        *,
+        first_step: int,
+        last_step: int,
+    ):
         """Opens everything.
 
         Args:
-          run: the run.
-          first_step: number of steps that are done; TensorBoard forgets later ones.
+          config: of the run.
+          workdir: of the run.
+          feed: where its batches come from.
+          timer: hands them out.
           progress: shows the run, from this step on.
+          first_step: number of steps that are done; TensorBoard forgets later ones.
+          last_step: at which the run ends.
         """
-        self._run, self._workdir = run, run.workdir
-        self._config, self._pace = run.config, Pace()
+        self._config, self._workdir, self._progress = config, workdir, progress
+        self._last_step, self._steps_per_epoch = last_step, feed.steps_per_epoch
+        self._throughput = Throughput(timer)
         with ExitStack() as stack:
-            self._stretch = Stretch(run, first_step)
-            stack.callback(self._stretch.close)
-            self._progress = progress
+            self._session = Session(workdir.path, feed, first_step)
+            stack.callback(self._session.close)
             progress.start(first_step)
-            self._trace = Trace(
-                self._config.profile, run.workdir.path / "profile", self._progress.note
-            )
+            self._trace = Trace(config.profile, workdir.path / "profile", progress.note)
             stack.callback(self._trace.close)
             self._tensorboard: TensorBoard | None = None
-            if self._config.tensorboard:
-                directory = run.workdir.path / "tensorboard"
-                self._tensorboard = TensorBoard(directory, first_step, self._progress.note)
+            if config.tensorboard:
+                directory = workdir.path / "tensorboard"
+                self._tensorboard = TensorBoard(directory, first_step, progress.note)
                 stack.callback(self._tensorboard.close)
-            self._trace.resume_from(first_step, run.last_step)
+            self._trace.resume_from(first_step, last_step)
             self._close = stack.pop_all().close
 
     def __enter__(self) -> Recorder:
         """Returns itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Closes."""
-        self.close()
-
-    def close(self) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Finishes everything that is being written."""
         self._close()
 
-    def begin(self, waits: Waits) -> None:
-        """A stretch of steps begins.
-
-        Args:
-          waits: hands the stretch's steps their inputs.
-        """
-        self._pace.begin(waits)
+    @contextmanager
+    def epoch(self) -> Iterator[None]:
+        """Holds the steps of an epoch, or what is left of them: they alone count for rates."""
+        self._throughput.begin()
+        yield
+        self._throughput.end()
 
     def dispatch(self, step: int, pending: Any) -> AbstractContextManager[Any]:
         """What a step is to be dispatched in: a trace of it begins or ends here.
@@ -112,36 +113,32 @@ class Recorder:
             ``learning_rate``, ``grad_norm``, ``loss_scale``; numbers or scalars on the device,
             from where they are fetched only if they are written.
         """
-        self._pace.step(float(info["images"]))
+        self._throughput.step(float(info["images"]))
         if step % self._config.log_every == 0:
             record = {
                 "kind": "train",
                 "step": step,
                 **means,
                 **self._scalars(info),
-                **self._pace.lap(),
+                **self._throughput.since_log(),
                 "device_memory_bytes": device_memory_bytes(),
                 "neg_log_snr": _floats(info.get("neg_log_snr", {})),
             }
             self._write(record)
-            self._stretch.reached(step)
+            self._session.reached(step)
         self._trace.done(step)
-        self._progress.step(step, {**means, **self._pace.stretch()}, self._seconds_left(step))
+        rates = self._throughput.since_epoch()
+        self._progress.step(step, {**means, **rates}, self._seconds_left(step))
 
-    def end(self) -> None:
-        """The stretch of steps is over; evaluation comes next."""
-        self._rates = self._pace.stretch()
-        self._pace.end()
-
-    def epoch(self, record: Mapping[str, Any]) -> None:
+    def evaluated(self, record: Mapping[str, Any]) -> None:
         """An epoch, or what there was of it, is over and evaluated.
 
         Args:
           record: of kind ``epoch``; the rates of its training are added.
         """
-        record = {**record, **self._rates}
+        record = {**record, **self._throughput.last_epoch}
         self._write(record)
-        self._stretch.reached(record["step"], now=True)
+        self._session.reached(record["step"], now=True)
         self._progress.epoch(record, self._config.epochs, self._seconds_left(record["step"]))
 
     def _write(self, record: dict[str, Any]) -> None:
@@ -156,8 +153,9 @@ class Recorder:
         )
 
     def _seconds_left(self, step: int) -> float | None:
-        last, epoch = self._run.last_step, self._run.feed.steps_per_epoch
-        return self._pace.seconds_left(last - step, breaks=-(-last // epoch) - step // epoch)
+        last, epoch = self._last_step, self._steps_per_epoch
+        evaluations = -(-last // epoch) - step // epoch
+        return self._throughput.seconds_left(last - step, evaluations)
 
 
 def device_memory_bytes() -> int | None:

@@ -17,6 +17,7 @@ from jaxws.records import html as page
 from jaxws.records.atomic import replacing, write_atomically
 from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
 from jaxws.records.run_directory import PastRun
+from jaxws.records.summary import metric_label, metric_text
 
 _MANY = 12  # rows; longer tables are folded
 
@@ -110,11 +111,12 @@ def _result(run: PastRun, last: dict[str, Any]) -> Iterator[str]:
     epochs = run.of_kind("epoch")
     best = max(epochs, key=lambda record: record["test_top1"])
     rows = [
-        ("test top-1", _percent(last["test_top1"])),
-        ("test top-5", _percent(last["test_top5"])),
-        ("test loss", _number(last["test_loss"])),
-        ("training top-1, augmented images", _percent(last["train_top1"])),
-        ("training loss", _number(last["train_loss"])),
+        *(
+            (metric_label(name), metric_text(name, value, "not finite"))
+            for prefix in ("test_", "train_")
+            for name, value in last.items()
+            if name.startswith(prefix)
+        ),
         ("best test top-1", f"{_percent(best['test_top1'])} after epoch {best['epoch']:.4g}"),
         ("epochs", f"{last['epoch']:.4g} of {run.config.epochs}"),
         ("steps", last["step"]),
@@ -122,7 +124,7 @@ def _result(run: PastRun, last: dict[str, Any]) -> Iterator[str]:
     if stretches := run.provenance.get("stretches"):
         starts = f"{len(stretches)} start{'s' if len(stretches) > 1 else ''}"
         rows.append(("wall time", f"{_duration(wall_seconds(run))} in {starts}"))
-    caption = "After the last epoch"
+    caption = "After the last epoch; training images are augmented"
     if _tested_on(run) == "validation":
         caption += "; here and below, test images are training images that were held out"
     yield page.table(caption, ["measure", "value"], rows)

@@ -98,7 +98,7 @@ def check_skipped(in_a_row: int, limit: int, step: int) -> None:
         raise Diverged(f"{in_a_row} steps in a row were skipped as not finite, the last one", step)
 
 
-class Policy:
+class DivergencePolicy:
     """What ``config.divergence`` says, and what has been done so far.
 
     Rollbacks are events in the history of a run, which checkpoints and metrics.jsonl carry; so a
@@ -108,7 +108,7 @@ class Policy:
       >>> from jaxws.config.fields import base_config
       >>> config = base_config().divergence
       >>> config.action = "rollback"
-      >>> policy = Policy(config)
+      >>> policy = DivergencePolicy(config)
       >>> policy.rate_factor([{"kind": "event", "event": "rollback"}])
       0.5
     """
@@ -121,7 +121,6 @@ class Policy:
         """
         self._rolls_back = config.action == "rollback"
         self._factor, self._most = config.rate_factor, config.max_rollbacks
-        self.max_skipped = config.max_skipped
 
     def rate_factor(self, history: Iterable[Mapping[str, Any]]) -> float:
         """What the learning rate is multiplied by after the rollbacks so far.
@@ -134,7 +133,7 @@ class Policy:
         """
         return self._factor ** _rollbacks(history)
 
-    def answer(
+    def handle(
         self, diverged: Diverged, history: Iterable[Mapping[str, Any]], checkpoint: int | None
     ) -> str:
         """Decides what to do about a divergence.

@@ -4,13 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 
 from jaxws import data
-from jaxws.training.metrics import Metrics
-from jaxws.training.programs import compiled_eval_step
+from jaxws.core.packed import unpack_kernels
+from jaxws.core.pooled import probes, with_probes
+from jaxws.data import Batch
+from jaxws.training.metrics import IMAGES, METRICS, Sums, batch_metrics
+
+
+def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) -> Sums:
+    """Metrics of a batch with running statistics; masked rows count for nothing.
+
+    Args:
+      params: parameters of the model, packed and pooled or not.
+      batch_stats: running statistics.
+      batch: images, labels and a mask or None.
+      model: called as ``model(x, train=False)``.
+
+    Returns:
+      Sums over the batch's real images, see :func:`jaxws.training.metrics.batch_metrics`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxws.models import ResNet
+      >>> model = ResNet(stage_sizes=(), width=4, num_classes=10, conv=nn.Conv)
+      >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
+      >>> batch = Batch(jnp.ones((2, 8, 8, 1)), jnp.array([0, 1]), jnp.array([True, False]))
+      >>> float(eval_step(**variables, batch=batch, model=model)["images"])
+      1.0
+    """
+    # Probes, because Flax compares shapes of parameters with those of the layer.
+    params = unpack_kernels(with_probes(params, probes(params)))
+    variables = {"params": params, "batch_stats": batch_stats}
+    logits: Any = model.apply(variables, batch.image, train=False)
+    return batch_metrics(logits, batch)
+
+
+@partial(jax.jit, static_argnames=("batching", "model"))
+def compiled_eval_step(
+    params: Any, batch_stats: Any, inputs: Any, *, batching: data.Batching, model: nn.Module
+) -> Sums:
+    """Sums over a batch, which is made of its inputs here.
+
+    Args:
+      params: parameters of the model, packed and pooled or not.
+      batch_stats: running statistics.
+      inputs: of the run's feed.
+      batching: makes the batch, see :class:`jaxws.data.Feed`.
+      model: the network.
+
+    Returns:
+      As :func:`eval_step`.
+    """
+    return eval_step(params, batch_stats, batching.eval_batch(inputs), model=model)
 
 
 def score(
@@ -23,7 +74,7 @@ def score(
     prefetch: int,
     before_each: Callable[[], None] = lambda: None,
     compiling: AbstractContextManager[Any] | None = None,
-) -> Metrics:
+) -> Sums:
     """Adds up exact counts over all images, a ragged last batch included.
 
     Args:
@@ -37,9 +88,9 @@ def score(
       compiling: held while the first batch is dispatched, for which there may be a compilation.
 
     Returns:
-      Sums, as floats on the host.
+      Sums of all metrics and the number of images, as floats on the host.
     """
-    sums: list[Metrics] = []
+    sums: list[Sums] = []
     with data.Prefetch(inputs, prefetch) as ready:
         for each in ready:
             before_each()
@@ -47,4 +98,4 @@ def score(
                 sums.append(
                     compiled_eval_step(params, batch_stats, each, batching=batching, model=model)
                 )
-    return Metrics(*(sum(map(float, column)) for column in zip(*sums, strict=True)))
+    return {name: sum(float(each[name]) for each in sums) for name in (*METRICS, IMAGES)}

@@ -14,10 +14,10 @@ from jax import lax
 from jaxws.core.packed import unpack_kernels
 from jaxws.core.pooled import probes, with_probes
 from jaxws.data.device.augment import Batch
-from jaxws.training.metrics import Metrics, batch_metrics
+from jaxws.training.metrics import Sums, batch_metrics
 
 # The gradients, the sums over the batch and the running statistics after it.
-Result = tuple[Any, Metrics, Any]
+Result = tuple[Any, Sums, Any]
 
 
 def batch_gradients(
@@ -59,7 +59,7 @@ def batch_gradients(
       >>> batch = Batch(jnp.ones((4, 8, 8, 1)), jnp.array([0, 1, 2, 3]), mask=None)
       >>> compute = jax.jit(partial(batch_gradients, model=model, accumulate=2))
       >>> gradients, metrics, _ = compute(**variables, batch=batch)
-      >>> gradients["fc"]["bias"].shape, float(metrics.images)
+      >>> gradients["fc"]["bias"].shape, float(metrics["images"])
       ((10,), 4.0)
     """
     rows = len(batch.label)
@@ -72,7 +72,7 @@ def batch_gradients(
 
     def scaled_loss(
         weights: Any, batch_stats: Any, part: Batch, seen: jax.Array | None
-    ) -> tuple[Any, tuple[Metrics, Any]]:
+    ) -> tuple[Any, tuple[Sums, Any]]:
         logits, updates = model.apply(
             {"params": unpack_kernels(with_probes(params, weights)), "batch_stats": batch_stats},
             part.image,
@@ -81,7 +81,8 @@ def batch_gradients(
             mutable=["batch_stats"],
         )
         metrics = batch_metrics(logits, part)
-        return scale * (metrics.loss / images), (metrics, updates.get("batch_stats", batch_stats))
+        batch_stats = updates.get("batch_stats", batch_stats)
+        return scale * (metrics["loss"] / images), (metrics, batch_stats)
 
     weights = probes(params)
     gradients_of = jax.grad(scaled_loss, has_aux=True)
@@ -103,7 +104,7 @@ def _cut(batch: Batch, parts: int) -> Batch:
 def _in_parts(
     gradients_of: Callable[..., Any], weights: Any, batch_stats: Any, parts: Batch
 ) -> Result:
-    def add(carry: tuple[Any, Any], part: Batch) -> tuple[tuple[Any, Any], Metrics]:
+    def add(carry: tuple[Any, Any], part: Batch) -> tuple[tuple[Any, Any], Sums]:
         total, batch_stats = carry
         if part.mask is None:
             gradients, (metrics, batch_stats) = gradients_of(weights, batch_stats, part, None)

@@ -1,37 +1,81 @@
-"""What is counted of a batch."""
+"""What is counted of images: sums by name, which are added up over batches, epochs and stops.
+
+A metric is a function of logits and labels, and an entry of :data:`METRICS`: training, evaluation,
+metrics.jsonl, checkpoints, TensorBoard and reports take its name from there. Old checkpoints go on
+to load: of the epoch that was in progress, a metric that is newer has no mean.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxws.data.device.augment import Batch
+from jaxws.data import Batch
+
+Sums = dict[str, Any]  # of METRICS, by name, and the number of images under IMAGES
+IMAGES = "images"
+_SKIPPED = ("skipped", "skipped_in_a_row")
 
 
-class Metrics(NamedTuple):
-    """Sums over the images of batches; divided by ``images`` they are means.
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The loss of each image, in nats.
 
-    Attributes:
-      loss: sum of cross-entropies in nats.
-      top1: number of images whose label has the largest logit.
-      top5: number of images whose label is among the five largest.
-      images: number of images.
+    Args:
+      logits: shape (n, classes).
+      labels: shape (n,).
+
+    Returns:
+      Shape (n,).
+
+    Example:
+      >>> cross_entropy(jnp.zeros((1, 4)), jnp.array([3])).round(3)
+      Array([1.386], dtype=float32)
     """
-
-    loss: jax.typing.ArrayLike
-    top1: jax.typing.ArrayLike
-    top5: jax.typing.ArrayLike
-    images: jax.typing.ArrayLike
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
-def batch_metrics(logits: jax.Array, batch: Batch) -> Metrics:
-    """Sums loss and hits over the real images of a batch.
+def hit(k: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Makes the metric top-k: whether an image's label is among its k largest logits.
 
     A label ranks behind equal logits of smaller index, as argmax would have it, and behind all
     others where logits are NaN.
+
+    Args:
+      k: number of logits.
+
+    Returns:
+      A function of logits (n, classes) and labels (n,) to bools (n,).
+
+    Example:
+      >>> hit(1)(jnp.array([[0.0, 9.0], [0.0, 9.0]]), jnp.array([1, 0]))
+      Array([ True, False], dtype=bool)
+    """
+
+    def hits(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        label = labels[:, None]
+        true = jnp.take_along_axis(logits, label, axis=1)
+        index = jnp.arange(logits.shape[1])
+        ahead = jnp.where(index < label, ~(logits < true), ~(logits <= true)) & (index != label)
+        return ahead.sum(axis=1) < k
+
+    return hits
+
+
+# Called on logits (n, classes) and labels (n,), for n numbers or bools. Training descends "loss".
+# Read when a step is compiled: add entries before the first one.
+METRICS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "loss": cross_entropy,
+    "top1": hit(1),
+    "top5": hit(5),
+}
+
+
+def batch_metrics(logits: jax.Array, batch: Batch) -> Sums:
+    """Sums each metric over the real images of a batch.
 
     Args:
       logits: shape (n, classes).
@@ -42,39 +86,107 @@ def batch_metrics(logits: jax.Array, batch: Batch) -> Metrics:
 
     Example:
       >>> batch = Batch(image=None, label=jnp.array([1, 0]), mask=None)
-      >>> metrics = batch_metrics(jnp.array([[0.0, 9.0], [0.0, 9.0]]), batch)
-      >>> float(metrics.top1), float(metrics.top5)
-      (1.0, 2.0)
+      >>> sums = batch_metrics(jnp.array([[0.0, 9.0], [0.0, 9.0]]), batch)
+      >>> float(sums["top1"]), float(sums["top5"]), float(sums["images"])
+      (1.0, 2.0, 2.0)
     """
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
-    label = batch.label[:, None]
-    true = jnp.take_along_axis(logits, label, axis=1)
-    index = jnp.arange(logits.shape[1])
-    ahead = jnp.where(index < label, ~(logits < true), ~(logits <= true)) & (index != label)
-    rank = ahead.sum(axis=1)
-    real = jnp.ones(losses.shape, bool) if batch.mask is None else batch.mask
-    return Metrics(
-        loss=jnp.sum(losses, where=real),
-        top1=jnp.sum(real & (rank < 1), dtype=jnp.float32),
-        top5=jnp.sum(real & (rank < 5), dtype=jnp.float32),
-        images=jnp.sum(real, dtype=jnp.float32),
-    )
+    real = jnp.ones(batch.label.shape, bool) if batch.mask is None else batch.mask
+    values = {name: metric(logits, batch.label) for name, metric in METRICS.items()}
+    sums = {
+        name: jnp.sum(each.astype(jnp.promote_types(each.dtype, jnp.float32)), where=real)
+        for name, each in values.items()
+    }
+    return {**sums, IMAGES: jnp.sum(real, dtype=jnp.float32)}
 
 
-def means(split: str, sums: Metrics) -> dict[str, float]:
-    """Means over images, under the names of metrics.jsonl.
+def means(sums: Mapping[str, Any], split: str | None = None) -> dict[str, float]:
+    """Means over images.
 
     Args:
-      split: ``'train'`` or ``'test'``.
       sums: floats.
+      split: ``'train'`` or ``'test'``, for the names of metrics.jsonl.
 
     Returns:
-      Loss, top-1 and top-5; NaN over no images.
+      The mean of each metric; NaN over no images.
 
     Example:
-      >>> means("test", Metrics(4.0, 1.0, 2.0, 2.0))["test_top1"]
-      0.5
+      >>> means({"loss": 4.0, "top1": 1.0, "images": 2.0}, "test")
+      {'test_loss': 2.0, 'test_top1': 0.5}
     """
-    values: dict[str, Any] = sums._asdict()
-    images = values["images"] or float("nan")
-    return {f"{split}_{name}": values[name] / images for name in ("loss", "top1", "top5")}
+    images, prefix = sums[IMAGES] or float("nan"), f"{split}_" if split else ""
+    return {prefix + name: value / images for name, value in sums.items() if name != IMAGES}
+
+
+class EpochTotals:
+    """Sums over the training steps of an epoch, which go into checkpoints so that none is lost.
+
+    A step that was skipped, because its loss or gradients were not finite, counts as such and its
+    metrics do not.
+
+    Attributes:
+      sums: of the steps that were not skipped.
+      skipped: number of steps that were.
+      skipped_in_a_row: number of the last steps that were, those of epochs before included.
+
+    Example:
+      >>> totals = EpochTotals()
+      >>> totals.add({"loss": 4.0, "top1": 1.0, "top5": 2.0, "images": 2.0}, skipped=False)
+      {'train_loss': 2.0, 'train_top1': 0.5, 'train_top5': 1.0}
+      >>> EpochTotals.from_json(totals.to_json()).sums == totals.sums
+      True
+    """
+
+    def __init__(self, sums: Sums | None = None, skipped: int = 0, skipped_in_a_row: int = 0):
+        """Starts from sums so far.
+
+        Args:
+          sums: floats; None before the first step.
+          skipped: number of skipped steps.
+          skipped_in_a_row: number of those that were the last.
+        """
+        self.sums: Sums = dict.fromkeys((*METRICS, IMAGES), 0.0) if sums is None else sums
+        self.skipped, self.skipped_in_a_row = skipped, skipped_in_a_row
+
+    def add(self, sums: Mapping[str, Any], skipped: bool) -> dict[str, float]:
+        """Adds a step.
+
+        Args:
+          sums: of the step; scalars.
+          skipped: whether it was.
+
+        Returns:
+          Means over the step's images.
+        """
+        step = {name: float(value) for name, value in sums.items()}
+        if skipped:
+            self.skipped += 1
+            self.skipped_in_a_row += 1
+        else:
+            self.skipped_in_a_row = 0
+            self.sums = {name: self.sums[name] + value for name, value in step.items()}
+        return means({name: step[name] for name in self.sums}, "train")
+
+    def next_epoch(self) -> EpochTotals:
+        """Totals of an epoch that begins."""
+        return EpochTotals(skipped_in_a_row=self.skipped_in_a_row)
+
+    def to_json(self) -> dict[str, Any]:
+        """What :meth:`from_json` reads; exact."""
+        counts = (self.skipped, self.skipped_in_a_row)
+        return {**self.sums, **dict(zip(_SKIPPED, counts, strict=True))}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> EpochTotals:
+        """The inverse of :meth:`to_json`, also of one that knew fewer metrics, or others.
+
+        Args:
+          saved: what it gave; an empty one stands for no steps.
+
+        Returns:
+          The totals; NaN of a metric that the steps before were not measured by.
+        """
+        if not saved:
+            return cls()
+        unknown = float("nan") if saved[IMAGES] else 0.0
+        sums = {name: saved.get(name, unknown) for name in (*METRICS, IMAGES)}
+        return cls(sums, *(saved[name] for name in _SKIPPED))

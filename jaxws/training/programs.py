@@ -16,10 +16,11 @@ import jax
 
 from jaxws import data
 from jaxws.core.packed import pack_kernels
-from jaxws.training.metrics import Metrics
+from jaxws.training.metrics import Sums
 from jaxws.training.optimizers import OptimizerSettings
+from jaxws.training.run import Run
 from jaxws.training.state import TrainState, create_train_state
-from jaxws.training.step import StepInfo, eval_step, train_step
+from jaxws.training.step import StepInfo, train_step
 from jaxws.training.weight_sharing import Sharing
 
 
@@ -70,10 +71,30 @@ class StepSettings(NamedTuple):
     skip_nonfinite: bool
 
 
+def step_settings(run: Run, optimizer: OptimizerSettings) -> StepSettings:
+    """Reads a run's configuration.
+
+    Args:
+      run: the run.
+      optimizer: settings of its optimizer, with the learning rate that rollbacks have left.
+
+    Returns:
+      What its step is compiled for.
+    """
+    return StepSettings(
+        batching=run.feed.batching,
+        model=run.model,
+        optimizer=optimizer,
+        sharing=run.sharing,
+        accumulate=run.config.accumulate,
+        skip_nonfinite=run.config.divergence.action == "skip",
+    )
+
+
 @partial(jax.jit, static_argnames="settings", donate_argnums=0)
 def compiled_step(
     state: TrainState, inputs: Any, *, settings: StepSettings
-) -> tuple[TrainState, Metrics, StepInfo]:
+) -> tuple[TrainState, Sums, StepInfo]:
     """A training step, its batch included: data go in as uint8 and never come back.
 
     Args:
@@ -93,22 +114,3 @@ def compiled_step(
         accumulate=settings.accumulate,
         skip_nonfinite=settings.skip_nonfinite,
     )
-
-
-@partial(jax.jit, static_argnames=("batching", "model"))
-def compiled_eval_step(
-    params: Any, batch_stats: Any, inputs: Any, *, batching: data.Batching, model: nn.Module
-) -> Metrics:
-    """Metrics of a batch, which is made of its inputs here.
-
-    Args:
-      params: parameters of the model, packed and pooled or not.
-      batch_stats: running statistics.
-      inputs: of the run's feed.
-      batching: makes the batch, see :class:`jaxws.data.Feed`.
-      model: the network.
-
-    Returns:
-      As :func:`jaxws.training.step.eval_step`.
-    """
-    return eval_step(params, batch_stats, batching.eval_batch(inputs), model=model)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
 import jax
 
-from jaxws.checkpointing.manager import Checkpoints, Report
+from jaxws.checkpointing.manager import Checkpoints
 from jaxws.checkpointing.metadata import other_versions
 from jaxws.records.progress import Progress
-from jaxws.training.divergence import Policy
-from jaxws.training.epoch_totals import EpochTotals
+from jaxws.training.divergence import DivergencePolicy
+from jaxws.training.metrics import EpochTotals
 from jaxws.training.optimizers import OptimizerSettings, optimizer_settings
 from jaxws.training.programs import compiled_initial_state
 from jaxws.training.run import Run
@@ -38,28 +37,28 @@ class Start(NamedTuple):
     evaluated: bool
     optimizer: OptimizerSettings
 
-    def epochs(self, steps_per_epoch: int, last_step: int) -> Iterator[range]:
-        """The steps that are left of each epoch.
+    def epochs(self, steps_per_epoch: int, last_step: int) -> list[range]:
+        """Lists the steps that are left of each epoch.
 
         Args:
           steps_per_epoch: number of steps in an epoch.
           last_step: where the run ends.
 
-        Yields:
+        Returns:
           Steps; first none, if the epoch that ends at the start is still to be evaluated.
         """
         step = self.step
         at_end = step > 0 and (step % steps_per_epoch == 0 or step == last_step)
-        if at_end and not self.evaluated:
-            yield range(step, step)
+        epochs = [range(step, step)] if at_end and not self.evaluated else []
         while step < last_step:
             end = min((step // steps_per_epoch + 1) * steps_per_epoch, last_step)
-            yield range(step, end)
+            epochs.append(range(step, end))
             step = end
+        return epochs
 
 
-def first_start(
-    run: Run, checkpoints: Checkpoints, policy: Policy, report: Report, progress: Progress
+def restore_or_init(
+    run: Run, checkpoints: Checkpoints, policy: DivergencePolicy, progress: Progress
 ) -> Start:
     """Finds where a run begins, and drops what metrics.jsonl has of later steps.
 
@@ -67,7 +66,6 @@ def first_start(
       run: a run that is open.
       checkpoints: of the run.
       policy: of the run.
-      report: see :class:`jaxws.checkpointing.manager.Checkpoints`.
       progress: shows the run.
 
     Returns:
@@ -98,12 +96,12 @@ def first_start(
             )
     else:
         step = int(saved.state.step)
-        workdir.resume_from(step, saved.facts["history"], ends=step >= run.last_step)
-        if changed := other_versions(saved.facts):
+        workdir.resume_from(step, saved.metadata["history"], ends=step >= run.last_step)
+        if changed := other_versions(saved.metadata):
             text = (
                 f"the checkpoint of step {step} was written elsewhere ({changed}): bits may differ"
             )
-            report(step, "other versions", text)
+            workdir.warn(step, "other versions", text)
     optimizer = optimizer_of(policy.rate_factor(workdir.history))
     if saved is None:
         with progress.compiling("the initial weights"):
@@ -111,7 +109,7 @@ def first_start(
         return Start(state, 0, EpochTotals(), True, optimizer)
     evaluated = any(r["kind"] == "epoch" and r["step"] == step for r in workdir.history)
     over = evaluated and step % run.feed.steps_per_epoch == 0
-    totals = EpochTotals.from_json(saved.facts["epoch"])
+    totals = EpochTotals.from_json(saved.metadata["epoch"])
     totals = totals.next_epoch() if over else totals
     state = pool_if_shared(from_checkpoint(saved.state), run.sharing)
     return Start(state, step, totals, evaluated, optimizer)

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from types import TracebackType
+from contextlib import ExitStack
 
 import jax
 from jax.experimental import multihost_utils
@@ -77,37 +77,31 @@ class Signals:
         """Nothing is taken before the ``with`` statement."""
         self.received: str | None = None
         self._distributed = jax.distributed.is_initialized()
-        self._previous: dict[signal.Signals, object] = {}
+        self._taken: list[signal.Signals] = []
+        self._give_back = ExitStack()
 
     def __enter__(self) -> Signals:
         """Takes the signals."""
         if threading.current_thread() is not threading.main_thread():
             return self
         mine = [signal.SIGINT] if self._distributed else _HANDLED
-        mine = [number for number in mine if signal.getsignal(number) is not signal.SIG_IGN]
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
-        self._previous_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._previous = {number: signal.signal(number, lambda *_: None) for number in mine}
-        self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
-        self._thread.start()
+        self._taken = [each for each in mine if signal.getsignal(each) is not signal.SIG_IGN]
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        watcher = threading.Thread(target=self._watch, args=[read], name="signals", daemon=True)
+        undo = self._give_back.callback  # what is undone last comes first
+        undo(os.close, read)
+        undo(watcher.join)
+        undo(os.close, write)  # ends the watcher
+        undo(signal.set_wakeup_fd, signal.set_wakeup_fd(write, warn_on_full_buffer=False))
+        for number in self._taken:
+            undo(signal.signal, number, signal.signal(number, lambda *_: None))
+        watcher.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Gives the signals back."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        signal.set_wakeup_fd(self._previous_fd)
-        os.close(self._write)
-        self._thread.join()
-        os.close(self._read)
+        self._give_back.close()
 
     def stop_before(self, step: int) -> bool:
         """Whether to stop before a step; to be asked once before each one.
@@ -128,9 +122,9 @@ class Signals:
         """Whether to stop where processes cannot agree, as within an evaluation; no on a pod."""
         return self.received is not None and not self._distributed
 
-    def _watch(self) -> None:
-        while number := os.read(self._read, 1):
-            if number[0] in self._previous:
+    def _watch(self, pipe: int) -> None:
+        while number := os.read(pipe, 1):
+            if number[0] in self._taken:
                 self._take(signal.Signals(number[0]))
 
     def _take(self, number: signal.Signals) -> None:

@@ -1,22 +1,21 @@
-"""One step of training and one of evaluation, as pure functions of state and batch."""
+"""One step of training, as a pure function of state and batch."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxws.core.packed import unpack_kernels
-from jaxws.core.pooled import holds_pooled, pool_kernels, probes, spread_kernels, with_probes
+from jaxws.core.pooled import holds_pooled, pool_kernels, spread_kernels
 from jaxws.core.snr import weight_snr
 from jaxws.data.device.augment import Batch
 from jaxws.training.gradients import batch_gradients
 from jaxws.training.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
-from jaxws.training.metrics import Metrics, batch_metrics
+from jaxws.training.metrics import Sums
 from jaxws.training.optimizers import last_learning_rate
 from jaxws.training.state import TrainState
 from jaxws.training.weight_sharing import Sharing, share_if_due
@@ -52,7 +51,7 @@ def train_step(
     sharing: Sharing,
     accumulate: int = 1,
     skip_nonfinite: bool = False,
-) -> tuple[TrainState, Metrics, StepInfo]:
+) -> tuple[TrainState, Sums, StepInfo]:
     """Cross-entropy, gradients, one update, and weight sharing where ws(n) says so.
 
     Optimizer moments are left alone by sharing, as in the paper. A state with a loss scale scales
@@ -94,7 +93,7 @@ def train_step(
       >>> sharing = Sharing(every=1, pools="grid", steps_per_epoch=10)
       >>> step = partial(train_step, model=model, optimizer=optimizer, sharing=sharing)
       >>> state, metrics, info = jax.jit(step, donate_argnums=0)(state, batch)
-      >>> int(state.step), float(metrics.images), bool(info.skipped)
+      >>> int(state.step), float(metrics["images"]), bool(info.skipped)
       (1, 2.0, False)
     """
     loss_scale = state.loss_scale if isinstance(state.loss_scale, LossScale) else None
@@ -106,7 +105,7 @@ def train_step(
     if loss_scale is not None:
         grads = jax.tree.map(lambda g: g * (1 / scale), grads)  # exact: a power of two
     norm = optax.tree.norm(grads)
-    finite = jnp.isfinite(norm) & jnp.isfinite(metrics.loss)
+    finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
     before = spread_kernels(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, before)
     learning_rate = last_learning_rate(opt_state)
@@ -141,30 +140,3 @@ def train_step(
         loss_scale=() if loss_scale is None else next_loss_scale(loss_scale, finite),
     )
     return state, metrics, info
-
-
-def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) -> Metrics:
-    """Metrics of a batch with running statistics; masked rows count for nothing.
-
-    Args:
-      params: parameters of the model, packed and pooled or not.
-      batch_stats: running statistics.
-      batch: images, labels and a mask or None.
-      model: called as ``model(x, train=False)``.
-
-    Returns:
-      Sums over the batch's real images.
-
-    Example:
-      >>> from jaxws.models import ResNet
-      >>> model = ResNet(stage_sizes=(), width=4, num_classes=10, conv=nn.Conv)
-      >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
-      >>> batch = Batch(jnp.ones((2, 8, 8, 1)), jnp.array([0, 1]), jnp.array([True, False]))
-      >>> float(eval_step(**variables, batch=batch, model=model).images)
-      1.0
-    """
-    # Probes, because Flax compares shapes of parameters with those of the layer.
-    params = unpack_kernels(with_probes(params, probes(params)))
-    variables = {"params": params, "batch_stats": batch_stats}
-    logits: Any = model.apply(variables, batch.image, train=False)
-    return batch_metrics(logits, batch)

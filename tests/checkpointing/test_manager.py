@@ -16,7 +16,7 @@ import pytest
 
 from jaxws.checkpointing.directory import steps_in
 from jaxws.checkpointing.manager import Checkpoints
-from jaxws.checkpointing.metadata import describe, read_facts
+from jaxws.checkpointing.metadata import make_metadata, read_metadata
 from jaxws.training.state import TrainState
 from tests.support.damage import flip_bit, remove, snapshot, truncate
 
@@ -44,7 +44,7 @@ def write(path, *steps, **options):
     with opened(path, **options) as (checkpoints, told):
         for step in steps:
             state = state_of(step)
-            checkpoints.save(state, describe(state, history=[{"kind": "epoch", "step": step}]))
+            checkpoints.save(state, make_metadata(state, history=[{"kind": "epoch", "step": step}]))
     return told
 
 
@@ -87,7 +87,7 @@ def test_fault_matrix(good, tmp_path, damage):
             restored = checkpoints.restore(state_of(0))
         step = 8 if name in HARMLESS else 4
         jax.tree.map(np.testing.assert_array_equal, restored.state, state_of(step))
-        assert restored.facts["history"] == [{"kind": "epoch", "step": step}]
+        assert restored.metadata["history"] == [{"kind": "epoch", "step": step}]
         if step == 8:
             assert told == []
             continue
@@ -128,7 +128,7 @@ def test_what_a_kill_leaves_of_a_save_is_never_taken_for_a_checkpoint(good, tmp_
     (path / "newest").write_text("4\n")
     with opened(path) as (checkpoints, told):
         assert int(checkpoints.restore(state_of(0)).state.step) == 4
-        checkpoints.save(state_of(8), describe(state_of(8)))
+        checkpoints.save(state_of(8), make_metadata(state_of(8)))
         checkpoints.wait()
         assert int(checkpoints.restore(state_of(0)).state.step) == 8
     assert told == []
@@ -161,7 +161,7 @@ def test_other_shapes_are_refused_with_the_difference(good, tmp_path):
 
 def test_a_checkpoint_explains_itself(good):
     facts = json.loads((good / "8" / "run" / "metadata").read_text())
-    assert facts == read_facts(good / "8")
+    assert facts == read_metadata(good / "8")
     assert facts["step"] == 8
     assert facts["versions"]["jax"] == jax.__version__
     assert facts["arrays"]["params/w"] == "float32[100,100]"
@@ -193,11 +193,11 @@ def noise(step, size):
 
 def test_a_save_that_fails_leaves_the_others_and_can_be_repeated(tmp_path, capfd):
     with opened(tmp_path, keep=1) as (checkpoints, told):
-        checkpoints.save(noise(4, 200), describe(noise(4, 200)))
+        checkpoints.save(noise(4, 200), make_metadata(noise(4, 200)))
         checkpoints.wait()
         with small_files_only():
             for step in (8, 12):
-                checkpoints.save(noise(step, 200), describe(noise(step, 200)))
+                checkpoints.save(noise(step, 200), make_metadata(noise(step, 200)))
                 checkpoints.wait()
         assert [(step, event) for step, event, _ in told] == [
             (8, "checkpoint not written"),
@@ -207,7 +207,7 @@ def test_a_save_that_fails_leaves_the_others_and_can_be_repeated(tmp_path, capfd
         assert steps_in(tmp_path) == [4]
         assert not list(tmp_path.glob("*tmp*"))  # which would only fill the disk further
         assert int(checkpoints.restore(noise(0, 200)).state.step) == 4
-        checkpoints.save(noise(16, 200), describe(noise(16, 200)))
+        checkpoints.save(noise(16, 200), make_metadata(noise(16, 200)))
     assert steps_in(tmp_path) == [16]
     assert "Traceback" not in "".join(capfd.readouterr())
 
@@ -219,11 +219,11 @@ def test_a_directory_that_cannot_be_made(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with opened(tmp_path) as (checkpoints, told):
-        checkpoints.save(state_of(4), describe(state_of(4)))
+        checkpoints.save(state_of(4), make_metadata(state_of(4)))
         checkpoints.wait()
         with monkeypatch.context() as patch:
             patch.setattr(checkpoints._manager._checkpointer, "save", refuse)
-            checkpoints.save(state_of(8), describe(state_of(8)))
+            checkpoints.save(state_of(8), make_metadata(state_of(8)))
         assert told == [
             (
                 8,
@@ -232,7 +232,7 @@ def test_a_directory_that_cannot_be_made(tmp_path, monkeypatch):
                 " one is of step 4",
             )
         ]
-        checkpoints.save(state_of(8), describe(state_of(8)))
+        checkpoints.save(state_of(8), make_metadata(state_of(8)))
     assert steps_in(tmp_path) == [4, 8]
 
 
@@ -256,18 +256,18 @@ def test_a_full_disk(small_disk, capfd):
     """A real one: filled up by something else, and emptied again."""
     path = small_disk / "checkpoints"
     with opened(path, keep=1) as (checkpoints, told):
-        checkpoints.save(noise(4, 500), describe(noise(4, 500)))  # 1 MB
+        checkpoints.save(noise(4, 500), make_metadata(noise(4, 500)))  # 1 MB
         checkpoints.wait()
         assert told == []
         for step, left in ((8, 2**19), (12, 0)):
             fill(small_disk / "thesis", left)
-            checkpoints.save(noise(step, 500), describe(noise(step, 500)))
+            checkpoints.save(noise(step, 500), make_metadata(noise(step, 500)))
             checkpoints.wait()
             (small_disk / "thesis").unlink()
             assert told[-1][:2] == (step, "checkpoint not written")
             assert "(No space left on device): the last one is of step 4" in told[-1][2]
             assert int(checkpoints.restore(noise(0, 500)).state.step) == 4
-        checkpoints.save(noise(16, 500), describe(noise(16, 500)))
+        checkpoints.save(noise(16, 500), make_metadata(noise(16, 500)))
         checkpoints.wait()
         assert int(checkpoints.restore(noise(0, 500)).state.step) == 16
     assert steps_in(path) == [16]

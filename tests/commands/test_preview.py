@@ -15,12 +15,12 @@ from jaxws.commands import preview
 from jaxws.commands.flags import add_config_arguments, config_of, parse_config
 from jaxws.config import base_config
 from jaxws.data import load_dataset
-from jaxws.training import loop, programs
-from jaxws.training.metrics import Metrics
+from jaxws.training import evaluation, loop, programs
 from jaxws.training.step import StepInfo
 from tests.support.small_run import prepare_small
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+SUMS = {"loss": 0.0, "top1": 0.0, "top5": 0.0, "images": 1.0}
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def test_the_sheet_shows_what_a_run_sees(config, tmp_path, monkeypatch):
     def train_step(state, batch, **_):
         jax.debug.callback(keep("train"), batch.image, batch.label, batch.mask, ordered=True)
         info = StepInfo({}, *(jnp.zeros(()),) * 3, *(jnp.asarray(False),) * 2)
-        return state.replace(step=state.step + 1), Metrics(0.0, 0.0, 0.0, 1.0), info
+        return state.replace(step=state.step + 1), SUMS, info
 
     def eval_step(params, batch_stats, batch, **_):
         jax.debug.callback(keep("test"), batch.image, batch.label, batch.mask, ordered=True)
-        return Metrics(0.0, 0.0, 0.0, 1.0)
+        return SUMS
 
     monkeypatch.setattr(programs, "train_step", train_step)
-    monkeypatch.setattr(programs, "eval_step", eval_step)
+    monkeypatch.setattr(evaluation, "eval_step", eval_step)
     run = prepare_small(config, tmp_path / "run")
     assert run.feed.steps_per_epoch == 3  # 1294 images: the last batch is ragged
     loop.train(run)

@@ -17,8 +17,9 @@ from jaxws.core.pooled import PooledKernel, pool_kernels, probes, spread_kernels
 from jaxws.core.window import make_window
 from jaxws.data.device.augment import Batch
 from jaxws.models import ResNet, resnet_cifar
+from jaxws.training.evaluation import eval_step
 from jaxws.training.state import create_train_state
-from jaxws.training.step import eval_step, train_step
+from jaxws.training.step import train_step
 from jaxws.training.weight_sharing import Sharing
 from tests.support.small_run import Small
 
@@ -190,8 +191,8 @@ def test_steps_equal_those_of_all_weights(model, pack, steps):
     for _ in range(steps):
         state, metrics, _ = step(state, batch)
         pooled, *others = step(pooled, batch)
-        losses.append(float(metrics.loss))
-        np.testing.assert_allclose(others[0].loss, metrics.loss, rtol=1e-5)
+        losses.append(float(metrics["loss"]))
+        np.testing.assert_allclose(others[0]["loss"], metrics["loss"], rtol=1e-5)
     assert losses[-1] < losses[0]
     assert isinstance(pooled.params["conv1"]["local_kernel"], PooledKernel)
     spread = unpack_kernels(pooled.replace(params=jax.jit(spread_kernels)(pooled.params)))

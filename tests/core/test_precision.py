@@ -65,7 +65,7 @@ class Short:
         def losses(state, inputs):
             """Without what is looked at nowhere, which would be compiled for nothing."""
             state, metrics, info = step(state, inputs, fast)
-            return state, metrics.loss / metrics.images, info.skipped
+            return state, metrics["loss"] / metrics["images"], info.skipped
 
         self.step, self.jitted = step, jax.jit(losses)
         shape = self.feed.image_shape

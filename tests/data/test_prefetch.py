@@ -6,8 +6,8 @@ import time
 import pytest
 
 from jaxws.data import Prefetch
-from jaxws.records import waits
-from jaxws.records.waits import Waits
+from jaxws.records import throughput
+from jaxws.records.throughput import InputTimer
 
 
 class Source:
@@ -111,14 +111,14 @@ def test_only_time_with_nothing_to_compute_counts(monkeypatch):
         def __next__(self):
             pass_time(self._next)
 
-    monkeypatch.setattr(waits.time, "perf_counter", lambda: clock)
-    monkeypatch.setattr(waits.jax, "block_until_ready", pass_time)
-    timer = Waits(Inputs([1, 0, 2, 0]))
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: clock)
+    monkeypatch.setattr(throughput.jax, "block_until_ready", pass_time)
+    timer = InputTimer(Inputs([1, 0, 2, 0]))
     timer.next(pending=3)  # the device computes for 3 s, then the input is 1 s late
-    assert timer.waited == 1
+    assert timer.seconds == 1
     timer.next(pending=3)  # ready: nobody waits for the device
     pass_time(4)
-    assert (timer.waited, clock) == (1, 8)
+    assert (timer.seconds, clock) == (1, 8)
     timer.next(pending=0)
     timer.next(pending=5)
-    assert timer.waited == 3
+    assert timer.seconds == 3

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from jaxws.records import progress
-from jaxws.records.progress import Progress, summary_rows
+from jaxws.records.progress import Progress
+from jaxws.records.summary import summary_rows
 
 EPOCH = {
     "epoch": 2.0, "step": 200, "train_loss": 1.0, "train_top1": 0.5, "test_loss": 1.5,

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxws.checkpointing.saved import find, read_weights
+from jaxws.checkpointing.directory import find
+from jaxws.checkpointing.weights import read_weights
 from jaxws.config import base_config
 from jaxws.records.progress import Progress
 from jaxws.records.provenance import read
@@ -133,13 +134,17 @@ def test_every_start_is_remembered(runs):
     assert content["data"]["mean"] == runs["stopped"].feed.mean.tolist()
 
 
-class Waits:
-    waited = 0.0
+class Timer:
+    seconds = 0.0
 
 
 @contextmanager
 def recording(run, first_step):
-    with Progress(run.last_step) as progress, Recorder(run, first_step, progress) as recorder:
+    steps = {"first_step": first_step, "last_step": run.last_step}
+    with (
+        Progress(run.last_step) as progress,
+        Recorder(run.config, run.workdir, run.feed, Timer(), progress, **steps) as recorder,
+    ):
         yield recorder
 
 
@@ -156,8 +161,7 @@ def test_what_a_step_tells_is_written_at_its_time(data_dir, tmp_path, capsys):
     }
     for dtype in ("float32", "float16"):
         run.config.model.dtype = dtype  # of which this version makes no network
-        with recording(run, 0) as recorder:
-            recorder.begin(Waits())
+        with recording(run, 0) as recorder, recorder.epoch():
             for step in (1, 2, 3):
                 recorder.step(step, {"train_loss": float("nan")}, info)
     records = list(run.workdir.records())

@@ -8,7 +8,7 @@ from jaxws.checkpointing.directory import steps_in
 from jaxws.config import base_config
 from jaxws.config.checks import check_config
 from jaxws.training import loop, resume
-from jaxws.training.divergence import Diverged, Policy, all_finite
+from jaxws.training.divergence import Diverged, DivergencePolicy, all_finite
 from tests.support.small_run import (
     assert_same_bits,
     checkpoint_of,
@@ -37,7 +37,7 @@ def diverge_at(patch, step, below=1.0):
         at = int(state.step) == step and factors[-1] >= below
         state, metrics, info = true_step(state, inputs, settings=settings)
         if at:
-            metrics = metrics._replace(loss=jnp.nan)
+            metrics = {**metrics, "loss": jnp.nan}
         return state, metrics, info._replace(diverged=at)
 
     patch.setattr(resume, "optimizer_settings", optimizer_settings)
@@ -100,8 +100,8 @@ def test_skipped_steps_are_counted_left_out_and_not_endless(config, tmp_path, mo
     def compiled_step(state, inputs, *, settings):
         skipped = int(state.step) in skips
         state, metrics, info = true_step(state, inputs, settings=settings)
-        loss = jnp.nan if skipped else metrics.loss
-        return state, metrics._replace(loss=loss), info._replace(skipped=skipped)
+        loss = jnp.nan if skipped else metrics["loss"]
+        return state, {**metrics, "loss": loss}, info._replace(skipped=skipped)
 
     monkeypatch.setattr(loop, "compiled_step", compiled_step)
     config.divergence.max_skipped, config.max_steps = 3, 4
@@ -135,6 +135,6 @@ def test_a_factor_that_is_none(factor):
 
 
 def test_the_default_is_to_stop():
-    policy = Policy(base_config().divergence)
+    policy = DivergencePolicy(base_config().divergence)
     with pytest.raises(FloatingPointError, match="No checkpoint had been written"):
-        policy.answer(Diverged("the loss is inf", step=3), [], None)
+        policy.handle(Diverged("the loss is inf", step=3), [], None)

@@ -71,7 +71,7 @@ def test_batch_norm_takes_the_parts_one_after_the_other():
     mask = np.arange(ROWS) < 3  # rows 0, 1, 2: the last part is empty
     batch = make_batch(jnp.float32, mask)
     gradients, metrics, actual = gradients_of(model, params, batch_stats, batch, accumulate=parts)
-    assert metrics.images == 3
+    assert metrics["images"] == 3
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
     expected, total = batch_stats, jax.tree.map(np.zeros_like, params)
     for i in range(3):
@@ -109,7 +109,7 @@ def test_the_scale_multiplies_gradients_and_nothing_else():
     batch = make_batch(jnp.float32)
     plain = gradients_of(Net(), params, {}, batch)
     scaled = gradients_of(Net(), params, {}, batch, scale=2.0**10)
-    np.testing.assert_array_equal(scaled[1].loss, plain[1].loss)
+    np.testing.assert_array_equal(scaled[1]["loss"], plain[1]["loss"])
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, 2.0**10 * b), scaled[0], plain[0])
 
 

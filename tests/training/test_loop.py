@@ -13,11 +13,10 @@ from jaxws.checkpointing.directory import steps_in
 from jaxws.checkpointing.manager import Checkpoints
 from jaxws.config.fields import flat_fields
 from jaxws.data import build_feed
-from jaxws.records.progress import summary_rows
+from jaxws.records.summary import summary_rows
 from jaxws.training import loop
 from jaxws.training.loop import train
 from jaxws.training.run import build_model, prepare
-from jaxws.training.step import Metrics
 from jaxws.training.weight_sharing import make_sharing
 from tests.support.damage import flip_bit, largest_file, snapshot
 from tests.support.small_run import (
@@ -330,7 +329,11 @@ def test_the_best_checkpoint_is_kept_and_others_as_often_as_asked_for(
 ):
     """Accuracies 0.2, 0.8, 0.8, 0.6, 0.6: the newest of the best, and the last one."""
     hits = iter([0.2, 0.8, 0.8, 0.6, 0.6])
-    monkeypatch.setattr(loop._Stretch, "_evaluate", lambda _: Metrics(1.0, next(hits), 1.0, 1.0))
+    monkeypatch.setattr(
+        loop._Trainer,
+        "evaluate",
+        lambda _: {"test_loss": 1.0, "test_top1": next(hits), "test_top5": 1.0},
+    )
     written = []
     monkeypatch.setattr(Checkpoints, "save", spy(Checkpoints.save, written))
     config.epochs, config.checkpoint.keep, config.checkpoint.every_steps = 5, 1, 7

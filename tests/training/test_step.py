@@ -8,10 +8,11 @@ import pytest
 
 from jaxws import share_weights, weight_snr
 from jaxws.data import Batch
+from jaxws.training.evaluation import eval_step
 from jaxws.training.metrics import batch_metrics
 from jaxws.training.schedules import step_decay
 from jaxws.training.state import create_train_state
-from jaxws.training.step import eval_step, train_step
+from jaxws.training.step import train_step
 from jaxws.training.weight_sharing import Sharing
 from tests.support.small_run import Small
 
@@ -73,7 +74,7 @@ def test_one_step_equals_numpy_adamw_on_the_mean_loss():
     new, metrics, _ = jax.jit(
         partial(train_step, model=MODEL, optimizer=optimizer, sharing=sharing)
     )(state, batch)
-    np.testing.assert_allclose(metrics.loss / metrics.images, value, rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss"] / metrics["images"], value, rtol=1e-5)
     expected = jax.tree.map(
         lambda p, g: numpy_adamw(np.asarray(p), np.asarray(g), 1e-2, 0.3), state.params, grads
     )
@@ -154,7 +155,7 @@ def test_evaluation_counts_masked_rows_for_nothing(state):
     parts = [evaluate(**variables, batch=piece) for piece in pieces]
     total = jax.tree.map(lambda a, b: a + b, *parts)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), total, whole)
-    assert total.images == 5
+    assert total["images"] == 5
 
 
 def test_metrics_against_sorting():
@@ -162,20 +163,22 @@ def test_metrics_against_sorting():
     logits, label = rng.normal(size=(200, 12)), rng.integers(0, 12, 200)
     metrics = batch_metrics(jnp.asarray(logits), Batch(None, jnp.asarray(label), None))
     order = np.argsort(-logits, axis=1)
-    assert metrics.top1 == np.sum(order[:, 0] == label)
-    assert metrics.top5 == np.sum(order[:, :5] == label[:, None])
+    assert metrics["top1"] == np.sum(order[:, 0] == label)
+    assert metrics["top5"] == np.sum(order[:, :5] == label[:, None])
     log_probability = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    np.testing.assert_allclose(metrics.loss, -log_probability[range(200), label].sum(), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["loss"], -log_probability[range(200), label].sum(), rtol=1e-5
+    )
 
 
 def test_constant_and_nan_logits_are_no_hits():
     label = jnp.arange(10)
     constant = batch_metrics(jnp.zeros((10, 10)), Batch(None, label, None))
-    assert (constant.top1, constant.top5) == (1, 5)  # as argmax and a stable sort have it
+    assert (constant["top1"], constant["top5"]) == (1, 5)  # as argmax and a stable sort have it
     nan = batch_metrics(jnp.full((10, 10), jnp.nan), Batch(None, label, None))
-    assert (nan.top1, nan.top5) == (0, 0)
+    assert (nan["top1"], nan["top5"]) == (0, 0)
     few = batch_metrics(jnp.eye(3), Batch(None, jnp.array([2, 2, 2]), None))
-    assert (few.top1, few.top5) == (1, 3)
+    assert (few["top1"], few["top5"]) == (1, 3)
 
 
 def test_donation_reuses_the_state():

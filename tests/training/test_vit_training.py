@@ -5,7 +5,8 @@ import pytest
 from flax import linen as nn
 
 from jaxws import LocalDense
-from jaxws.checkpointing.saved import find, read_weights
+from jaxws.checkpointing.directory import find
+from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.evaluate import evaluate
 from jaxws.commands.export_weights import describe, flat_arrays
 from jaxws.config.checks import check_config

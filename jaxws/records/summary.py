@@ -1,0 +1,70 @@
+"""What came out of a run, as people read it, whatever its metrics are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+def metric_label(name: str) -> str:
+    """What a metric is called in tables.
+
+    Args:
+      name: in metrics.jsonl, such as ``'test_top1'``.
+
+    Returns:
+      A few words.
+
+    Example:
+      >>> metric_label("test_top1"), metric_label("train_loss")
+      ('test top-1', 'training loss')
+    """
+    words = re.sub(r"\btop(\d+)$", r"top-\1", name.replace("_", " "))
+    return re.sub("^train ", "training ", words)
+
+
+def metric_text(name: str, value: float | None, missing: str = "...") -> str:
+    """A mean over images as text: in percent if it counts hits.
+
+    Args:
+      name: of the metric, as in :func:`metric_label`.
+      value: the mean; None if it is not finite, or if there was nothing to measure.
+      missing: stands for None.
+
+    Returns:
+      The text.
+
+    Example:
+      >>> metric_text("test_top1", 0.25), metric_text("loss", 2.30258), metric_text("loss", None)
+      ('25.00 %', '2.3026', '...')
+    """
+    if value is None:
+        return missing
+    return f"{100 * value:.2f} %" if re.search(r"top\d+$", name) else f"{value:.4f}"
+
+
+def summary_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows of the table that ends a run.
+
+    Args:
+      record: the last record of kind ``epoch``; of an epoch whose steps were all skipped, means
+        over training images are None.
+
+    Returns:
+      Pairs of name and text.
+
+    Example:
+      >>> summary_rows({"epoch": 2, "step": 9, "test_top1": 0.25, "images_per_second": 100.0})[1]
+      ('test top-1', '25.00 %')
+    """
+    rate = record["images_per_second"]
+    return [
+        ("epochs, steps", f"{record['epoch']:.4g}, {record['step']}"),
+        *(
+            (metric_label(name), metric_text(name, value))
+            for name, value in record.items()
+            if name.startswith(("train_", "test_"))
+        ),
+        ("images/s, last epoch", "..." if rate is None else f"{rate:.0f}"),
+    ]
