@@ -48,7 +48,7 @@ def defining_module(name):
 
 
 def room_of(module):
-    return (module.split(".") + [""])[1]
+    return module.partition(".")[2].partition(".")[0]
 
 
 ARROWS = {module: imports_of(path) - {module, "jaxws"} for module, path in MODULES.items()}

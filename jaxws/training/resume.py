@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import jax
 
-from jaxws.checkpointing.manager import Checkpoints
+from jaxws.checkpointing.manager import Checkpoints, Restored
 from jaxws.checkpointing.metadata import other_versions
 from jaxws.records.progress import Progress
+from jaxws.records.workdir import Workdir
 from jaxws.training.divergence import DivergencePolicy
 from jaxws.training.metrics import EpochTotals
 from jaxws.training.optimizers import OptimizerSettings, optimizer_settings
@@ -74,42 +75,52 @@ def restore_or_init(
     Raises:
       ValueError: the checkpoints or metrics.jsonl are damaged, or of something else.
     """
-    key, workdir = jax.random.key(run.config.seed), run.workdir
-    optimizer_of = partial(optimizer_settings, run.config, run.feed.steps_per_epoch)
+    # Of the optimizer, only the structure of its state matters here.
     create = partial(
         compiled_initial_state,
+        jax.random.key(run.config.seed),
         model=run.model,
         image_shape=run.feed.image_shape,
         dtype=run.config.model.dtype,
     )
-    # Of the optimizer, only the structure of its state matters here.
-    like = jax.eval_shape(partial(create, optimizer=optimizer_of(), packed=False), key)
-    saved = checkpoints.restore(checkpoint_shapes(like), workdir.identity)
-    if saved is None:
-        done = max((record["step"] for record in workdir.records()), default=0)
-        workdir.resume_from(0)
-        if done:
-            # No event: a run that was killed here ends with the metrics of any other.
-            print(
-                f"warning: no checkpoint had been written: {done} steps are done again",
-                file=sys.stderr,
-            )
-    else:
-        step = int(saved.state.step)
-        workdir.resume_from(step, saved.metadata["history"], ends=step >= run.last_step)
-        if changed := other_versions(saved.metadata):
-            text = (
-                f"the checkpoint of step {step} was written elsewhere ({changed}): bits may differ"
-            )
-            workdir.warn(step, "other versions", text)
-    optimizer = optimizer_of(policy.rate_factor(workdir.history))
-    if saved is None:
-        with progress.compiling("the initial weights"):
-            state = create(key, optimizer=optimizer, packed=packs())
-        return Start(state, 0, EpochTotals(), True, optimizer)
+    like = jax.eval_shape(partial(create, optimizer=_optimizer(run, policy), packed=False))
+    restored = checkpoints.restore(checkpoint_shapes(like), run.workdir.identity)
+    if restored is not None:
+        return _resume(run, restored, policy)
+    _forget_steps(run.workdir)
+    optimizer = _optimizer(run, policy)
+    with progress.compiling("the initial weights"):
+        state = create(optimizer=optimizer, packed=packs())
+    return Start(state, 0, EpochTotals(), True, optimizer)
+
+
+def _resume(run: Run, restored: Restored, policy: DivergencePolicy) -> Start:
+    step, workdir = int(restored.state.step), run.workdir
+    workdir.resume_from(step, restored.metadata["history"], ends=step >= run.last_step)
+    if changed := other_versions(restored.metadata):
+        text = f"the checkpoint of step {step} was written elsewhere ({changed}): bits may differ"
+        workdir.warn(step, "other versions", text)
     evaluated = any(r["kind"] == "epoch" and r["step"] == step for r in workdir.history)
-    over = evaluated and step % run.feed.steps_per_epoch == 0
-    totals = EpochTotals.from_json(saved.metadata["epoch"])
-    totals = totals.next_epoch() if over else totals
-    state = pool_if_shared(from_checkpoint(saved.state), run.sharing)
-    return Start(state, step, totals, evaluated, optimizer)
+    totals = EpochTotals.from_json(restored.metadata["epoch"])
+    if evaluated and step % run.feed.steps_per_epoch == 0:
+        totals = totals.next_epoch()
+    state = pool_if_shared(from_checkpoint(restored.state), run.sharing)
+    return Start(state, step, totals, evaluated, _optimizer(run, policy))
+
+
+def _forget_steps(workdir: Workdir) -> None:
+    """Clears the metrics of a run that has no checkpoint, and says so."""
+    done = max((record["step"] for record in workdir.records()), default=0)
+    workdir.resume_from(0)
+    if done:
+        # No event: a run that was killed here ends with the metrics of any other.
+        print(
+            f"warning: no checkpoint had been written: {done} steps are done again",
+            file=sys.stderr,
+        )
+
+
+def _optimizer(run: Run, policy: DivergencePolicy) -> OptimizerSettings:
+    """With the learning rate that the rollbacks in the run's history have left."""
+    factor = policy.rate_factor(run.workdir.history)
+    return optimizer_settings(run.config, run.feed.steps_per_epoch, factor)
