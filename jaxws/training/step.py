@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -73,8 +73,8 @@ def train_step(
       skip_nonfinite: whether to skip without a loss scale too; else such a step spoils the weights.
 
     Returns:
-      The state after the step, the batch's metrics, and more about the step. Metrics of a skipped
-      step are those of its batch, and may not be finite.
+      The state after the step, sums over the batch (:func:`jaxws.training.metrics.batch_metrics`),
+      and more about the step. Sums of a skipped step are those of its batch, and may not be finite.
 
     Raises:
       ValueError: a batch that cannot be cut into so many parts.
@@ -99,31 +99,22 @@ def train_step(
     loss_scale = state.loss_scale if isinstance(state.loss_scale, LossScale) else None
     scale = 1.0 if loss_scale is None else loss_scale.scale
     skips = skip_nonfinite or loss_scale is not None
-    grads, metrics, batch_stats = batch_gradients(
+    grads, sums, batch_stats = batch_gradients(
         state.params, state.batch_stats, batch, model=model, accumulate=accumulate, scale=scale
     )
     if loss_scale is not None:
         grads = jax.tree.map(lambda g: g * (1 / scale), grads)  # exact: a power of two
     norm = optax.tree.norm(grads)
-    finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
-    before = spread_kernels(state.params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, before)
-    learning_rate = last_learning_rate(opt_state)
-    params = optax.apply_updates(before, updates)
-    if skips:
-        # In the loops that compute the new values, which have read the old ones anyway.
-        keep = partial(jnp.where, finite)
-        params, opt_state, batch_stats = jax.tree.map(
-            keep,
-            (params, opt_state, batch_stats),
-            (before, state.opt_state, state.batch_stats),
-        )
+    finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])
+    params, opt_state, batch_stats = _update(
+        state, grads, batch_stats, optimizer, unless=~finite if skips else None
+    )
     # In every step: the pools' means, which sharing needs, and variances are one pass over weights.
-    snr = {name: -jnp.log(r) for name, r in weight_snr(params, pools=sharing.pools).items()}
+    snr = weight_snr(params, pools=sharing.pools)
     info = StepInfo(
-        neg_log_snr=snr,
+        neg_log_snr={name: -jnp.log(ratio) for name, ratio in snr.items()},
         grad_norm=norm,
-        learning_rate=learning_rate,
+        learning_rate=last_learning_rate(opt_state),
         loss_scale=jnp.asarray(scale, jnp.float32),
         skipped=~finite & skips,
         diverged=~finite & (scale <= LEAST_SCALE),
@@ -139,4 +130,22 @@ def train_step(
         opt_state=opt_state,
         loss_scale=() if loss_scale is None else next_loss_scale(loss_scale, finite),
     )
-    return state, metrics, info
+    return state, sums, info
+
+
+def _update(
+    state: TrainState,
+    grads: Any,
+    batch_stats: Any,
+    optimizer: optax.GradientTransformation,
+    unless: jax.Array | None,
+) -> tuple[Any, optax.OptState, Any]:
+    """Parameters, moments, statistics after an update; where ``unless`` is true, those before."""
+    before = spread_kernels(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, before)
+    after = (optax.apply_updates(before, updates), opt_state, batch_stats)
+    if unless is None:
+        return after
+    # In the loops that compute the new values, which have read the old ones anyway.
+    old = (before, state.opt_state, state.batch_stats)
+    return jax.tree.map(partial(jnp.where, unless), old, after)
