@@ -20,8 +20,8 @@ from jaxws.commands.convergence_plot import draw, to_bytes, to_csv
 from jaxws.dynamics.circuit import Circuit
 from jaxws.dynamics.convergence import Curve, Study, check_study, simulate
 from jaxws.dynamics.schedules import COUNTERS, MOMENTS, Plasticity
-from jaxws.records.atomic import write_together
 from jaxws.records.versions import versions
+from jaxws.system.atomic import write_together
 
 _STUDY, _CIRCUIT, _PLASTICITY = Study(), Circuit(), Plasticity()
 

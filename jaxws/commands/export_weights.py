@@ -13,9 +13,9 @@ import numpy as np
 
 from jaxws.config.fields import flat_fields
 from jaxws.core.local_kernels import LOCAL_KERNEL
-from jaxws.records.atomic import replacing
 from jaxws.records.run_directory import PastRun
 from jaxws.records.versions import versions
+from jaxws.system.atomic import replacing
 
 FORMAT = "jaxws weights, version 1"
 SUFFIXES = (".safetensors", ".npz")

@@ -22,8 +22,8 @@ from typing import Any
 import jax
 
 import jaxws
-from jaxws.records.atomic import write_atomically
 from jaxws.records.versions import versions
+from jaxws.system.atomic import write_atomically
 from jaxws.training.run import Run
 
 NAME = "provenance.json"

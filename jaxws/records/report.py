@@ -14,9 +14,9 @@ from typing import Any
 
 from jaxws.config.fields import base_config, flat_fields
 from jaxws.records import html as page
-from jaxws.records.atomic import replacing, write_atomically
 from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
 from jaxws.records.run_directory import PastRun
+from jaxws.system.atomic import replacing, write_atomically
 
 _MANY = 12  # rows; longer tables are folded
 

@@ -16,8 +16,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxws.config.identity import differences, to_json
-from jaxws.records.atomic import write_atomically
 from jaxws.records.metrics_file import MetricsFile
+from jaxws.system.atomic import write_atomically
 
 _OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves
 
