@@ -13,8 +13,9 @@ from absl import logging
 
 from jaxws.data.sources.images import UndecodableImageError, decode_image, inspect_image
 from jaxws.data.sources.prepare import LocalBuilder, data_root, prepare
-from jaxws.data.sources.progress import map_in_tasks, track
 from jaxws.data.sources.scan import Folder, ImageFile, name_some, scan_folder
+from jaxws.data.sources.tasks import map_in_tasks
+from jaxws.system.terminal import track
 
 OnCorrupt = Literal["error", "skip"]
 
