@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxws.data.device.augment import Batch
+from jaxws.data.batch import Batch
 
 
 class Metrics(NamedTuple):

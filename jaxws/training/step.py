@@ -13,7 +13,7 @@ import optax
 from jaxws.core.packed import unpack_kernels
 from jaxws.core.pooled import holds_pooled, pool_kernels, probes, spread_kernels, with_probes
 from jaxws.core.snr import weight_snr
-from jaxws.data.device.augment import Batch
+from jaxws.data.batch import Batch
 from jaxws.training.gradients import batch_gradients
 from jaxws.training.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
 from jaxws.training.metrics import Metrics, batch_metrics
