@@ -15,13 +15,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxws.core.local_kernels import LOCAL_KERNEL, PyTree, position_ndim
-from jaxws.core.precision import accumulation_dtype
+from jaxws.core.local_kernels import (
+    LOCAL_KERNEL,
+    PyTree,
+    accumulation_dtype,
+    map_local_kernels,
+    position_ndim,
+    to_arrays,
+)
 
 KERNEL = "kernel"
 
 
-def to_local(params: PyTree, like: PyTree) -> PyTree:
+def to_local(params: PyTree, like: PyTree, *, missing_ok: bool = False) -> PyTree:
     """Repeats convolutional filters at every position: LC parameters that compute the same.
 
     Args:
@@ -29,6 +35,7 @@ def to_local(params: PyTree, like: PyTree) -> PyTree:
         ``kernel`` of shape (i, j, c / groups, f).
       like: parameters of the LC network, or their shapes by :func:`jax.eval_shape`: they hold the
         numbers of positions, which a convolution's parameters do not. Only shapes are read.
+      missing_ok: allows a ``like`` without any such leaf, which is an error otherwise.
 
     Returns:
       Parameters of the structure and shapes of ``like``, with the dtypes of ``params``.
@@ -50,10 +57,12 @@ def to_local(params: PyTree, like: PyTree) -> PyTree:
             raise ValueError(f"has shape {leaf.shape}, expected that of {target.shape}")
         return jnp.broadcast_to(leaf, target.shape)
 
-    return _convert(params, like, repeat)
+    converted = _convert(params, jax.eval_shape(to_arrays, like), repeat)
+    map_local_kernels(_same, converted, needed_by=None if missing_ok else "to_local")
+    return converted
 
 
-def to_conv(params: PyTree, like: PyTree | None = None) -> PyTree:
+def to_conv(params: PyTree, like: PyTree | None = None, *, missing_ok: bool = False) -> PyTree:
     """Averages filters over all positions: the convolution nearest to an LC network.
 
     The inverse of :func:`to_local`. Weights shared with ``pools='global'`` lose nothing.
@@ -62,6 +71,7 @@ def to_conv(params: PyTree, like: PyTree | None = None) -> PyTree:
       params: parameters of an LC network, nested dicts (or ``nnx.State``).
       like: parameters of the convolutional network, or their shapes. Needed only where layers of
         another shape are meant, as ``nn.Dense`` for :class:`jaxws.LocalDense`.
+      missing_ok: allows a pytree without any such leaf, which is an error otherwise.
 
     Returns:
       The parameters with each ``local_kernel`` replaced by its mean, named ``kernel``, of shape
@@ -75,7 +85,8 @@ def to_conv(params: PyTree, like: PyTree | None = None) -> PyTree:
       >>> jax.tree.map(jnp.shape, to_conv(local))
       {'conv1': {'kernel': (3, 3, 1, 8)}}
     """
-    tied = _tie(params)
+    map_local_kernels(_same, params, needed_by=None if missing_ok else "to_conv")
+    tied = _tie(to_arrays(params))
     if like is None:
         return tied
 
@@ -85,6 +96,10 @@ def to_conv(params: PyTree, like: PyTree | None = None) -> PyTree:
         return leaf.reshape(target.shape)
 
     return _convert(tied, like, reshape)
+
+
+def _same(path: str, kernel: Any) -> Any:
+    return kernel
 
 
 def _tie(node: Any) -> Any:

@@ -19,8 +19,8 @@ from jax import lax
 
 from jaxws.core.implementations.autodiff import NAMES, contract
 from jaxws.core.implementations.spec import Spec
+from jaxws.core.local_kernels import accumulation_dtype
 from jaxws.core.pooled import PooledKernel
-from jaxws.core.precision import accumulation_dtype
 from jaxws.core.window import Padding, Window, make_window
 
 

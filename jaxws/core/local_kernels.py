@@ -7,14 +7,86 @@ size, and so which positions share weights; no metadata travels with the paramet
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 PyTree: TypeAlias = Any
 
 LOCAL_KERNEL = "local_kernel"
+_MOST_NAMES = 12  # of leaves, in an error
+
+
+class KernelLayout:
+    """A pytree node in place of a leaf named ``local_kernel``: its filters, laid out otherwise.
+
+    It has the shape and dtype of the filters. :class:`jaxws.core.packed.PackedKernel` and
+    :class:`jaxws.core.pooled.PooledKernel` are such.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """That of the filters: (h, w, i, j, c / groups, f), or likewise in 1-D and 3-D."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Of the filters."""
+
+    @abstractmethod
+    def to_array(self) -> jax.Array:
+        """The filters as the array that the node stands for."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of the filters."""
+        return len(self.shape)
+
+
+def to_arrays(tree: PyTree) -> PyTree:
+    """Puts arrays in the place of all nodes that stand for one.
+
+    Args:
+      tree: any pytree.
+
+    Returns:
+      A pytree in which every ``local_kernel`` is an array (h, w, i, j, c / groups, f), or likewise.
+
+    Example:
+      >>> from jaxws.core.pooled import pool_kernels
+      >>> pooled = pool_kernels({"local_kernel": jnp.ones((8, 8, 3, 3, 16, 32))})
+      >>> jax.tree.map(jnp.shape, to_arrays(pooled))
+      {'local_kernel': (8, 8, 3, 3, 16, 32)}
+    """
+    return jax.tree.map(
+        lambda node: node.to_array() if _is_layout(node) else node, tree, is_leaf=_is_layout
+    )
+
+
+def _is_layout(node: Any) -> bool:
+    return isinstance(node, KernelLayout)
+
+
+def accumulation_dtype(dtype: jax.typing.DTypeLike) -> np.dtype:
+    """The dtype for sums over values of a floating dtype: float32, or wider if they are.
+
+    Args:
+      dtype: of the values.
+
+    Returns:
+      A dtype.
+
+    Example:
+      >>> accumulation_dtype(jnp.bfloat16)
+      dtype('float32')
+    """
+    dtype = jnp.dtype(dtype)
+    return dtype if dtype.itemsize > 4 else jnp.dtype(jnp.float32)
 
 
 def position_ndim(local_kernel: jax.Array) -> int:
@@ -34,32 +106,37 @@ def position_ndim(local_kernel: jax.Array) -> int:
     return local_kernel.ndim // 2 - 1
 
 
-def map_local_kernels(function: Callable[..., Any], params: PyTree, *others: PyTree) -> PyTree:
+def map_local_kernels(
+    function: Callable[..., Any], params: PyTree, *others: PyTree, needed_by: str | None = None
+) -> PyTree:
     """Applies a function to the leaves named ``local_kernel`` and leaves all others alone.
 
     Args:
       function: called as ``function(path, local_kernel, *other_leaves)``; the path is the layer's,
-        joined by slashes.
+        joined by slashes; the kernel is an array or a :class:`KernelLayout`.
       params: any pytree: nested dicts, dataclasses, ``nnx.State``.
       *others: pytrees of the same structure, as in :func:`jax.tree.map`.
+      needed_by: name of the function that has nothing to do without such leaves, for the error
+        where there are none; None allows that.
 
     Returns:
       A pytree of the same structure.
 
     Raises:
-      ValueError: a ``local_kernel`` whose rank is not 4, 6 or 8.
+      ValueError: a ``local_kernel`` whose rank is not 4, 6 or 8; none where one is needed.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> params = {"conv1": {"local_kernel": jnp.ones((2, 1, 1, 1)), "bias": jnp.ones(3)}}
       >>> jax.tree.map(jnp.sum, map_local_kernels(lambda path, kernel: 5 * kernel, params))
       {'conv1': {'bias': Array(3., dtype=float32), 'local_kernel': Array(10., dtype=float32)}}
     """
+    seen: set[str] = set()
 
-    def visit(path, leaf, *rest):
+    def visit(path: Any, leaf: Any, *rest: Any) -> Any:
         names = [_entry_name(entry) for entry in path]
         if names and names[-1] == "value":  # the box of nnx.Variable and nn.Partitioned
             names.pop()
+        seen.update(names[-1:])
         if not names or names[-1] != LOCAL_KERNEL:
             return leaf
         layer = "/".join(names[:-1])
@@ -71,9 +148,33 @@ def map_local_kernels(function: Callable[..., Any], params: PyTree, *others: PyT
             )
         return function(layer, leaf, *rest)
 
-    # Nodes that stand for one kernel have its shape: jaxws.core.packed.PackedKernel.
-    return jax.tree_util.tree_map_with_path(
-        visit, params, *others, is_leaf=lambda node: hasattr(node, "kernel_size")
+    mapped = jax.tree_util.tree_map_with_path(visit, params, *others, is_leaf=_is_layout)
+    if needed_by and LOCAL_KERNEL not in seen:
+        raise ValueError(none_found(needed_by, seen))
+    return mapped
+
+
+def none_found(needed_by: str, seen: Iterable[str]) -> str:
+    """The error where a function of LC layers is given a pytree that has none.
+
+    Args:
+      needed_by: name of the function.
+      seen: names of the leaves that there are.
+
+    Returns:
+      A line that says what was given, what was expected and what to do.
+
+    Example:
+      >>> none_found("share_weights", {"kernel", "bias"}).partition(":")[0]
+      "share_weights found no leaf named 'local_kernel'"
+    """
+    names = sorted(seen)
+    listed = ", ".join(map(repr, names[:_MOST_NAMES])) + (", ..." * (len(names) > _MOST_NAMES))
+    there = f"the leaves are named {listed}" if names else "the leaves have no names"
+    return (
+        f"{needed_by} found no leaf named {LOCAL_KERNEL!r}: {there}. Layers keep their filters"
+        f" (h, w, i, j, c / groups, f) under that name, as jaxws.LocalConv does; give"
+        " missing_ok=True for networks that have no locally connected layer."
     )
 
 

@@ -22,12 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxws.core.local_kernels import PyTree, map_local_kernels, position_ndim
+from jaxws.core.local_kernels import KernelLayout, PyTree, map_local_kernels, position_ndim
+from jaxws.core.pooled import PooledKernel
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["array"], meta_fields=["kernel_size"])
 @dataclasses.dataclass(frozen=True, eq=False)
-class PackedKernel:
+class PackedKernel(KernelLayout):
     """A pytree node in place of a leaf named ``local_kernel``, with its shape and dtype.
 
     Attributes:
@@ -46,14 +47,13 @@ class PackedKernel:
         return (*positions, *self.kernel_size, weights // size, features)
 
     @property
-    def ndim(self) -> int:
-        """Number of axes of the filters."""
-        return len(self.shape)
-
-    @property
     def dtype(self) -> np.dtype:
         """Of the filters."""
         return self.array.dtype
+
+    def to_array(self) -> jax.Array:
+        """Of shape (h, w, i, j, c / groups, f)."""
+        return unpack_kernel(self.array, self.kernel_size)
 
 
 def pack_kernels(tree: PyTree) -> PyTree:
@@ -67,7 +67,8 @@ def pack_kernels(tree: PyTree) -> PyTree:
       tree: any pytree.
 
     Returns:
-      A pytree with a :class:`PackedKernel` in place of each leaf named ``local_kernel``.
+      A pytree with a :class:`PackedKernel` in place of each leaf named ``local_kernel``, and of the
+      filters of those that are pooled.
 
     Raises:
       ValueError: a ``local_kernel`` whose rank is not 4, 6 or 8.
@@ -78,11 +79,18 @@ def pack_kernels(tree: PyTree) -> PyTree:
       ((8, 8, 32, 144), (8, 8, 3, 3, 16, 32))
     """
 
-    def pack(_: str, kernel: Any) -> PackedKernel:
-        ndim = position_ndim(kernel)
-        return PackedKernel(pack_kernel(kernel), tuple(kernel.shape[ndim : 2 * ndim]))
+    def pack(_: str, kernel: Any) -> KernelLayout:
+        if not isinstance(kernel, PooledKernel):
+            return _pack(kernel)
+        probe = None if kernel.probe is None else _pack(kernel.probe)
+        return dataclasses.replace(kernel, filters=_pack(kernel.filters), probe=probe)
 
     return map_local_kernels(pack, unpack_kernels(tree))
+
+
+def _pack(kernel: Any) -> PackedKernel:
+    ndim = position_ndim(kernel)
+    return PackedKernel(pack_kernel(kernel), tuple(kernel.shape[ndim : 2 * ndim]))
 
 
 def unpack_kernels(tree: PyTree) -> PyTree:
@@ -100,7 +108,7 @@ def unpack_kernels(tree: PyTree) -> PyTree:
       (8, 8, 3, 3, 16, 32)
     """
     return jax.tree.map(
-        lambda leaf: unpack_kernel(leaf.array, leaf.kernel_size) if _is_packed(leaf) else leaf,
+        lambda leaf: leaf.to_array() if _is_packed(leaf) else leaf,
         tree,
         is_leaf=_is_packed,
     )

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxws.core.local_kernels import PyTree, map_local_kernels, position_ndim
-from jaxws.core.pools import make_grid, spread_pools
+from jaxws.core.local_kernels import KernelLayout, PyTree, map_local_kernels, position_ndim
+from jaxws.core.pools import Grid, make_grid, spread_pools
 
 
 @partial(
@@ -28,7 +28,7 @@ from jaxws.core.pools import make_grid, spread_pools
     meta_fields=["positions"],
 )
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no one truth value
-class PooledKernel:
+class PooledKernel(KernelLayout):
     """A pytree node in place of a leaf named ``local_kernel``, with its shape and dtype.
 
     Attributes:
@@ -49,11 +49,6 @@ class PooledKernel:
         return (*self.positions, *self.filters.shape[len(self.positions) :])
 
     @property
-    def ndim(self) -> int:
-        """Number of axes of the layer's weights."""
-        return len(self.shape)
-
-    @property
     def dtype(self) -> np.dtype:
         """Of the filters."""
         return self.filters.dtype
@@ -63,13 +58,28 @@ class PooledKernel:
         weights = jax.tree.map(lambda array: spread_pools(array, self.positions), self.filters)
         return weights if self.probe is None else jax.tree.map(jnp.add, weights, self.probe)
 
+    def to_array(self) -> jax.Array:
+        """Of shape (h, w, i, j, c / groups, f)."""
+        weights = self.spread()
+        return weights.to_array() if isinstance(weights, KernelLayout) else weights
 
-def pool_kernels(params: PyTree, *, pools: str = "grid") -> PyTree:
+    def is_pooled_by(self, grid: Grid) -> bool:
+        """Whether weights agree within these pools: each of them lies within one of ours."""
+        ours = self.filters.shape[: len(self.positions)]
+        return all(theirs % own == 0 for own, theirs in zip(ours, grid.periods, strict=True))
+
+    def pooled_by(self, grid: Grid) -> PooledKernel:
+        """The layer with its weights shared over pools; as it is if they are already."""
+        return self if self.is_pooled_by(grid) else _pool(self.spread(), grid)
+
+
+def pool_kernels(params: PyTree, *, pools: str = "grid", missing_ok: bool = False) -> PyTree:
     """Shares weights as :func:`jaxws.share_weights` does, and keeps one filter per pool.
 
     Args:
       params: any pytree; leaves named ``local_kernel`` may be packed.
       pools: as in :func:`jaxws.share_weights`.
+      missing_ok: as there.
 
     Returns:
       A pytree with a :class:`PooledKernel` in place of each leaf named ``local_kernel``.
@@ -85,10 +95,14 @@ def pool_kernels(params: PyTree, *, pools: str = "grid") -> PyTree:
 
     def pool(_: str, kernel: Any) -> PooledKernel:
         grid = make_grid(kernel, pools)
-        filters = jax.tree.map(lambda a: grid.mean(jnp.asarray(a)).astype(a.dtype), kernel)
-        return PooledKernel(filters, tuple(kernel.shape[: position_ndim(kernel)]))
+        return kernel.pooled_by(grid) if _is_pooled(kernel) else _pool(kernel, grid)
 
-    return map_local_kernels(pool, params)
+    return map_local_kernels(pool, params, needed_by=None if missing_ok else "pool_kernels")
+
+
+def _pool(kernel: Any, grid: Grid) -> PooledKernel:
+    filters = jax.tree.map(lambda a: grid.mean(jnp.asarray(a)).astype(a.dtype), kernel)
+    return PooledKernel(filters, tuple(kernel.shape[: position_ndim(kernel)]))
 
 
 def spread_kernels(tree: PyTree) -> PyTree:

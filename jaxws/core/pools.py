@@ -17,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxws.core.local_kernels import position_ndim
-from jaxws.core.precision import accumulation_dtype
+from jaxws.core.local_kernels import accumulation_dtype, position_ndim
 
 AxisName: TypeAlias = str | Sequence[str | None] | None
 

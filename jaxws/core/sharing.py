@@ -24,10 +24,17 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, auto_axes
 
 from jaxws.core.local_kernels import PyTree, map_local_kernels, position_ndim
 from jaxws.core.partitioning import may_be_partitioned
+from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import AxisName, make_grid
 
 
-def share_weights(params: PyTree, *, pools: str = "grid", axis_name: AxisName = None) -> PyTree:
+def share_weights(
+    params: PyTree,
+    *,
+    pools: str = "grid",
+    axis_name: AxisName = None,
+    missing_ok: bool = False,
+) -> PyTree:
     """Replaces every locally connected weight by the mean of its pool (instant sharing).
 
     A linear projection: it keeps every pool's mean, and it is idempotent, to the last bit unless
@@ -42,12 +49,14 @@ def share_weights(params: PyTree, *, pools: str = "grid", axis_name: AxisName = 
       axis_name: only where positions are split over a mapped axis, as in ``shard_map``: the name of
         the axis that holds equal, consecutive slabs of the first position axis, or a sequence of
         one name or None per position axis. Replicated weights need none.
+      missing_ok: allows a pytree without any such leaf, which is an error otherwise.
 
     Returns:
       A pytree of the same structure, shapes, dtypes and shardings.
 
     Raises:
-      ValueError: unknown ``pools``, a ``local_kernel`` of the wrong rank, too many axis names.
+      ValueError: no ``local_kernel``, or one of the wrong rank; unknown ``pools``; too many axis
+        names.
 
     Example:
       >>> params = {"conv1": {"local_kernel": jnp.arange(4.0).reshape(4, 1, 1, 1)}}
@@ -57,6 +66,8 @@ def share_weights(params: PyTree, *, pools: str = "grid", axis_name: AxisName = 
 
     def share(_: str, kernel: Any) -> Any:
         grid = make_grid(kernel, pools, axis_name)
+        if isinstance(kernel, PooledKernel):
+            return kernel.pooled_by(grid)
 
         def share_array(array: jax.Array) -> jax.Array:
             return grid.spread(grid.mean(array)).astype(array.dtype)
@@ -64,7 +75,7 @@ def share_weights(params: PyTree, *, pools: str = "grid", axis_name: AxisName = 
         # The array of packed kernels has the same position axes in front.
         return jax.tree.map(lambda a: _keep_sharding(share_array, jnp.asarray(a)), kernel)
 
-    return map_local_kernels(share, params)
+    return map_local_kernels(share, params, needed_by=None if missing_ok else "share_weights")
 
 
 def pool_mean(
@@ -142,6 +153,7 @@ def pool_sizes(
 def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: Any) -> Any:
     """Applies a function from (h, w, ...) to (pools, pools, ...), whatever the sharding."""
     ndim = position_ndim(kernel)
+    kernel = kernel.spread() if isinstance(kernel, PooledKernel) else kernel
 
     def apply(array: jax.Array) -> jax.Array:
         sharding = jax.typeof(array).sharding

@@ -7,13 +7,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxws.core.local_kernels import map_local_kernels
+from jaxws.core.local_kernels import accumulation_dtype, map_local_kernels
+from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import AxisName, make_grid
 from jaxws.core.sharing import pool_mean, pool_variance
 
 
 def weight_snr(
-    params: Any, *, pools: str = "grid", axis_name: AxisName = None
+    params: Any,
+    *,
+    pools: str = "grid",
+    axis_name: AxisName = None,
+    missing_ok: bool = False,
 ) -> dict[str, jax.Array]:
     """Signal-to-noise ratio of the weights within pools, Eq. (6), per locally connected layer.
 
@@ -25,6 +30,7 @@ def weight_snr(
       params: any pytree; leaves named ``local_kernel`` have shape (h, w, i, j, c / groups, f).
       pools: as in :func:`jaxws.share_weights`.
       axis_name: as in :func:`jaxws.share_weights`.
+      missing_ok: allows a pytree without any such leaf, which is an error otherwise.
 
     Returns:
       A dict from the layer's path, such as ``'layer1_0/conv1'``, to a scalar. It is infinite where
@@ -44,7 +50,7 @@ def weight_snr(
         ratios[path] = _layer_snr(kernel, pools, axis_name)
         return kernel
 
-    map_local_kernels(measure, params)
+    map_local_kernels(measure, params, needed_by=None if missing_ok else "weight_snr")
     return ratios
 
 
@@ -67,11 +73,14 @@ def signal_to_noise(mean: jax.Array, variance: jax.Array) -> jax.Array:
 
 
 def _layer_snr(kernel: Any, pools: str, axis_name: AxisName) -> jax.Array:
+    grid = make_grid(kernel, pools, axis_name)
+    if isinstance(kernel, PooledKernel) and kernel.is_pooled_by(grid):
+        return jnp.asarray(jnp.inf, accumulation_dtype(kernel.dtype))  # no need to spread it
     # Of packed kernels, the arrays: a mean over all weights has no use for their order.
     (variance,) = jax.tree.leaves(pool_variance(kernel, pools=pools, axis_name=axis_name))
     (mean,) = jax.tree.leaves(pool_mean(kernel, pools=pools, axis_name=axis_name))
     ratio = signal_to_noise(mean, variance)
-    counted = make_grid(kernel, pools, axis_name).counts(ratio.ndim) > 1
+    counted = grid.counts(ratio.ndim) > 1
     if not counted.any():
         return jnp.asarray(jnp.inf, ratio.dtype)
     return jnp.mean(ratio, where=jnp.broadcast_to(counted, ratio.shape))

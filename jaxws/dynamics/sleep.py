@@ -26,10 +26,9 @@ import numpy as np
 from jax import lax
 
 from jaxws.config.choices import BORDERS, check_one_of
-from jaxws.core.local_kernels import PyTree, map_local_kernels, position_ndim
+from jaxws.core.local_kernels import PyTree, accumulation_dtype, map_local_kernels, position_ndim
 from jaxws.core.packed import PackedKernel, pack_kernel, unpack_kernel
 from jaxws.core.pooled import holds_pooled
-from jaxws.core.precision import accumulation_dtype
 from jaxws.core.window import LayerWindow
 from jaxws.dynamics.phase import PUBLISHED, Rule, check_rate, check_rule
 from jaxws.dynamics.tiling import Tiling, by_pool, by_position, make_tiling
@@ -42,6 +41,7 @@ def sleep_phase(
     *,
     borders: str = "in",
     windows: Mapping[str, LayerWindow] | None = None,
+    missing_ok: bool = False,
 ) -> PyTree:
     """Shares weights in every locally connected layer by Hebbian plasticity on noise, Eq. (13).
 
@@ -59,6 +59,7 @@ def sleep_phase(
       windows: strides, padding and groups of each layer, by :func:`jaxws.layer_windows`. Without
         them, a layer is taken to have stride 1, no padding and one group, which changes which draws
         of the noise a neuron sees but not their distribution.
+      missing_ok: allows a pytree without any such leaf, which is an error otherwise.
 
     Returns:
       A pytree of the same structure, shapes and dtypes.
@@ -76,7 +77,7 @@ def sleep_phase(
       >>> bool(weight_snr(shared)["conv1"] > 1e6 * weight_snr(params)["conv1"])
       True
     """
-    check_sleep_phase(params, rule, borders=borders, windows=windows)
+    check_sleep_phase(params, rule, borders=borders, windows=windows, missing_ok=missing_ok)
     if holds_pooled(params):
         return params  # one filter per pool: there is nothing left to equalise
 
@@ -99,6 +100,7 @@ def check_sleep_phase(
     *,
     borders: str = "in",
     windows: Mapping[str, LayerWindow] | None = None,
+    missing_ok: bool = False,
 ) -> None:
     """Checks the arguments of :func:`sleep_phase` without computing anything.
 
@@ -107,6 +109,7 @@ def check_sleep_phase(
       rule: as there.
       borders: as there.
       windows: as there.
+      missing_ok: as there.
 
     Raises:
       ValueError: as there.
@@ -121,10 +124,8 @@ def check_sleep_phase(
             "borders='out' without windows: the shape of a kernel does not tell which neurons see"
             " padding; give windows=jaxws.layer_windows(model, image_shape), or borders='in'."
         )
-    layers: list[str] = []
 
     def check(path: str, kernel: Any) -> Any:
-        layers.append(path)
         if windows is not None and path not in windows:
             raise ValueError(
                 f"windows has no layer {path!r}, but params do: give those of the same network, by"
@@ -134,12 +135,7 @@ def check_sleep_phase(
         tiling = make_tiling(path, tuple(kernel.shape), layer, borders == "out")
         check_rate(path, tiling.entries.shape[1], rule)
 
-    map_local_kernels(check, params)
-    if not layers and not holds_pooled(params):
-        raise ValueError(
-            "params have no leaf named 'local_kernel': only locally connected layers can share"
-            " weights; convolutions share them already."
-        )
+    map_local_kernels(check, params, needed_by=None if missing_ok else "sleep_phase")
 
 
 # Jitted for callers that are not; layers of the same geometry share a program.

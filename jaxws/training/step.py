@@ -110,7 +110,7 @@ def train_step(
         state, grads, batch_stats, optimizer, unless=~finite if skips else None
     )
     # In every step: the pools' means, which sharing needs, and variances are one pass over weights.
-    snr = weight_snr(params, pools=sharing.pools)
+    snr = weight_snr(params, pools=sharing.pools, missing_ok=True)
     info = StepInfo(
         neg_log_snr={name: -jnp.log(ratio) for name, ratio in snr.items()},
         grad_norm=norm,

@@ -204,4 +204,4 @@ def test_steps_equal_those_of_all_weights(model, pack, steps):
     evaluate = jax.jit(partial(eval_step, model=model))
     expected = evaluate(state.params, state.batch_stats, batch)
     actual = evaluate(pooled.params, pooled.batch_stats, batch)
-    np.testing.assert_allclose(actual.loss, expected.loss, rtol=1e-5)
+    np.testing.assert_allclose(actual["loss"], expected["loss"], rtol=1e-5)

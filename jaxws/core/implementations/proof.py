@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 from jaxws.core.implementations.spec import MAPS, Implementation, Spec, error_line
-from jaxws.core.precision import accumulation_dtype
+from jaxws.core.local_kernels import accumulation_dtype
 from jaxws.core.window import Window, make_window
 
 _lock = threading.Lock()
