@@ -29,12 +29,12 @@ from PIL import Image
 from benchmarks import augment, machine
 from benchmarks.input_images import describe, photographs, prepare_photographs
 from benchmarks.input_peers import has_tensorflow, images_per_second, plain_loop, tf_data
+from jaxws.config.choices import DECODERS
 from jaxws.data.host.batches import Cutter, iterate, training_batches
 from jaxws.data.host.decoders import cut, decode_record
 from jaxws.data.sources.records import Record, Records
 
 BATCH = 64
-DECODERS = ("pil", "simplejpeg")
 N_REPS = (1, 4, 16)
 REFERENCE = "plain loop, Pillow"  # on one core
 

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.input_images import photographs, prepare_photographs
+from jaxws.config.choices import DECODERS
 from jaxws.data.host.batches import Cutter, training_batches
 from jaxws.data.host.crops import DRAWS, Box, random_box
-from jaxws.data.host.decoders import DECODERS, cut, decode_record
+from jaxws.data.host.decoders import cut, decode_record
 from jaxws.data.sources.records import Record, Records
 
 IMAGES, ROUNDS, SIZE = 64, 11, 224

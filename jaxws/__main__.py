@@ -34,11 +34,9 @@ class _Parser(argparse.ArgumentParser):
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
 
-    def explain(self, unknown: Sequence[str]) -> str:
-        """What is wrong with arguments that are left over."""
-        from jaxws.commands.flags import explain_unknown
-
-        return explain_unknown(unknown, list(self._option_string_actions))
+    def options(self) -> list[str]:
+        """Those that it knows, as they are spelled."""
+        return list(self._option_string_actions)
 
 
 def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
@@ -68,9 +66,11 @@ def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show the traceback of errors")
     command = importlib.import_module(f"jaxws.commands.{name}")  # the one that is used, no other
     command.add_arguments(parser)
-    args, unknown = parser.parse_known_args(argv[1:])
+    from jaxws.commands.flags import explain_unknown, parse_arguments
+
+    args, unknown = parse_arguments(parser, argv[1:])
     if unknown:
-        parser.error(parser.explain(unknown))
+        parser.error(explain_unknown(unknown, parser.options()))
     try:
         return command.run(args)
     except (ValueError, OSError) as error:

@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the ground up. Folders of one floor do not know each other.
 FLOORS = (
-    ("core", "config", "data", "huge_pages"),
+    ("system", "huge_pages"),
+    ("core", "config"),
+    ("data",),
     ("layers", "dynamics"),
     ("models",),
     ("records",),

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from jaxws.records.atomic import write_atomically
+from jaxws.system.atomic import write_atomically
 
 NAME = "sha256.json"
 

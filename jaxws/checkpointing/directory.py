@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxws.checkpointing.checksums import damaged_files
-from jaxws.records.atomic import write_atomically
+from jaxws.system.atomic import write_atomically
 
 _NEWEST = "newest"
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from jaxws.config.identity import changes, differences
+from jaxws.core.named_leaves import named_leaves
 from jaxws.records.provenance import versions
 
 _FILE = Path("run") / "metadata"  # as Orbax names it
@@ -75,10 +76,8 @@ def arrays(state: Any) -> dict[str, str]:
       {'conv1/kernel': 'float32[3,3]'}
     """
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): (
-            f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-        )
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+        name: f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+        for name, leaf in named_leaves(state).items()
     }
 
 

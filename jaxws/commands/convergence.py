@@ -12,16 +12,16 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxws.commands.arguments import add_out_directory, check_out_directory
 from jaxws.commands.convergence_plot import draw, to_bytes, to_csv
 from jaxws.dynamics.circuit import Circuit
 from jaxws.dynamics.convergence import Curve, Study, check_study, simulate
 from jaxws.dynamics.schedules import COUNTERS, MOMENTS, Plasticity
-from jaxws.records.atomic import write_together
 from jaxws.records.provenance import versions
+from jaxws.system.atomic import write_together
+from jaxws.system.terminal import Bar
 
 _STUDY, _CIRCUIT, _PLASTICITY = Study(), Circuit(), Plasticity()
 
@@ -117,27 +117,18 @@ def compute(study: Study) -> list[Curve]:
       All curves.
     """
     parts = [(simulation, size) for simulation in "AB" for size in study.sizes]
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    total = sum(study.length(simulation) for simulation, _ in parts)
+    columns = ("{task.description}", BarColumn(), "{task.percentage:.0f} %")
     curves: list[Curve] = []
-    with Progress(
-        *columns,
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("", total=sum(study.length(simulation) for simulation, _ in parts))
+    with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), total=total) as bar:
         for simulation, size in parts:
             name = f"Fig. {study.figure}{simulation}, k = {size}"
-            bar.update(task, description=name)
+            bar.update(description=name)
             begin = time.perf_counter()
-            curves += simulate(study, simulation, size, lambda done: bar.advance(task, done))
-            if not console.is_terminal:
+            curves += simulate(study, simulation, size, lambda done: bar.update(advance=done))
+            if not bar.on_terminal:
                 seconds = time.perf_counter() - begin
-                line = f"{name}: {study.length(simulation)} iterations in {seconds:.1f} s"
-                print(line, file=sys.stderr, flush=True)
+                bar.print(f"{name}: {study.length(simulation)} iterations in {seconds:.1f} s")
     return curves
 
 

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxws.config.fields import flat_fields
 from jaxws.core.local_kernels import LOCAL_KERNEL
-from jaxws.records.atomic import replacing
+from jaxws.core.named_leaves import named_leaves
 from jaxws.records.provenance import versions
 from jaxws.records.run_directory import PastRun
+from jaxws.system.atomic import replacing
 
 FORMAT = "jaxws weights, version 1"
 SUFFIXES = (".safetensors", ".npz")
@@ -50,9 +50,8 @@ def flat_arrays(weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
       >>> list(flat_arrays({"params": {"conv1": {"kernel": np.ones((3, 3, 1, 8))}}}))
       ['params/conv1/kernel']
     """
-    leaves = jax.tree_util.tree_leaves_with_path(weights)
-    named = {jax.tree_util.keystr(path, simple=True, separator="/"): a for path, a in leaves}
-    return {name: np.ascontiguousarray(named[name]) for name in sorted(named)}
+    named = sorted(named_leaves(weights).items())
+    return {name: np.ascontiguousarray(array) for name, array in named}
 
 
 def describe(past: PastRun, step: int, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -78,40 +77,54 @@ def _imports_beside(path: str) -> Iterator[None]:
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Adds ``--config`` and an option for each of its fields to a parser.
+    """Adds ``--config`` to a parser, and with :func:`parse_arguments` ``--config.FIELD=VALUE``.
 
     Args:
-      parser: gets the arguments; :func:`config_of` reads what they were.
-      default: what is read where there is no ``--config``; None to insist on it.
-
-    Example:
-      >>> parser = argparse.ArgumentParser()
-      >>> add_config_arguments(parser)
-      >>> args = parser.parse_args(["--config=configs/cifar10_lc.py", "--config.seed=3"])
-      >>> config_of(args)[0].seed
-      3
+      parser: of a command without positional arguments.
+      default: the configuration that is read where there is no ``--config``; None to insist on it.
     """
-    parser.set_defaults(config_arguments=[], config_default=default)
+    parser.set_defaults(config_default=default, overrides=[])
     parser.add_argument(
         "--config",
-        action=_Keep,
-        dest="config_arguments",
+        action="append",  # so that a second one is an error
         metavar="NAME[:ARGUMENT]",
         required=default is None,
         help=f"{_HELP} (default: {default})" if default else _HELP,
     )
-    for name, value in flat_fields(base_config()):
-        spellings = [f"--config.{name}"] + [f"--noconfig.{name}"] * isinstance(value, bool)
-        parser.add_argument(
-            *spellings, action=_Keep, nargs="?", dest="config_arguments", help=argparse.SUPPRESS
-        )
+
+
+def parse_arguments(
+    parser: argparse.ArgumentParser, argv: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Reads a command line, its configuration's fields included where the command has one.
+
+    Args:
+      parser: of the command.
+      argv: arguments, without the names of program and command.
+
+    Returns:
+      The arguments, and those that nobody knows (see :func:`explain_unknown`).
+
+    Example:
+      >>> parser = argparse.ArgumentParser(allow_abbrev=False)
+      >>> add_config_arguments(parser)
+      >>> argv = ["--config.seed=3", "--config=configs/cifar10_lc.py", "--config.epochs", "2", "-x"]
+      >>> args, unknown = parse_arguments(parser, argv)
+      >>> config, name = config_of(args)
+      >>> name, config.seed, config.epochs, unknown
+      ('cifar10_lc', 3, 2, ['-x'])
+    """
+    args, unknown = parser.parse_known_args(argv)
+    if hasattr(args, "overrides"):
+        args.overrides, unknown = _take_overrides(unknown)
+    return args, unknown
 
 
 def config_of(args: argparse.Namespace) -> tuple[ConfigDict, str]:
-    """The configuration asked for by the arguments of :func:`add_config_arguments`.
+    """The configuration that a command line asks for.
 
     Args:
-      args: parsed.
+      args: of :func:`parse_arguments`.
 
     Returns:
       The configuration and the name of its file, without directory and suffix.
@@ -119,23 +132,31 @@ def config_of(args: argparse.Namespace) -> tuple[ConfigDict, str]:
     Raises:
       ValueError: see :func:`parse_config`.
     """
-    config, file, _ = parse_config(args.config_arguments, default=args.config_default)
+    given = [f"--config={name}" for name in args.config or ()]
+    config, file, _ = parse_config([*given, *args.overrides], default=args.config_default)
     return config, Path(file).stem
 
 
-class _Keep(argparse.Action):
-    """Collects options as they were given."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        given = [] if values is None else [values]
-        kept = [*namespace.config_arguments, "=".join([str(option_string), *given])]
-        namespace.config_arguments = kept
+def _take_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Splits ``--config.FIELD=VALUE``, or with a space, of fields that there are from the rest."""
+    fields = dict(flat_fields(base_config()))
+    known = {f"--config.{name}" for name in fields}
+    known |= {f"--noconfig.{name}" for name, value in fields.items() if isinstance(value, bool)}
+    overrides: list[str] = []
+    rest: list[str] = []
+    waits = False  # whether the last override has no value yet
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if name in known:
+            overrides.append(argument)
+            waits = not equals
+        elif waits and not argument.startswith("--"):
+            overrides[-1] += f"={argument}"
+            waits = False
+        else:
+            rest.append(argument)
+            waits = False
+    return overrides, rest
 
 
 def explain_unknown(arguments: Sequence[str], options: Sequence[str] = ()) -> str:
@@ -153,13 +174,19 @@ def explain_unknown(arguments: Sequence[str], options: Sequence[str] = ()) -> st
       "unknown field config.optimizer.lr: did you mean 'config.optimizer.learning_rate'?"
       >>> explain_unknown(["--wokdir=x"], ["--workdir"])
       "unknown argument '--wokdir=x': did you mean '--workdir'?"
+      >>> explain_unknown(["--n_reps=4"], ["--config"])
+      "unknown argument '--n_reps=4': did you mean '--config.data.n_reps'?"
     """
     if unknown := _unknown_override(arguments):
         return unknown
     first = arguments[0]
     if not first.startswith("-"):
         return f"unexpected argument {first!r}: flags start with --, as in --config=NAME."
-    found = difflib.get_close_matches(first.partition("=")[0], options, n=1)
+    name = first.partition("=")[0]
+    fields = [f"--config.{field}" for field, _ in flat_fields(base_config())]
+    found = [field for field in fields if field.endswith(f".{name.lstrip('-')}")]
+    if "--config" not in options or not found:
+        found = difflib.get_close_matches(name, options, n=1)
     hint = f": did you mean {found[0]!r}?" if found else "; see --help."
     return f"unknown argument {first!r}{hint}"
 

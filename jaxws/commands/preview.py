@@ -21,7 +21,7 @@ from jaxws.commands.arguments import add_out, check_out
 from jaxws.commands.flags import add_config_arguments, config_of
 from jaxws.config.checks import check_config
 from jaxws.core.partitioning import one_device
-from jaxws.records.atomic import replacing
+from jaxws.system.atomic import replacing
 
 _CELL = 96  # pixels of a small image on the sheet, about
 _TEXT = 11

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from jaxws.commands.arguments import add_out_directory, check_out_directory
 from jaxws.commands.convergence_plot import tidy, to_bytes
 from jaxws.dynamics.noise_study import NoiseCurve, NoiseStudy, measure_noise
-from jaxws.records.atomic import write_together
+from jaxws.system.atomic import write_together
 
 _STUDY = NoiseStudy()
 

@@ -7,21 +7,22 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxws.config import choices
 from jaxws.config.fields import base_config, flat_fields, unknown_field
 
 _CHOICES = {
     "model.architecture": ("resnet_cifar", "resnet18", "vit"),
-    "model.connectivity": ("local", "conv"),
-    "model.dtype": ("float32", "bfloat16", "float16"),
-    "optimizer.name": ("adamw", "sgd"),
-    "sharing.pools": ("grid", "global"),
+    "model.connectivity": choices.CONNECTIVITIES,
+    "model.dtype": choices.DTYPES,
+    "optimizer.name": choices.OPTIMIZERS,
+    "sharing.pools": choices.POOLS,
     "sharing.mode": ("instant", "sleep", "online"),
-    "sharing.borders": ("in", "out"),
-    "divergence.action": ("stop", "skip", "rollback"),
-    "data.on_corrupt": ("error", "skip"),
-    "data.decoder": ("pil", "simplejpeg"),
-    "data.split": ("final", "tuning"),
-    "data.mean_std": ("train", "imagenet"),
+    "sharing.borders": choices.BORDERS,
+    "divergence.action": choices.DIVERGENCE_ACTIONS,
+    "data.on_corrupt": choices.ON_CORRUPT,
+    "data.decoder": choices.DECODERS,
+    "data.split": choices.SPLITS,
+    "data.mean_std": choices.MEAN_STD,
 }
 _MINIMA = {
     "epochs": 1,
@@ -80,10 +81,8 @@ def check_config(config: ConfigDict) -> None:
             raise ValueError(
                 f"config.{key} is missing: start from jaxws.config.fields.base_config()."
             )
-    for key, choices in _CHOICES.items():
-        if given[key] not in choices:
-            expected = ", ".join(map(repr, choices))
-            raise ValueError(f"config.{key}={given[key]!r}: expected one of {expected}.")
+    for key, names in _CHOICES.items():
+        choices.check_one_of(f"config.{key}", given[key], names)
     for key, minimum in _MINIMA.items():
         if given[key] is not None and not given[key] >= minimum:
             raise ValueError(f"config.{key}={given[key]!r}: expected at least {minimum}.")

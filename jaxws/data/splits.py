@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxws.config.choices import SPLITS, check_one_of
+
 # The paper holds out 10 % of CIFAR (5,000) and 10,000 images of TinyImageNet (10 %) and ImageNet.
 VALIDATION_PARTS = 10
 MOST_VALIDATION = 10_000
@@ -154,8 +156,7 @@ def check_choice(split: str, train_fraction: float, seed: int) -> None:
     Example:
         >>> check_choice("final", 0.25, 0)
     """
-    if split not in ("final", "tuning"):
-        raise ValueError(f"data.split is {split!r}, expected 'final' or 'tuning'")
+    check_one_of("data.split", split, SPLITS)
     if not 0 < train_fraction <= 1:
         raise ValueError(
             f"data.train_fraction is {train_fraction!r}, expected a part, above 0 and at most 1"

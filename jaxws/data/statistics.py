@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from jaxws.config.choices import MEAN_STD, check_one_of
+
 # Of ImageNet's training images; the paper normalises TinyImageNet and ImageNet by them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,10 +30,9 @@ def mean_and_std(images: np.ndarray, mean_std: str) -> tuple[np.ndarray, np.ndar
         >>> [round(float(value), 3) for value in mean]
         [0.485, 0.456, 0.406]
     """
+    check_one_of("data.mean_std", mean_std, MEAN_STD)
     if mean_std == "train":
         return channel_statistics(images)
-    if mean_std != "imagenet":
-        raise ValueError(f"data.mean_std is {mean_std!r}, expected 'train' or 'imagenet'")
     if images.shape[-1] != len(IMAGENET_MEAN):
         raise ValueError(
             f"data.mean_std 'imagenet' is for images of 3 channels and these have "

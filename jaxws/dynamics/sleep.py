@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxws.config.choices import BORDERS, check_one_of
 from jaxws.core.local_kernels import PyTree, map_local_kernels, position_ndim
 from jaxws.core.packed import PackedKernel, pack_kernel, unpack_kernel
 from jaxws.core.pooled import holds_pooled
@@ -32,8 +33,6 @@ from jaxws.core.precision import accumulation_dtype
 from jaxws.core.window import LayerWindow
 from jaxws.dynamics.phase import PUBLISHED, Rule, check_rate, check_rule
 from jaxws.dynamics.tiling import Tiling, by_pool, by_position, make_tiling
-
-BORDERS = ("in", "out")
 
 
 def sleep_phase(
@@ -116,8 +115,7 @@ def check_sleep_phase(
       >>> check_sleep_phase({"conv1": {"local_kernel": jnp.ones((8, 8, 3, 3, 16, 4))}})
     """
     check_rule(rule)
-    if borders not in BORDERS:
-        raise ValueError(f"borders={borders!r}: expected one of {BORDERS}.")
+    check_one_of("borders", borders, BORDERS)
     if borders == "out" and windows is None:
         raise ValueError(
             "borders='out' without windows: the shape of a kernel does not tell which neurons see"

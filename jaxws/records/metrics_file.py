@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jaxws.records.atomic import write_atomically
+from jaxws.system.atomic import write_atomically
 
 # Keys that depend on the clock or the machine.
 CLOCK = ("step_seconds", "images_per_second", "data_wait", "device_memory_bytes")

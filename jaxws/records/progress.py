@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Progress as RichProgress
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeElapsedColumn
 from rich.text import Text
 
-SECONDS = 30  # between lines about steps where the output is no terminal
+from jaxws.system.terminal import Bar, duration
+
 PATIENCE = 1.0  # seconds that a compilation may take before it is told
 
 
@@ -47,27 +37,26 @@ class Progress:
         Args:
           last_step: where the run ends.
         """
-        self._console = Console(file=sys.stdout)
-        self._last, self._shown = last_step, time.monotonic()
-        self._bar = RichProgress(
+        self._last = last_step
+        self._bar = Bar(
             _Doing(),
             MofNCompleteColumn(),
             BarColumn(),
-            TextColumn("loss {task.fields[loss]}"),
-            TextColumn("data wait {task.fields[wait]}"),
-            TextColumn("elapsed"),
+            "loss {task.fields[loss]}",
+            "data wait {task.fields[wait]}",
+            "elapsed",
             TimeElapsedColumn(),
-            TextColumn("left {task.fields[left]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task(
-            "", total=last_step, loss="...", wait="...", left="...", compiling=None, visible=False
+            "left {task.fields[left]}",
+            total=last_step,
+            stderr=False,
+            transient=False,
+            visible=False,
+            fields={"loss": "...", "wait": "...", "left": "...", "compiling": None},
         )
 
     def __enter__(self) -> Progress:
         """Starts the bar."""
-        self._bar.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(
@@ -77,7 +66,7 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         """Ends the bar."""
-        self._bar.stop()
+        self._bar.__exit__(kind, error, traceback)
 
     def start(self, step: int) -> None:
         """Shows the bar.
@@ -85,7 +74,7 @@ class Progress:
         Args:
           step: number of steps that are done.
         """
-        self._bar.update(self._task, completed=step, visible=True)
+        self._bar.update(completed=step, visible=True)
 
     @contextmanager
     def compiling(self, what: str) -> Iterator[None]:
@@ -97,8 +86,8 @@ class Progress:
         begin = time.monotonic()
 
         def tell() -> None:
-            self._bar.update(self._task, compiling=begin, visible=True)
-            if not self._console.is_terminal:
+            self._bar.update(compiling=begin, visible=True)
+            if not self._bar.on_terminal:
                 self.note(f"compiling {what} ...")
 
         timer = threading.Timer(PATIENCE, tell)
@@ -109,7 +98,7 @@ class Progress:
         finally:
             timer.cancel()
             timer.join()  # it may be telling
-            self._bar.update(self._task, compiling=None)
+            self._bar.update(compiling=None)
         if (seconds := time.monotonic() - begin) >= PATIENCE:
             self.note(f"compiled {what} in {seconds:.0f} s")
 
@@ -122,13 +111,15 @@ class Progress:
             epoch so far; a rate is None if nothing was measured.
           seconds_left: until the run ends, or None if that is not known.
         """
-        loss, wait, left = f"{values['train_loss']:.3f}", _wait(values), _duration(seconds_left)
-        self._bar.update(self._task, completed=step, loss=loss, wait=wait, left=left)
-        if not self._console.is_terminal and time.monotonic() - self._shown >= SECONDS:
-            self.note(
-                f"step {step}/{self._last}  loss {loss}  {_rate(values)} images/s"
-                f"  data wait {wait}  left {left}"
-            )
+        loss, wait, left = f"{values['train_loss']:.3f}", _wait(values), duration(seconds_left)
+        self._bar.update(
+            f"step {step}/{self._last}  loss {loss}  {_rate(values)} images/s"
+            f"  data wait {wait}  left {left}",
+            completed=step,
+            loss=loss,
+            wait=wait,
+            left=left,
+        )
 
     def epoch(self, record: Mapping[str, Any], epochs: int, seconds_left: float | None) -> None:
         """Prints an epoch's line.
@@ -144,7 +135,7 @@ class Progress:
             f"  train {100 * record['train_top1']:5.2f} %"
             f"  test {100 * record['test_top1']:5.2f} %"
             f"  {_rate(record)} images/s"
-            f"  data wait {_wait(record)}  left {_duration(seconds_left)}"
+            f"  data wait {_wait(record)}  left {duration(seconds_left)}"
         )
 
     def note(self, line: str) -> None:
@@ -153,8 +144,7 @@ class Progress:
         Args:
           line: plain text.
         """
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-        self._shown = time.monotonic()
+        self._bar.print(line)
 
 
 class _Doing(ProgressColumn):
@@ -173,7 +163,3 @@ def _rate(values: Mapping[str, Any]) -> str:
 def _wait(values: Mapping[str, Any]) -> str:
     share = values.get("data_wait")
     return "..." if share is None else f"{100 * share:.0f} %"
-
-
-def _duration(seconds: float | None) -> str:
-    return "..." if seconds is None else str(timedelta(seconds=round(seconds)))

@@ -24,7 +24,7 @@ import jax
 
 import jaxws
 from jaxws.data import Feed
-from jaxws.records.atomic import write_atomically
+from jaxws.system.atomic import write_atomically
 
 NAME = "provenance.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")

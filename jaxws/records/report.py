@@ -7,17 +7,17 @@ All of it comes from the run's directory, so that it can be made again at any ti
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from jaxws.config.fields import base_config, flat_fields
 from jaxws.records import html as page
-from jaxws.records.atomic import replacing, write_atomically
 from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
 from jaxws.records.run_directory import PastRun
 from jaxws.records.summary import metric_label, metric_text
+from jaxws.system.atomic import replacing, write_atomically
+from jaxws.system.terminal import duration
 
 _MANY = 12  # rows; longer tables are folded
 
@@ -123,7 +123,7 @@ def _result(run: PastRun, last: dict[str, Any]) -> Iterator[str]:
     ]
     if stretches := run.provenance.get("stretches"):
         starts = f"{len(stretches)} start{'s' if len(stretches) > 1 else ''}"
-        rows.append(("wall time", f"{_duration(wall_seconds(run))} in {starts}"))
+        rows.append(("wall time", f"{duration(wall_seconds(run))} in {starts}"))
     caption = "After the last epoch; training images are augmented"
     if _tested_on(run) == "validation":
         caption += "; here and below, test images are training images that were held out"
@@ -230,7 +230,7 @@ def _origin(run: PastRun) -> Iterator[str]:
         (
             stretch["started"].replace("T", " ").replace("+00:00", " UTC"),
             f"{stretch['first_step']} to {stretch['last_step']}",
-            _duration(stretch["seconds"]),
+            duration(stretch["seconds"]),
             stretch["machine"]["device"],
             _commit(stretch),
         )
@@ -284,7 +284,3 @@ def _percent(part: float | None) -> str:
 
 def _number(value: float | None, form: str = ".4g") -> str:
     return "not finite" if value is None else format(value, form)
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

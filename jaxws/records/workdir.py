@@ -6,7 +6,6 @@ process ends, however it ends.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import weakref
 from collections.abc import Mapping
@@ -16,8 +15,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxws.config.identity import differences, to_json
-from jaxws.records.atomic import write_atomically
 from jaxws.records.metrics_file import MetricsFile
+from jaxws.system.atomic import write_atomically
+from jaxws.system.locks import lock
 
 _OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves
 
@@ -78,18 +78,18 @@ class Workdir(MetricsFile):
         return False
 
     def _take_lock(self) -> None:
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        self._release = weakref.finalize(self, os.close, lock)
+        path = self.path / "lock"
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = lock(path)
         except BlockingIOError as error:
-            holder = os.read(lock, 32).decode().strip() or "?"
+            holder = path.read_text().strip() or "?"
             raise ValueError(
                 f"workdir {self.path} is in use by process {holder}: wait for it, stop it, or give"
                 " another directory by --workdir."
             ) from error
-        os.truncate(lock, 0)
-        os.write(lock, str(os.getpid()).encode())
+        self._release = weakref.finalize(self, held.close)
+        held.truncate()
+        held.write(str(os.getpid()).encode())
 
     def close(self) -> None:
         """Writes what a full disk has kept back, and lets go of the lock; reading goes on to work.

@@ -17,7 +17,7 @@ import filelock
 import jax
 import jaxlib
 
-from jaxws.core.user_cache import user_cache
+from jaxws.system.user_cache import user_cache
 
 MAX_BYTES = 2 * 1024**3
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -33,7 +33,7 @@ _SETTINGS = {
 def keep_programs(wanted: bool = True) -> Path | None:
     """Lets JAX keep what it compiles from now on, in all of this process, and read what it kept.
 
-    The directory is ``xla-<key>`` in the user's cache (:func:`jaxws.core.user_cache.user_cache`);
+    The directory is ``xla-<key>`` in the user's cache (:func:`jaxws.system.user_cache.user_cache`);
     the key is that of :func:`machine`. A directory that cannot be used is told in one line.
 
     Args:

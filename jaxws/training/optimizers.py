@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from jaxws.config.choices import OPTIMIZERS, check_one_of
 from jaxws.training.schedules import drop_epochs, step_decay
-
-NAMES = ("adamw", "sgd")
 
 
 class OptimizerSettings(NamedTuple):
@@ -75,8 +74,7 @@ def optimizer_settings(
       (100, 150)
     """
     settings = config.optimizer
-    if settings.name not in NAMES:
-        raise ValueError(f"config.optimizer.name={settings.name!r}: expected one of {NAMES}.")
+    check_one_of("config.optimizer.name", settings.name, OPTIMIZERS)
     drops = settings.drop_epochs
     return OptimizerSettings(
         name=settings.name,

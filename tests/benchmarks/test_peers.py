@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import harness, jax_peers, lc_step, plot, problem
 from jaxws import LocalConv, share_weights
+from jaxws.core.named_leaves import named_leaves
 from jaxws.core.pooled import spread_kernels
 from jaxws.models import ResNet, from_torch_state_dict, resnet18, resnet_cifar
 
@@ -25,9 +26,9 @@ def test_layers_are_those_of_the_networks():
         images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
         shapes = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
         found = {
-            "/".join(entry.key for entry in path[:-1]): leaf.shape
-            for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
-            if path[-1].key == "local_kernel"
+            name.removesuffix("/local_kernel"): leaf.shape
+            for name, leaf in named_leaves(shapes).items()
+            if name.endswith("/local_kernel")
         }
         expected = {
             layer.name.replace(".conv", "/conv").replace(".down", "/down").replace(".", "_"): (

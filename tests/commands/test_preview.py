@@ -12,7 +12,7 @@ from PIL import Image
 
 from jaxws.__main__ import main
 from jaxws.commands import preview
-from jaxws.commands.flags import add_config_arguments, config_of, parse_config
+from jaxws.commands.flags import add_config_arguments, config_of, parse_arguments, parse_config
 from jaxws.config import base_config
 from jaxws.data import load_dataset
 from jaxws.training import evaluation, loop, programs
@@ -33,9 +33,7 @@ def config(data_dir):
 
 
 def command(*arguments):
-    parser = argparse.ArgumentParser()
-    preview.add_arguments(parser)
-    return preview.run(parser.parse_args(list(map(str, arguments))))
+    return main(["preview", *map(str, arguments), "--debug"])
 
 
 def test_the_sheet_shows_what_a_run_sees(config, tmp_path, monkeypatch):
@@ -143,12 +141,16 @@ def test_config_flags_in_any_order_and_spelling():
     ):
         config, found, rest = parse_config(argv)
         assert (config.seed, config.data.flip, found, rest) == (3, False, file, [])
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     add_config_arguments(parser)
     parser.add_argument("--other", action="store_true")
-    args = parser.parse_args(["--config.data.crop_size=8", "--config", file, "--other"])
+    argv = ["--config.data.crop_size", "8", "--config.data.path=a b", "--config", file, "--other"]
+    argv += ["--noconfig.data.flip", "--config.optimizer.learning_rate", "-1", "--config.seed", "1"]
+    args, unknown = parse_arguments(parser, [*argv, "2", "--nothing", "-x"])
     config, name = config_of(args)
-    assert (config.data.crop_size, name, args.other) == (8, "cifar10_lc", True)
+    assert (config.data.crop_size, config.data.path, config.data.flip) == (8, "a b", False)
+    assert (config.optimizer.learning_rate, config.seed) == (-1, 1)
+    assert (name, args.other, unknown) == ("cifar10_lc", True, ["2", "--nothing", "-x"])
 
 
 @pytest.mark.parametrize(
@@ -192,6 +194,7 @@ def test_denormalised_values_stay_in_range():
         (["prevew"], "invalid choice: 'prevew'"),
         (["preview", "--out=a.png"], "required: --config"),
         (["preview", "--config=a.py", "--out=a.png", "--rws=2"], "unknown argument '--rws=2'"),
+        (["preview", "--config=a.py", "--out=a.png", "--pad=2"], "you mean '--config.data.pad'"),
         (["preview", "--config=a.py", "--out=a.png", "--config.lr=2"], "unknown field config.lr"),
         (["preview", "--config=a.py", "--out=a.png"], "--config=a.py: no such file"),
         (["preview", "--config=a.py", "--out=a.gif"], "ends in .png"),

@@ -10,10 +10,12 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxws.commands.flags import parse_config
+from jaxws.config import choices
 from jaxws.config.checks import check_config
 from jaxws.config.fields import base_config, flat_fields
 from jaxws.config.files import config_names, config_path, named_config
 from jaxws.config.identity import FREE_FIELDS, differences, to_json
+from jaxws.core import pools
 from jaxws.training.run import build_model
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
@@ -196,6 +198,10 @@ def test_digits_configs_differ_in_connectivity_sharing_and_rate_only(names):
     differing = {key for key in fields[0] if len({str(f[key]) for f in fields}) > 1}
     differing.discard("optimizer.learning_rate")
     assert differing == {"model.connectivity", "sharing.every"}
+
+
+def test_core_knows_the_same_pools():
+    assert choices.POOLS == pools.POOLS
 
 
 @pytest.mark.parametrize(

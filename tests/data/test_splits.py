@@ -145,7 +145,7 @@ def test_imagenets_mean_and_std(config):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (dict(split="validation"), r"data\.split is 'validation', expected 'final' or 'tuning'"),
+        (dict(split="validation"), "data.split='validation': expected one of 'final', 'tuning'"),
         (dict(split="final", train_fraction=0.0), r"train_fraction is 0\.0, expected a part"),
         (dict(split="final", train_fraction=1.5), r"train_fraction is 1\.5"),
         (dict(split="final", train_fraction=float("nan")), "train_fraction is nan"),

@@ -10,6 +10,7 @@ from rich.console import Console
 from jaxws.records import progress
 from jaxws.records.progress import Progress
 from jaxws.records.summary import summary_rows
+from jaxws.system import terminal as terminal_module
 
 EPOCH = {
     "epoch": 2.0, "step": 200, "train_loss": 1.0, "train_top1": 0.5, "test_loss": 1.5,
@@ -63,7 +64,7 @@ def test_epochs_and_events_always_get_a_line(clock, capsys):
 def terminal(monkeypatch):
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=140, color_system=None)
-    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    monkeypatch.setattr(terminal_module, "Console", lambda **_: console)
     return file
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import jaxlib
 
-from jaxws.core.user_cache import user_cache
+from jaxws.system.user_cache import user_cache
 
 SOURCES = Path(__file__).parent
 _FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared")
@@ -26,7 +26,7 @@ _TIMEOUT_S = 300
 def load_library() -> ctypes.CDLL | None:
     """Loads the compiled kernels, compiling them first if nobody has.
 
-    The library is kept in :func:`jaxws.core.user_cache.user_cache`. The compiler is ``$CXX``, or
+    The library is kept in :func:`jaxws.system.user_cache.user_cache`. The compiler is ``$CXX``, or
     the first of c++, g++ and clang++ on the path; ``JAXWS_NATIVE=0`` turns the kernels off.
 
     Returns:

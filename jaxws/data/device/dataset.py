@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxws.config.choices import ON_CORRUPT, check_one_of
 from jaxws.data.sources.digits import Builder as DigitsBuilder
 from jaxws.data.sources.digits import DigitsConfig, draw_split
 from jaxws.data.sources.folder import prepare_folder
@@ -168,8 +169,7 @@ def _check_fields(data: ml_collections.ConfigDict) -> None:
         raise ValueError(
             f"data.image_size is {size!r}, expected a whole number of pixels, or unset"
         )
-    if data.on_corrupt not in ("error", "skip"):
-        raise ValueError(f"data.on_corrupt is {data.on_corrupt!r}, expected 'error' or 'skip'")
+    check_one_of("data.on_corrupt", data.on_corrupt, ON_CORRUPT)
     check_choice(data.split, data.train_fraction, data.split_seed)
 
 

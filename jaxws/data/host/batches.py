@@ -42,7 +42,7 @@ class Cutter:
     Attributes:
         size: Side of the crops in pixels.
         channels: 3 for RGB or 1 for grayscale.
-        decoder: One of `jaxws.data.host.decoders.DECODERS`.
+        decoder: One of `jaxws.config.choices.DECODERS`.
     """
 
     size: int

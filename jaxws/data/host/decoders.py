@@ -7,17 +7,16 @@ import importlib.util
 import numpy as np
 from PIL import Image
 
+from jaxws.config.choices import DECODERS, check_one_of
 from jaxws.data.sources.images import UndecodableImageError, decode_image
 from jaxws.data.sources.records import Record
-
-DECODERS = ("pil", "simplejpeg")
 
 
 def check_decoder(decoder: str) -> None:
     """See that a decoder can be used here.
 
     Args:
-        decoder: One of `DECODERS`.
+        decoder: One of `jaxws.config.choices.DECODERS`.
 
     Raises:
         ValueError: If it is unknown or not installed.
@@ -25,9 +24,7 @@ def check_decoder(decoder: str) -> None:
     Example:
         >>> check_decoder("pil")
     """
-    if decoder not in DECODERS:
-        expected = ", ".join(map(repr, DECODERS))
-        raise ValueError(f"data.decoder is {decoder!r}, expected one of {expected}")
+    check_one_of("data.decoder", decoder, DECODERS)
     if decoder == "simplejpeg" and importlib.util.find_spec("simplejpeg") is None:
         raise ValueError(
             "data.decoder is 'simplejpeg', which is not installed: run `pip install simplejpeg`"
@@ -45,7 +42,7 @@ def decode_record(record: Record, channels: int, decoder: str) -> Image.Image | 
     Args:
         record: An encoded image.
         channels: 3 for RGB or 1 for grayscale; images of other modes are converted.
-        decoder: One of `DECODERS`.
+        decoder: One of `jaxws.config.choices.DECODERS`.
 
     Returns:
         The image, by Pillow or as uint8 `(H, W, 3)`; `cut` takes both.

@@ -1,15 +1,12 @@
 """Downloading an archive, so that a download that broke off goes on where it stopped."""
 
 import pathlib
-import sys
-import time
 
 import requests
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
 
 from jaxws.data.sources.official import Archive, size_text, verify
-from jaxws.data.sources.progress import LINE_SECONDS
+from jaxws.system.terminal import Bar
 
 _BLOCK = 1024**2
 
@@ -55,20 +52,15 @@ def download(archive: Archive, directory: pathlib.Path) -> pathlib.Path:
 
 def _fetch(archive: Archive, part: pathlib.Path, have: int) -> None:
     headers = {"Range": f"bytes={have}-"} if have else {}
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-    bar.disable = not sys.stderr.isatty()
-    said = time.monotonic()
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    bar = Bar(*columns, description=f"Downloading {archive.file_name}", total=archive.size)
     with requests.get(archive.url, headers=headers, stream=True, timeout=30) as answer, bar:
         answer.raise_for_status()
         resumed = answer.status_code == requests.codes.partial_content
         have = have if resumed else 0
-        task = bar.add_task(f"Downloading {archive.file_name}", total=archive.size, completed=have)
+        bar.update(completed=have)
         with part.open("ab" if resumed else "wb") as file:
             for block in answer.iter_content(_BLOCK):
                 file.write(block)
                 have += len(block)
-                bar.update(task, completed=have)
-                if bar.disable and time.monotonic() - said > LINE_SECONDS:
-                    said = time.monotonic()
-                    print(f"{size_text(have)} of {size_text(archive.size)}", file=sys.stderr)
+                bar.update(f"{size_text(have)} of {size_text(archive.size)}", completed=have)

@@ -6,17 +6,16 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent import futures
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 from absl import logging
 
 from jaxws.data.sources.images import UndecodableImageError, decode_image, inspect_image
 from jaxws.data.sources.prepare import LocalBuilder, data_root, prepare
-from jaxws.data.sources.progress import map_in_tasks, track
 from jaxws.data.sources.scan import Folder, ImageFile, name_some, scan_folder
-
-OnCorrupt = Literal["error", "skip"]
+from jaxws.data.sources.tasks import map_in_tasks
+from jaxws.system.terminal import track
 
 _SHARD_BYTES = 128 * 1024**2
 _CHUNK = 1024
@@ -38,7 +37,7 @@ class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-
     # Raise this when the stored records of the same folder would change.
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, folder: Folder, on_corrupt: OnCorrupt, **kwargs: Any) -> None:
+    def __init__(self, folder: Folder, on_corrupt: str, **kwargs: Any) -> None:
         """Set the config, and so the directory, from the fingerprint of the folder."""
         self._folder = folder
         self._on_corrupt = on_corrupt
@@ -106,7 +105,7 @@ class _Checked(NamedTuple):
 
 
 def prepare_folder(
-    path: str, *, data_dir: str | None, image_size: int | None, on_corrupt: OnCorrupt
+    path: str, *, data_dir: str | None, image_size: int | None, on_corrupt: str
 ) -> tfds.core.DatasetBuilder:
     """Prepare an image folder unless its present state has been prepared before, and open it.
 

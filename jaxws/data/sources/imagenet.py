@@ -24,8 +24,8 @@ from PIL import Image
 from tensorflow_datasets.datasets.imagenet2012 import imagenet2012_dataset_builder as official
 
 from jaxws.data.sources.images import UndecodableImageError, decode_image
-from jaxws.data.sources.progress import track
 from jaxws.data.sources.shuffled import Records, ShuffledBuilder
+from jaxws.system.terminal import track
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
 VALIDATION_TAR = "ILSVRC2012_img_val.tar"

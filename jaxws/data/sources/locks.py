@@ -7,12 +7,13 @@ removed. Directories without such a file were not made here, and are left alone.
 """
 
 import contextlib
-import fcntl
 import pathlib
 import shutil
 from collections.abc import Iterator
 
 from absl import logging
+
+from jaxws.system.locks import lock
 
 _SUFFIX = ".lock"
 
@@ -34,19 +35,19 @@ def claim(directory: pathlib.Path) -> Iterator[None]:
         >>> list(parent.iterdir())
         []
     """
-    lock = directory.with_name(directory.name + _SUFFIX)
+    file = directory.with_name(directory.name + _SUFFIX)
     # Locked before it has the name that others look for: they never see it free.
     early = directory.with_name(directory.name + ".starting")
-    with early.open("w") as file:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            early.rename(lock)
+            held.enter_context(lock(early))
+            early.rename(file)
         except OSError:  # A file system without locks: nothing is ever taken for abandoned.
             early.unlink(missing_ok=True)
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
 
 def remove_abandoned(parent: pathlib.Path) -> None:
@@ -55,11 +56,10 @@ def remove_abandoned(parent: pathlib.Path) -> None:
     Args:
         parent: Where the versions of a data set lie; it need not exist.
     """
-    for lock in parent.glob("incomplete.*" + _SUFFIX):
-        with contextlib.suppress(OSError), lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError if it is held
-            directory = lock.with_name(lock.name.removesuffix(_SUFFIX))
+    for file in parent.glob("incomplete.*" + _SUFFIX):
+        with contextlib.suppress(OSError), lock(file):  # BlockingIOError if it is held
+            directory = file.with_name(file.name.removesuffix(_SUFFIX))
             if directory.exists():
                 logging.warning("Removing %s, left by a preparation that was killed", directory)
                 shutil.rmtree(directory)
-            lock.unlink()
+            file.unlink()

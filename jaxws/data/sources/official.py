@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from jaxws.data.sources.progress import track
+from jaxws.system.terminal import track
 
 _BLOCK = 1024**2
 

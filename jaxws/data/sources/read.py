@@ -19,7 +19,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from jaxws.data.sources.images import UndecodableImageError, decode_image, fit_image
-from jaxws.data.sources.progress import map_in_tasks, track
+from jaxws.data.sources.tasks import map_in_tasks
+from jaxws.system.terminal import track
 
 # Decoded pixels that still fit in the memory of a device beside a network.
 MAX_BYTES = 8 * 1024**3

@@ -17,7 +17,7 @@ from tensorflow_datasets.core import hashing
 from tensorflow_datasets.core.utils import shard_utils
 
 from jaxws.data.sources.prepare import ArrayRecordBuilder
-from jaxws.data.sources.progress import track
+from jaxws.system.terminal import track
 
 _TASK = 32  # records handed to a thread at once
 _AHEAD = 16  # tasks in flight: hides the latency of a network disk

@@ -242,7 +242,7 @@ def test_chosen_rows(builder):
 
 
 def test_decoders_are_checked(monkeypatch):
-    with pytest.raises(ValueError, match="'turbo', expected one of 'pil', 'simplejpeg'"):
+    with pytest.raises(ValueError, match="'turbo': expected one of 'pil', 'simplejpeg'"):
         check_decoder("turbo")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=re.escape("pip install simplejpeg")):
