@@ -94,6 +94,30 @@ class Registry(NamedTuple):
             return _resolve(self.entries[name])
         return self._load_outside(name, f"{given_as or self.field}={name!r}")
 
+    def check_hashable(self, name: str, made: Any) -> None:
+        """Checks what an object has made, for which programs will be compiled.
+
+        Args:
+          name: of the object.
+          made: by it.
+
+        Raises:
+          ValueError: it cannot be hashed, so no program could be found again.
+
+        Example:
+          >>> SHARING_RULES.check_hashable("my_rules:PARTLY", [0.5])  # doctest: +ELLIPSIS
+          Traceback (most recent call last):
+          ValueError: config.sharing.mode='my_rules:PARTLY' makes a list that cannot be hashed: ...
+        """
+        try:
+            hash(made)
+        except TypeError as error:
+            raise ValueError(
+                f"{self.field}={name!r} makes a {type(made).__name__} that cannot be hashed:"
+                " programs are compiled for it; expected a frozen dataclass or a Flax module, whose"
+                " attributes can be hashed too."
+            ) from error
+
     def _load_outside(self, name: str, given: str) -> Any:
         module_name, _, attribute = name.partition(":")
         # At the end, so that nothing installed is hidden; for good, as functions may import more.

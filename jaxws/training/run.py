@@ -90,4 +90,5 @@ def build_model(config: ConfigDict, num_classes: int) -> nn.Module:
             f"config.model.architecture={config.architecture!r} builds a {type(model).__name__};"
             " expected a flax.linen.Module."
         )
+    ARCHITECTURES.check_hashable(config.architecture, model)
     return model

@@ -59,6 +59,7 @@ def make_sharing(
       True
     """
     rule = SHARING_RULES.load(config.sharing.mode).make(config, model, image_shape)
+    SHARING_RULES.check_hashable(config.sharing.mode, rule)
     return Sharing(config.sharing.every, config.sharing.pools, steps_per_epoch, rule)
 
 

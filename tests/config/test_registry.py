@@ -14,6 +14,8 @@ from jaxws.models import ModelSpec
 from jaxws.training.run import build_model
 
 MODULE = """
+import flax.linen as nn
+import numpy as np
 from ml_collections import config_dict
 from jaxws.models import ModelSpec
 
@@ -23,6 +25,13 @@ NETWORK = ModelSpec(
 )
 TAKEN = ModelSpec(build=lambda config, classes: None, fields={"depth": 1})
 network = 1
+
+
+class Odd(nn.Module):
+    scale: np.ndarray
+
+
+UNHASHABLE = ModelSpec(build=lambda config, classes: Odd(np.ones(3)))
 """
 
 
@@ -52,7 +61,7 @@ def test_every_entry_is_there_and_has_no_fields_of_its_own(registry):
         ("outside_broken:A", "'outside_broken' cannot be imported (ZeroDivisionError: division"),
         (":A", "module '' cannot be imported (ValueError: Empty module name)"),
         ("outside_networks:NETWROK", "has no 'NETWROK'; it has 'NETWORK'."),
-        ("outside_networks:_", "has no '_'; it has 'NETWORK', 'TAKEN'."),
+        ("outside_networks:_", "has no '_'; it has 'NETWORK', 'TAKEN', 'UNHA"),
         ("outside_networks:network", "is of type int; expected a jaxws.models.spec.ModelSpec"),
         ("outside_networks:TAKEN", "has a field 'depth' of its own, but there is a config.model.d"),
     ],
@@ -127,6 +136,9 @@ def test_what_is_built_is_a_network():
     config.model.architecture = "outside_networks:NETWORK"
     add_own_fields(config)
     with pytest.raises(ValueError, match=r"builds a tuple; expected a flax.linen.Module"):
+        build_model(config.model, 10)
+    config.model.architecture = "outside_networks:UNHASHABLE"
+    with pytest.raises(ValueError, match="makes a Odd that cannot be hashed: programs"):
         build_model(config.model, 10)
     config.model.architecture = "vit"
     assert isinstance(build_model(config.model, 10), nn.Module)
