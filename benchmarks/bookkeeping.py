@@ -30,7 +30,7 @@ from benchmarks import problem as problems
 from benchmarks.problem import Problem
 from jaxws import LocalConv
 from jaxws.config import base_config
-from jaxws.data.device.augment import Batch
+from jaxws.data.batch import Batch
 from jaxws.models import ResNet
 from jaxws.training.loss_scale import initial_loss_scale
 from jaxws.training.optimizers import make_optimizer

@@ -17,7 +17,7 @@ from benchmarks import problem as problems
 from benchmarks.problem import Problem
 from jaxws import LocalConv
 from jaxws.core.local_kernels import LOCAL_KERNEL, map_local_kernels
-from jaxws.data.device.augment import Batch
+from jaxws.data.batch import Batch
 from jaxws.models import ResNet, from_torch_state_dict
 from jaxws.training.state import TrainState
 from jaxws.training.state_layout import pool_if_shared

@@ -46,7 +46,7 @@ from jax.sharding import SingleDeviceSharding
 from jaxws import LocalConv
 from jaxws.core.packed import pack_kernels
 from jaxws.core.pooled import pool_kernels
-from jaxws.data.device.augment import Batch
+from jaxws.data.batch import Batch
 from jaxws.models import resnet18
 from jaxws.training.state import create_train_state
 from jaxws.training.step import train_step

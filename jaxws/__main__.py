@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jaxws.huge_pages import restart_with_huge_pages
+from jaxws.system.output import lose_output_rather_than_fail
 
 COMMANDS = {
     "check": "whether every implementation computes the right numbers here, and how fast",
@@ -92,6 +93,7 @@ def run_program(*command: str, called: str | None = None) -> NoReturn:
     argv = [*command, *sys.argv[1:]]
     if argv[:1] == ["train"]:
         restart_with_huge_pages()
+        lose_output_rather_than_fail()  # a run must not end because its log cannot be written
     faulthandler.enable()  # a crash of compiled code says where
     sys.exit(main(argv, called))
 

@@ -1,7 +1,8 @@
 """A directory of checkpoints: which there are, and what is done about damage; without Orbax.
 
 A good checkpoint is a directory whose name is its step and whose files agree with the checksums in
-it. The file ``newest`` names the last step that was written, so that it is noticed if that is gone.
+it. Two files, beside the directory and in it, name the last step that was written, so that it is
+noticed if that or all of them are gone.
 What only looks takes no lock and works while a run goes on.
 """
 
@@ -13,8 +14,6 @@ from pathlib import Path
 
 from jaxws.checkpointing.checksums import damaged_files
 from jaxws.system.atomic import write_atomically
-
-_NEWEST = "newest"
 
 Damaged = Mapping[int, Sequence[str]]
 
@@ -97,8 +96,29 @@ def record_latest(path: Path, step: int) -> None:
       path: a directory of checkpoints.
       step: the step.
     """
-    with contextlib.suppress(OSError):
-        write_atomically(path / _NEWEST, f"{step}\n")
+    for file in _records_of_latest(path):
+        with contextlib.suppress(OSError):
+            write_atomically(file, f"{step}\n")
+
+
+def recorded_latest(path: Path) -> int | None:
+    """The last step that was written, whether its checkpoint is still there or not.
+
+    Args:
+      path: a directory of checkpoints.
+
+    Returns:
+      The step; None if none ever was, as far as is known.
+    """
+    for file in _records_of_latest(path):
+        with contextlib.suppress(OSError, ValueError):
+            return int(file.read_text())
+    return None
+
+
+def _records_of_latest(path: Path) -> tuple[Path, Path]:
+    """Beside the directory, as it may vanish as a whole, and in it, as it may be copied."""
+    return path.with_name(f"{path.name}.newest"), path / "newest"
 
 
 def latest_valid(path: Path) -> tuple[int | None, Damaged]:
@@ -118,12 +138,14 @@ def latest_valid(path: Path) -> tuple[int | None, Damaged]:
         if not (files := damaged_files(path / str(step))):
             return step, damaged
         damaged[step] = files
-    if not damaged and not (path / _NEWEST).exists():
+    latest = recorded_latest(path)
+    if not damaged and latest is None:
         return None, {}
     found = "; ".join(f"{step} is damaged, {_few(files)}" for step, files in damaged.items())
+    found = found or f"that of step {latest} is gone, and there is no other"
     raise ValueError(
-        f"no good checkpoint is left in {path}: {found or 'there were some once'}. Nothing was"
-        " changed. Bring one back, or start anew with another --workdir."
+        f"no good checkpoint is left in {path}: {found}. Nothing was changed. Bring one back, or"
+        " start anew with another --workdir."
     )
 
 
@@ -143,10 +165,9 @@ def quarantine(path: Path, damaged: Damaged, good: int) -> list[str]:
         aside = _free_name(path / f"{step}.damaged")
         (path / str(step)).rename(aside)
         lost[step] += f", and was set aside as {aside}"
-    with contextlib.suppress(OSError, ValueError):
-        newest = int((path / _NEWEST).read_text())
-        if newest > max([good, *damaged]):
-            lost[newest] = "is gone"
+    latest = recorded_latest(path) or good
+    if latest > max([good, *damaged]):
+        lost[latest] = "is gone"
     if lost:
         record_latest(path, good)
     return [f"checkpoint {path / str(step)} {what}" for step, what in lost.items()]

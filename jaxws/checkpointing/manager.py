@@ -79,7 +79,15 @@ class Checkpoints:
           scores: gives scores by step; the newest of those with the highest is kept too.
           report: is told of what goes wrong and is survived: step, name and one line about it; by
             default, the line goes to stderr.
+
+        Raises:
+          ValueError: there is something else of this name.
         """
+        if path.exists() and not path.is_dir():
+            raise ValueError(
+                f"{path} is no directory: checkpoints of the run should lie there. Nothing was"
+                " changed. Bring it back, or give another --workdir."
+            )
         self._path, self._report = path, report or _print
         self._policy = _LastAndBest(keep, scores)
         self._saving: int | None = None

@@ -7,12 +7,14 @@ normalises them, all of it a function of (seed, step). Images that differ in siz
 such as ImageNet's, are decoded and cut on the host. `build_feed` chooses; both ways are a `Feed`.
 """
 
+from jaxws.data.batch import Batch
 from jaxws.data.build import build_feed
-from jaxws.data.device.augment import Batch, evaluation_batch, training_batch
+from jaxws.data.device.augment import evaluation_batch, training_batch
 from jaxws.data.device.crop import crop_and_flip, view_shape
 from jaxws.data.device.dataset import Dataset, Split, load_dataset
-from jaxws.data.device.feed import Batching, DeviceFeed, Feed
+from jaxws.data.device.feed import DeviceFeed
 from jaxws.data.device.order import epoch_order, evaluation_order, steps_per_epoch
+from jaxws.data.feed import Batching, Feed
 from jaxws.data.host.feed import HostFeed, HostOptions
 from jaxws.data.prefetch import Prefetch
 from jaxws.data.splits import choose_rows

@@ -15,11 +15,12 @@ from jaxws.data.device.dataset import (
     load_dataset,
     needs_no_files,
     open_dataset,
-    split_names,
 )
-from jaxws.data.device.feed import DeviceFeed, Feed
+from jaxws.data.device.feed import DeviceFeed
+from jaxws.data.feed import Feed
 from jaxws.data.host.feed import HostFeed, HostOptions
-from jaxws.data.sources.read import MAX_BYTES, feature_keys
+from jaxws.data.sources.features import feature_keys, split_names
+from jaxws.data.sources.read import MAX_BYTES
 from jaxws.data.sources.records import Records
 from jaxws.data.splits import Chosen, choose_rows
 

@@ -13,7 +13,7 @@ from jax import lax
 
 from jaxws.core.packed import unpack_kernels
 from jaxws.core.pooled import probes, with_probes
-from jaxws.data.device.augment import Batch
+from jaxws.data.batch import Batch
 from jaxws.training.metrics import Sums, batch_metrics
 
 # The gradients, the sums over the batch and the running statistics after it.

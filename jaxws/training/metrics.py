@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxws.data import Batch
+from jaxws.data.batch import Batch
 
 Sums = dict[str, Any]  # of METRICS, by name, and the number of images under IMAGES
 IMAGES = "images"

@@ -12,7 +12,7 @@ import optax
 
 from jaxws.core.pooled import holds_pooled, pool_kernels, spread_kernels
 from jaxws.core.snr import weight_snr
-from jaxws.data.device.augment import Batch
+from jaxws.data.batch import Batch
 from jaxws.training.gradients import batch_gradients
 from jaxws.training.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
 from jaxws.training.metrics import Sums

@@ -151,6 +151,26 @@ def test_none_good_says_what_was_found_and_changes_nothing(good, tmp_path):
         assert checkpoints.restore(state_of(0)) is None
 
 
+@pytest.mark.parametrize("how", ["removed", "emptied", "a file in its place", "another directory"])
+def test_a_run_whose_checkpoints_are_gone_does_not_start_anew(how, tmp_path):
+    path = tmp_path / "checkpoints"
+    write(path, 4)
+    shutil.rmtree(path)
+    if how == "a file in its place":
+        path.write_text("mine")
+    elif how != "removed":
+        path.mkdir()
+        if how == "another directory":
+            (path / "notes").write_text("mine")
+    with (
+        pytest.raises(ValueError, match=r"step 4 is gone.*another --workdir|is no directory"),
+        opened(path) as (checkpoints, _),
+    ):
+        checkpoints.restore(state_of(0))
+    if how == "a file in its place":
+        assert path.read_text() == "mine"
+
+
 def test_other_shapes_are_refused_with_the_difference(good, tmp_path):
     with (
         opened(good) as (checkpoints, _),

@@ -74,6 +74,18 @@ def test_the_same_again_finds_all_done(first, monkeypatch, capsys):
     assert "test top-1" in out
 
 
+def test_a_run_does_without_its_output(first):
+    """A log on a full disk, and a reader that has gone; the run is done and says so again."""
+    cwd, _ = first
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, str(ROOT / "train.py"), "--config.max_steps=10", *TINY]
+    where = {"cwd": cwd, "env": environment(HOME="/proc/nonexistent")}
+    with open("/dev/full", "wb") as full, os.fdopen(write, "wb") as gone:
+        done = subprocess.run(command, **where, stdout=full, stderr=gone, timeout=300, check=False)
+    assert done.returncode == 0
+
+
 def test_another_config_in_the_same_directory_is_refused(first, capsys):
     workdir = first[0] / "runs" / "digits_lc_ws1"
     before = sorted((p, p.stat().st_mtime_ns) for p in workdir.rglob("*"))

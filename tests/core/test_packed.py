@@ -6,7 +6,7 @@ import pytest
 
 from jaxws import share_weights
 from jaxws.core.packed import PackedKernel, pack_kernel, pack_kernels, unpack_kernels
-from jaxws.data.device.augment import Batch
+from jaxws.data.batch import Batch
 from jaxws.training.state import create_train_state
 from jaxws.training.step import train_step
 from jaxws.training.weight_sharing import Sharing

@@ -15,7 +15,7 @@ from jaxws.core.implementations.spec import Spec
 from jaxws.core.packed import pack_kernels, unpack_kernels
 from jaxws.core.pooled import PooledKernel, pool_kernels, probes, spread_kernels, with_probes
 from jaxws.core.window import make_window
-from jaxws.data.device.augment import Batch
+from jaxws.data.batch import Batch
 from jaxws.models import ResNet, resnet_cifar
 from jaxws.training.evaluation import eval_step
 from jaxws.training.state import create_train_state

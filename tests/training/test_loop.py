@@ -46,7 +46,8 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
     assert [r["step"] for r in records if r["kind"] == "train"] == list(range(1, 49))
     assert [r["epoch"] for r in records if r["kind"] == "epoch"] == list(range(1, 13))
     assert set(records[0]["neg_log_snr"]) >= {"conv1", "layer1_0/conv1", "layer2_0/downsample_0"}
-    left = {"config.json", "lock", "metrics.jsonl", "checkpoints", "provenance.json"}
+    left = {"config.json", "lock", "metrics.jsonl", "provenance.json"}
+    left |= {"checkpoints", "checkpoints.newest"}
     assert {p.name for p in run.workdir.path.iterdir()} == left
     assert main(["report", str(run.workdir.path)]) == 0
     plots = {"accuracy.png", "curves.png", "snr.png"}
@@ -278,7 +279,7 @@ def test_without_any_good_checkpoint_a_run_does_not_start_anew(config, tmp_path)
     assert snapshot(run.workdir.path) == before
     shutil.rmtree(run.workdir.checkpoints / "4")
     shutil.rmtree(run.workdir.checkpoints / "8")
-    with pytest.raises(ValueError, match="there were some once"):
+    with pytest.raises(ValueError, match="that of step 8 is gone, and there is no other"):
         train(prepare_small(config, tmp_path / "run"))
 
 

@@ -7,35 +7,19 @@ would be laid out anew by XLA, as a whole, in every step.
 """
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxws.data.batch import Batch, normalise
 from jaxws.data.device.crop import Crop, centre_corner, crop_and_flip, view_shape
-
-if TYPE_CHECKING:
-    from jaxws.data.device.dataset import Split
-
-
-class Batch(NamedTuple):
-    """One batch on the device.
-
-    Attributes:
-        image: `(n, H, W, c)`, normalised, of the dtype asked for.
-        label: `(n,)` int32.
-        mask: `(n,)` bool, False for the rows that only fill up a ragged last batch (their image
-            and label are zeros), or None when every row is real.
-    """
-
-    image: jax.Array
-    label: jax.Array
-    mask: jax.Array | None
+from jaxws.data.device.dataset import Split
 
 
 def training_batch(
-    split: "Split",
+    split: Split,
     indices: jax.Array,
     key: jax.Array,
     *,
@@ -120,11 +104,11 @@ def training_batch(
     if n_reps > 1:
         label = jnp.repeat(label, n_reps)
         mask = None if mask is None else jnp.repeat(mask, n_reps)
-    return Batch(_normalise(pixels, inside, mask, mean, std, dtype), label, mask)
+    return Batch(normalise(pixels, inside, mask, mean, std, dtype), label, mask)
 
 
 def evaluation_batch(
-    split: "Split",
+    split: Split,
     indices: jax.Array,
     *,
     image_shape: tuple[int, int, int],
@@ -165,52 +149,11 @@ def evaluation_batch(
     shape = view_shape(image_shape, crop_size)
     pixels, label, mask = _take(split, indices, image_shape, ragged)
     pixels = _centre(pixels, shape)
-    return Batch(_normalise(pixels, None, mask, mean, std, dtype), label, mask)
-
-
-def host_batch(
-    image: jax.Array,
-    label: jax.Array,
-    key: jax.Array | None,
-    *,
-    flip: bool,
-    mean: Any,
-    std: Any,
-    dtype: Any,
-    ragged: bool,
-) -> Batch:
-    """Flip and normalise crops that have been cut on the host.
-
-    Args:
-        image: uint8 `(n, H, W, c)`.
-        label: int32 `(n,)`; -1 fills up a ragged batch.
-        key: The key of this step, or None to flip nothing.
-        flip: Mirror left and right with probability one half.
-        mean: `(c,)` mean of the channels, in [0, 1] pixel units.
-        std: `(c,)` standard deviation of the channels, in the same units.
-        dtype: The dtype of the images.
-        ragged: Whether `label` may hold -1. Static; False gives `mask=None`.
-
-    Returns:
-        A `Batch` of n images.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> batch = host_batch(jnp.full((2, 4, 4, 1), 255, jnp.uint8), jnp.array([3, -1]), None,
-        ...                    flip=False, mean=(0.5,), std=(0.5,), dtype=jnp.float32, ragged=True)
-        >>> batch.image[:, 0, 0, 0].tolist(), batch.label.tolist(), batch.mask.tolist()
-        ([1.0, 0.0], [3, 0], [True, False])
-    """
-    mask = label >= 0 if ragged else None
-    if flip and key is not None:
-        mirrored = jax.random.bernoulli(key, 0.5, label.shape)
-        image = jnp.where(mirrored[:, None, None, None], image[:, :, ::-1], image)
-    label = jnp.maximum(label, 0).astype(jnp.int32)
-    return Batch(_normalise(image, None, mask, mean, std, dtype), label, mask)
+    return Batch(normalise(pixels, None, mask, mean, std, dtype), label, mask)
 
 
 def _take(
-    split: "Split", indices: jax.Array, image_shape: tuple[int, int, int], ragged: bool
+    split: Split, indices: jax.Array, image_shape: tuple[int, int, int], ragged: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     mask = indices >= 0 if ragged else None
     rows = jnp.maximum(indices, 0)
@@ -226,28 +169,8 @@ def _centre(pixels: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
     return pixels[:, top : top + shape[0], left : left + shape[1]]
 
 
-def _normalise(
-    pixels: jax.Array,
-    inside: jax.Array | None,
-    mask: jax.Array | None,
-    mean: Any,
-    std: Any,
-    dtype: Any,
-) -> jax.Array:
-    # A difference, then a product: no multiply-add that a compiler may or may not contract, so
-    # the bits do not depend on what the normalisation is fused with.
-    centre = jnp.asarray(mean, jnp.float32) * 255
-    scale = 1 / (jnp.asarray(std, jnp.float32) * 255)
-    image = (pixels.astype(jnp.float32) - centre) * scale
-    if inside is not None:
-        image = jnp.where(inside, image, 0)
-    if mask is not None:
-        image = jnp.where(mask[:, None, None, None], image, 0)
-    return image.astype(dtype)
-
-
 def _check(
-    split: "Split", indices: jax.Array, image_shape: tuple[int, int, int], mean: Any, std: Any
+    split: Split, indices: jax.Array, image_shape: tuple[int, int, int], mean: Any, std: Any
 ) -> None:
     if len(image_shape) != 3:
         raise ValueError(f"image_shape is {image_shape!r}, expected (height, width, channels)")

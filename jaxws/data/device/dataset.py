@@ -12,15 +12,14 @@ from PIL import Image
 from jaxws.config.choices import ON_CORRUPT, check_one_of
 from jaxws.data.sources.digits import Builder as DigitsBuilder
 from jaxws.data.sources.digits import DigitsConfig, draw_split
+from jaxws.data.sources.features import feature_keys, split_names
 from jaxws.data.sources.folder import prepare_folder
 from jaxws.data.sources.images import fit_image
 from jaxws.data.sources.named import open_prepared
 from jaxws.data.sources.prepare import data_root, prepare
-from jaxws.data.sources.read import feature_keys, read_split
+from jaxws.data.sources.read import read_split
 from jaxws.data.splits import Chosen, check_choice, choose_rows
 from jaxws.data.statistics import mean_and_std
-
-_TEST_SPLITS = ("test", "validation")
 
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 (N, H, W, c) images, int64 (N,) labels
 
@@ -240,26 +239,3 @@ def _rows(arrays: Arrays, rows: np.ndarray) -> Arrays:
 
 def _flat(images: np.ndarray, labels: np.ndarray) -> Split:
     return Split(images.reshape(len(images), -1), labels.astype(np.int32))
-
-
-def split_names(name: str, builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
-    """The splits to train and to test on.
-
-    Args:
-        name: The name that the data set was asked for by.
-        builder: A prepared data set.
-
-    Returns:
-        'train', and 'test' or else 'validation'.
-
-    Raises:
-        ValueError: If it lacks one of them.
-    """
-    have = list(builder.info.splits)
-    test = next((split for split in _TEST_SPLITS if split in have), None)
-    if test is None or "train" not in have:
-        raise ValueError(
-            f"data set {name!r} has the splits {have}, expected 'train' and one of "
-            f"{list(_TEST_SPLITS)}: choose another data set"
-        )
-    return "train", test

@@ -13,8 +13,7 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxws.data.device.augment import Batch, host_batch
-from jaxws.data.device.dataset import split_names
+from jaxws.data.batch import Batch, host_batch
 from jaxws.data.device.order import steps_per_epoch
 from jaxws.data.host.batches import (
     Cutter,
@@ -24,7 +23,7 @@ from jaxws.data.host.batches import (
 )
 from jaxws.data.host.decoders import check_decoder
 from jaxws.data.host.workers import available_cores, suitable_workers
-from jaxws.data.sources.read import feature_keys
+from jaxws.data.sources.features import feature_keys, split_names
 from jaxws.data.sources.records import Records
 from jaxws.data.splits import Chosen, rows_facts, test_kind
 from jaxws.data.statistics import mean_and_std

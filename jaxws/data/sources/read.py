@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from jaxws.data.sources.features import feature_keys
 from jaxws.data.sources.images import UndecodableImageError, decode_image, fit_image
 from jaxws.data.sources.tasks import map_in_tasks
 from jaxws.system.terminal import track
@@ -60,36 +61,6 @@ def read_split(
         if arrays[0].nbytes >= CACHE_FROM_BYTES:
             _write_cache(cache, *arrays)
     return arrays
-
-
-def feature_keys(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
-    """The names of the image and the label among the features of a data set.
-
-    Args:
-        builder: A prepared data set.
-
-    Returns:
-        The two names.
-
-    Raises:
-        ValueError: If it has no 8-bit image with 1 or 3 channels or no class label.
-    """
-    features = builder.info.features
-    by_name = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
-    keys = builder.info.supervised_keys or ("image", "label")
-    image, label = (by_name.get(key) if isinstance(key, str) else None for key in keys[:2])
-    sound = (
-        isinstance(image, tfds.features.Image)
-        and image.np_dtype == np.uint8
-        and image.shape[-1] in (None, 1, 3)
-        and isinstance(label, tfds.features.ClassLabel)
-    )
-    if not sound:
-        raise ValueError(
-            f"data set {builder.info.full_name!r} has the features {features}, expected an 8-bit "
-            "image of 1 or 3 channels and a class label: choose an image classification data set"
-        )
-    return keys[0], keys[1]
 
 
 def check_bytes(name: str, images: int, image_bytes: int) -> None:

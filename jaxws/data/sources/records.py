@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxws.data.sources.read import feature_keys
+from jaxws.data.sources.features import feature_keys
 
 
 class Record(NamedTuple):
