@@ -17,6 +17,7 @@ from jaxws import data
 from jaxws.checkpointing.directory import find
 from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
+from jaxws.config.registry import SHARING_RULES, add_own_fields
 from jaxws.core.partitioning import one_device
 from jaxws.records.run_directory import PastRun
 from jaxws.records.summary import metric_label, metric_text
@@ -41,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_dir", help="where the data set is, if it is no longer there")
     parser.add_argument(
         "--share",
-        choices=("instant", "sleep"),
-        help="share weights before scoring, at once or by one sleep phase (config.sharing.sleep);"
-        " the checkpoint stays as it is",
+        metavar="RULE",
+        help="share weights once before scoring: instant, or any other rule that"
+        " config.sharing.mode may name; the checkpoint stays as it is",
     )
     add_json(parser)
 
@@ -88,17 +89,20 @@ def evaluate(
       step: of the checkpoint; None for the newest.
       split: ``'test'``, ``'train'`` (those trained on) or ``'validation'`` (training images that a
         run with ``data.split='tuning'`` held out); None for what the run was tested on.
-      share: ``'instant'`` or ``'sleep'`` to share weights first, see
-        :mod:`jaxws.training.weight_sharing`.
+      share: to share weights first, the name of a rule, such as ``'instant'`` or ``'sleep'``, see
+        :data:`jaxws.config.registry.SHARING_RULES`.
 
     Returns:
       What can be written as JSON: ``step``, ``split``, ``share``, number of ``images``,
       and the mean of each of :data:`jaxws.training.metrics.METRICS`.
 
     Raises:
-      ValueError: there is no such checkpoint or split, the data are others, or there is nothing
-        to share.
+      ValueError: there is no such checkpoint, split or rule, the data are others, or there is
+        nothing to share.
     """
+    if share is not None:
+        SHARING_RULES.load(share, given_as="--share")  # a wrong name is told at once
+    add_own_fields(past.config)
     directory = find(past.checkpoints, step)
     feed = data.build_feed(past.config)
     if changed := _changed(past.dataset, feed.facts()):
@@ -136,6 +140,7 @@ def _shared(past: PastRun, feed: data.Feed, model: Any, params: Any, mode: str) 
         )
     config = past.config.copy_and_resolve_references()
     config.sharing.mode, config.sharing.every = mode, 1
+    add_own_fields(config)
     sharing = weight_sharing.make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
     return jax.jit(lambda p: weight_sharing.share(p, 0, sharing))(params)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxws.config.fields import flat_fields
+from jaxws.config.registry import ARCHITECTURES
 from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.core.named_leaves import named_leaves
 from jaxws.records.provenance import versions
@@ -28,7 +29,6 @@ _AXES = {
     ("kernel", 2): "cf",
     ("kernel", 3): "icf",
     ("kernel", 4): "ijcf",
-    ("position_embedding", 2): "hf",
     ("bias", 3): "hwf",
     ("bias", 1): "f",
     ("scale", 1): "f",
@@ -67,6 +67,7 @@ def describe(past: PastRun, step: int, arrays: Mapping[str, np.ndarray]) -> dict
       of an image and how pixels are normalised: those in [0, 1], minus ``mean``, divided by
       ``std``. It is null for runs that have no provenance.json.
     """
+    axes = {**_AXES, **ARCHITECTURES.load(past.config.model.architecture).axes}
     ends = [record for record in past.of_kind("epoch") if record["step"] == step]
     return {
         "format": FORMAT,
@@ -75,7 +76,7 @@ def describe(past: PastRun, step: int, arrays: Mapping[str, np.ndarray]) -> dict
             name: {
                 "shape": list(array.shape),
                 "dtype": array.dtype.name,
-                "axes": _AXES.get((name.rsplit("/", 1)[-1], array.ndim)),
+                "axes": axes.get((name.rsplit("/", 1)[-1], array.ndim)),
             }
             for name, array in arrays.items()
         },

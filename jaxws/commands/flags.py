@@ -19,11 +19,16 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxws.config.fields import base_config, flat_fields, unknown_field
 from jaxws.config.files import LISTED, config_names, config_path, near
+from jaxws.config.registry import REGISTRIES, add_own_fields
 
 _HELP = (
     "a configuration that comes with jaxws (python -m jaxws configs lists them) or a file, and"
     " :ARGUMENT if it takes one; --config.FIELD=VALUE changes it"
 )
+
+
+# Groups of fields to which a network or sharing rule from outside may add.
+_EXTENDED = tuple(registry.group for registry in REGISTRIES)
 
 
 def parse_config(
@@ -51,6 +56,8 @@ def parse_config(
     known = flags.FlagValues()
     chosen, others = _split(argv, default)
     path = _find(chosen)
+    own = [argument for argument in others if _may_be_own(argument)]
+    others = [argument for argument in others if argument not in own]
     ordered = [sys.argv[0], f"--config={path}", *others]
     config_flags.DEFINE_config_file("config", default, _HELP, flag_values=known, sys_argv=ordered)
     try:
@@ -62,7 +69,38 @@ def parse_config(
         list(flat_fields(config))  # a file that failed to load may say so only when looked at
     except Exception as error:
         raise ValueError(_explain(error, path, ordered)) from error
+    add_own_fields(config)
+    config = _override(config, own)
     return config, config_flags.get_config_filename(known["config"]), rest[1:]
+
+
+def _may_be_own(argument: str) -> bool:
+    """Whether an argument names a field that only a network or rule from outside may have."""
+    name = _field_of(argument)
+    return name.partition(".")[0] in _EXTENDED and name not in dict(flat_fields(base_config()))
+
+
+def _field_of(argument: str) -> str:
+    """The field that ``--config.FIELD=VALUE`` or ``--noconfig.FIELD`` names; empty for others."""
+    option, _, name = argument.partition("=")[0].partition(".")
+    return name if option in ("--config", "--noconfig") else ""
+
+
+def _override(config: ConfigDict, own: Sequence[str]) -> ConfigDict:
+    """Sets fields that are known only now that the configuration has been read."""
+    if not own:
+        return config
+    fields = dict(flat_fields(config))
+    for argument in own:
+        if _field_of(argument) not in fields:
+            raise ValueError(unknown_field(_field_of(argument), fields))
+    known, ordered = flags.FlagValues(), [sys.argv[0], *own]
+    holder = config_flags.DEFINE_config_dict("config", config, flag_values=known, sys_argv=ordered)
+    try:
+        known(ordered)
+    except Exception as error:
+        raise ValueError(str(error)) from error
+    return holder.value
 
 
 @contextlib.contextmanager
@@ -138,7 +176,7 @@ def config_of(args: argparse.Namespace) -> tuple[ConfigDict, str]:
 
 
 def _take_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Splits ``--config.FIELD=VALUE``, or with a space, of fields that there are from the rest."""
+    """Splits ``--config.FIELD=VALUE``, or with a space, of possible fields from the rest."""
     fields = dict(flat_fields(base_config()))
     known = {f"--config.{name}" for name in fields}
     known |= {f"--noconfig.{name}" for name, value in fields.items() if isinstance(value, bool)}
@@ -147,7 +185,7 @@ def _take_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     waits = False  # whether the last override has no value yet
     for argument in arguments:
         name, equals, _ = argument.partition("=")
-        if name in known:
+        if name in known or _may_be_own(name):
             overrides.append(argument)
             waits = not equals
         elif waits and not argument.startswith("--"):

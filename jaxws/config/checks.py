@@ -9,14 +9,13 @@ from ml_collections import ConfigDict
 
 from jaxws.config import choices
 from jaxws.config.fields import base_config, flat_fields, unknown_field
+from jaxws.config.registry import REGISTRIES, own_fields
 
 _CHOICES = {
-    "model.architecture": ("resnet_cifar", "resnet18", "vit"),
     "model.connectivity": choices.CONNECTIVITIES,
     "model.dtype": choices.DTYPES,
     "optimizer.name": choices.OPTIMIZERS,
     "sharing.pools": choices.POOLS,
-    "sharing.mode": ("instant", "sleep", "online"),
     "sharing.borders": choices.BORDERS,
     "divergence.action": choices.DIVERGENCE_ACTIONS,
     "data.on_corrupt": choices.ON_CORRUPT,
@@ -72,15 +71,19 @@ def check_config(config: ConfigDict) -> None:
       Traceback (most recent call last):
       ValueError: config.model.dtype='float31': expected one of 'float32', 'bfloat16', 'float16'.
     """
-    known, given = dict(flat_fields(base_config())), dict(flat_fields(config))
+    given, known = dict(flat_fields(config)), dict(flat_fields(base_config()))
+    known |= dict(flat_fields(own_fields(config)))
     for key in given:
         if key not in known:
             raise ValueError(unknown_field(key, known))
     for key in known:
         if key not in given:
             raise ValueError(
-                f"config.{key} is missing: start from jaxws.config.fields.base_config()."
+                f"config.{key} is missing: start from jaxws.config.fields.base_config();"
+                " registry.add_own_fields(config) adds fields of a network or rule of your own."
             )
+    for registry in REGISTRIES:
+        registry.check(given[f"{registry.group}.{registry.leaf}"])
     for key, names in _CHOICES.items():
         choices.check_one_of(f"config.{key}", given[key], names)
     for key, minimum in _MINIMA.items():
@@ -141,11 +144,6 @@ def _check_sharing(given: Mapping[str, Any]) -> None:
         raise ValueError(
             f"config.sharing.mode={mode!r} with config.sharing.every=0, which is never: set"
             " config.sharing.every=1, or another n of ws(n)."
-        )
-    if mode != "instant" and given["sharing.pools"] == "global":
-        raise ValueError(
-            f"config.sharing.mode={mode!r} with config.sharing.pools='global': neurons can only"
-            " equalise what they see of the same pattern; expected pools='grid'."
         )
 
 

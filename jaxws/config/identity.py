@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxws.config.fields import base_config, flat_fields, unknown_field
+from jaxws.config.registry import REGISTRIES, is_outside
 
 # Fields that change how far or where a run goes, what it keeps, and what it does once it has
 # diverged, but no number it computes before that: a run may be resumed with other values of them.
@@ -60,8 +61,10 @@ def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
         fields, dataset = parts["config"], dict(parts["dataset"])
         config = base_config()
         known = dict(flat_fields(config))
+        # Fields of a network or rule from outside are taken as they are, without importing it.
+        extended = [r.group for r in REGISTRIES if is_outside(fields.get(f"{r.group}.{r.leaf}"))]
         for key, value in fields.items():
-            if key not in known:
+            if key not in known and key.partition(".")[0] not in extended:
                 raise ValueError(unknown_field(key, known))
             kept = tuple(value) if isinstance(value, list) else value
             config.update_from_flattened_dict({key: kept})

@@ -10,7 +10,6 @@ same architecture differ in the names of their kernels only.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -19,39 +18,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.nn.initializers import variance_scaling
+from ml_collections import ConfigDict
 
 from jaxws.layers.conv import LocalConv
+from jaxws.models.initializers import HEAD_INIT, conv_init, uniform
+from jaxws.models.spec import ModelSpec
 
 ConvClass = Callable[..., nn.Module]
-
-
-def conv_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """Kaiming normal with ReLU gain, fan-out: N(0, 2 / (c_out k^2)) (appendix B).
-
-    The draws of ``variance_scaling(2.0, "fan_out", "normal")``, up to its rounding, which differs
-    between versions of JAX. They are drawn as a vector: for arrays of many axes, as one has of all
-    positions, XLA takes eight times as long to compile the generator.
-
-    Args:
-      key: random key.
-      shape: (i, j, c, f).
-      dtype: of the weights.
-
-    Returns:
-      Weights of that shape.
-
-    Example:
-      >>> print(f"{conv_init(jax.random.key(0), (3, 3, 64, 64)).var() * 3 * 3 * 64:.1f}")
-      2.0
-    """
-    fan_out = math.prod(shape[:-2]) * shape[-1]
-    scale = jnp.sqrt(jnp.asarray(2 / fan_out, dtype))
-    return (jax.random.normal(key, (math.prod(shape),), dtype) * scale).reshape(shape)
-
-
-# PyTorch's default for a linear layer, U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)): the paper keeps it.
-HEAD_INIT = variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class BasicBlock(nn.Module):
@@ -167,7 +140,7 @@ class ResNet(nn.Module):
         x = x.T if batch_last else x
         bound = x.shape[-1] ** -0.5
         return nn.Dense(
-            self.num_classes, kernel_init=HEAD_INIT, bias_init=_uniform(bound), name="fc"
+            self.num_classes, kernel_init=HEAD_INIT, bias_init=uniform(bound), name="fc"
         )(x)
 
 
@@ -237,6 +210,32 @@ def resnet18(
     return ResNet((2, 2, 2, 2), width, num_classes, conv, first_conv, True, dtype)
 
 
+def _arguments(config: ConfigDict, num_classes: int) -> dict[str, Any]:
+    """What ``config.model`` says of a residual network of any depth."""
+    return {
+        "width": config.width,
+        "num_classes": num_classes,
+        "conv": LocalConv if config.connectivity == "local" else nn.Conv,
+        "first_conv": nn.Conv if config.first_layer_conv else None,
+        "dtype": jnp.dtype(config.dtype),
+    }
+
+
+def _in_words(config: ConfigDict, depth: str) -> str:
+    kind = "locally connected" if config.connectivity == "local" else "convolutional"
+    return f"{kind} {config.architecture}{depth}, width {config.width}"
+
+
+RESNET_CIFAR = ModelSpec(
+    build=lambda config, classes: resnet_cifar(config.depth, **_arguments(config, classes)),
+    describe=lambda config: _in_words(config, f"-{config.depth}"),
+)
+RESNET18 = ModelSpec(
+    build=lambda config, classes: resnet18(**_arguments(config, classes)),
+    describe=lambda config: _in_words(config, ""),
+)
+
+
 def _is_local(conv: ConvClass) -> bool:
     while isinstance(conv, partial):
         conv = conv.func
@@ -263,10 +262,3 @@ def _max_pool(x: jax.Array, axes: tuple[int, int]) -> jax.Array:
     for axis in axes:
         window[axis], strides[axis], padding[axis] = 3, 2, (1, 1)
     return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, padding)
-
-
-def _uniform(bound: float) -> nn.initializers.Initializer:
-    def init(key, shape, dtype=jnp.float32, out_sharding=None):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init

@@ -27,8 +27,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from jaxws.models.resnet import HEAD_INIT
+from jaxws.layers.dense import LocalDense
+from jaxws.models.initializers import HEAD_INIT
+from jaxws.models.patches import check_patches, patches
+from jaxws.models.spec import ModelSpec
 
 DenseClass = Callable[..., nn.Module]
 
@@ -140,20 +144,6 @@ class ViT(nn.Module):
             x = Block(self.heads, hidden, project, self.dtype, name=f"block{block}")(x)
         return x
 
-    def check_image(self, image_shape: Sequence[int]) -> None:
-        """Checks that images can be cut into patches, without computing anything.
-
-        Args:
-          image_shape: (H, W, c).
-
-        Raises:
-          ValueError: they cannot.
-
-        Example:
-          >>> vit(4, depth=1, width=16, heads=2, dense=nn.Dense).check_image((8, 12, 3))
-        """
-        _check_patches(image_shape, self.patch_size)
-
 
 def vit(
     patch_size: int = 4,
@@ -217,31 +207,6 @@ def vit(
     )
 
 
-def patches(x: jax.Array, patch_size: int) -> jax.Array:
-    """Cuts images into square patches that do not overlap.
-
-    Args:
-      x: images, shape (n, H, W, c).
-      patch_size: side p of a patch, in pixels.
-
-    Returns:
-      Tokens of shape (n, H W / p^2, p p c), row by row; pixels of a patch are in the order (i, j,
-      c) of a convolution's kernel.
-
-    Raises:
-      ValueError: p does not divide H and W.
-
-    Example:
-      >>> patches(jnp.arange(8).reshape(1, 2, 4, 1), 2)[0].tolist()
-      [[0, 1, 4, 5], [2, 3, 6, 7]]
-    """
-    _check_patches(x.shape[1:], patch_size)
-    n, height, width, channels = x.shape
-    h, w = height // patch_size, width // patch_size
-    x = x.reshape(n, h, patch_size, w, patch_size, channels).swapaxes(2, 3)
-    return x.reshape(n, h * w, patch_size * patch_size * channels)
-
-
 def _projection(
     dense: DenseClass, local: Sequence[str], dtype: Any, kind: str, features: int, name: str
 ) -> nn.Module:
@@ -251,10 +216,41 @@ def _projection(
     return layer(features, use_bias=False, kernel_init=init, dtype=dtype, name=name)
 
 
-def _check_patches(image_shape: Sequence[int], patch_size: int) -> None:
-    height, width = image_shape[:2]
-    if patch_size < 1 or height % patch_size or width % patch_size:
+def _build(config: ConfigDict, num_classes: int) -> ViT:
+    local = tuple(config.local_projections)
+    if config.connectivity == "local" and not local:
         raise ValueError(
-            f"images of {height} x {width} pixels cannot be cut into patches of {patch_size} x"
-            f" {patch_size}: choose a patch_size that divides both, or data.crop_size."
+            "config.model.local_projections=() with config.model.connectivity='local': name some"
+            " projections, or set connectivity='conv', which shares all."
         )
+    if config.first_layer_conv:
+        raise ValueError(
+            "config.model.first_layer_conv=True is for ResNets: a ViT shares its first layer where"
+            " config.model.local_projections leaves 'embedding' out."
+        )
+    return vit(
+        config.patch_size,
+        depth=config.depth,
+        width=config.width,
+        heads=config.heads,
+        mlp_ratio=config.mlp_ratio,
+        num_classes=num_classes,
+        dense=LocalDense if config.connectivity == "local" else nn.Dense,
+        local_projections=local,
+        same_start=config.same_start and config.connectivity == "local",
+        dtype=jnp.dtype(config.dtype),
+    )
+
+
+def _in_words(config: ConfigDict) -> str:
+    local = config.connectivity == "local"
+    kind = f"local {', '.join(config.local_projections)} of a" if local else "shared"
+    return f"{kind} vit-{config.depth}, width {config.width}"
+
+
+VIT = ModelSpec(
+    build=_build,
+    check=lambda config, image_shape: check_patches(image_shape, config.patch_size),
+    describe=_in_words,
+    axes={("position_embedding", 2): "hf"},
+)

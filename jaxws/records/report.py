@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxws.config.fields import base_config, flat_fields
+from jaxws.config.registry import ARCHITECTURES, own_fields
 from jaxws.records import html as page
 from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
 from jaxws.records.run_directory import PastRun
@@ -40,7 +41,8 @@ def write_report(run: PastRun) -> Path:
             f"{run.path} has no epoch in metrics.jsonl yet: there is nothing to report."
         )
     plots = {"accuracy": plot_accuracy(run.records), "curves": plot_curves(run.records)}
-    if run.config.model.connectivity == "local":
+    layers = any(record["neg_log_snr"] for record in run.of_kind("train"))
+    if layers and run.config.model.connectivity == "local":
         plots["snr"] = plot_snr(run.records)
     for name, png in plots.items():
         with replacing(run.path / f"{name}.png") as file:
@@ -94,17 +96,10 @@ def _tested_on(run: PastRun) -> str:
 
 def _network(run: PastRun) -> str:
     model, every = run.config.model, run.config.sharing.every
-    kind = {"local": "locally connected", "conv": "convolutional"}[model.connectivity]
-    if model.architecture == "vit":
-        local = model.connectivity == "local"
-        kind = f"local {', '.join(model.local_projections)} of a" if local else "shared"
-    depth = "" if model.architecture == "resnet18" else f"-{model.depth}"
+    network = ARCHITECTURES.load(model.architecture).describe(model)
     shared = f"weights shared by ws({every})" if every else "weights never shared"
     shared = f", {shared}" if model.connectivity == "local" else ""
-    return (
-        f"{kind} {model.architecture}{depth}, width {model.width}{shared}; {run.config.data.name};"
-        f" seed {run.config.seed}"
-    )
+    return f"{network}{shared}; {run.config.data.name}; seed {run.config.seed}"
 
 
 def _result(run: PastRun, last: dict[str, Any]) -> Iterator[str]:
@@ -263,7 +258,7 @@ def _commit(stretch: dict[str, Any]) -> str:
 
 
 def _configuration(run: PastRun) -> Iterator[str]:
-    defaults = dict(flat_fields(base_config()))
+    defaults = dict(flat_fields(base_config())) | dict(flat_fields(own_fields(run.config)))
     rows = [
         (key, value, "" if value == defaults[key] else f"default: {defaults[key]}")
         for key, value in flat_fields(run.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,51 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxws.config.choices import OPTIMIZERS, check_one_of
-from jaxws.training.schedules import drop_epochs, step_decay
+
+
+def step_decay(
+    learning_rate: float,
+    steps_per_epoch: int,
+    drop_epochs: Sequence[int] = (100, 150),
+    drop_factor: float = 4.0,
+) -> optax.Schedule:
+    """The paper's schedule: the rate is divided by 4 after epochs 100 and 150 (appendix B.1).
+
+    Args:
+      learning_rate: rate of the first epochs.
+      steps_per_epoch: batches in an epoch, the ragged last one included.
+      drop_epochs: the rate drops once so many epochs are over; see :func:`drop_epochs`.
+      drop_factor: divides the rate.
+
+    Returns:
+      A function from step, counted from 0, to learning rate.
+
+    Example:
+      >>> schedule = step_decay(1e-3, steps_per_epoch=98)
+      >>> print(f"{schedule(100 * 98 - 1):.6f} {schedule(100 * 98):.6f}")
+      0.001000 0.000250
+    """
+    boundaries = {epoch * steps_per_epoch: 1 / drop_factor for epoch in drop_epochs}
+    return optax.piecewise_constant_schedule(learning_rate, boundaries)
+
+
+def drop_epochs(epochs: int) -> tuple[int, ...]:
+    """When the rate drops in a run of so many epochs: after half and after three quarters of them.
+
+    These are the paper's schedules of 200 epochs, (100, 150), and its compressed ones of 50 and 20
+    for searches, and fractions of an epoch are left out as there.
+
+    Args:
+      epochs: of the run.
+
+    Returns:
+      Increasing epoch numbers from 1; fewer than two in runs that are too short.
+
+    Example:
+      >>> [drop_epochs(epochs) for epochs in (200, 50, 20)]
+      [(100, 150), (25, 37), (10, 15)]
+    """
+    return tuple(sorted({epochs // 2, 3 * epochs // 4} - {0}))
 
 
 class OptimizerSettings(NamedTuple):
@@ -21,7 +66,7 @@ class OptimizerSettings(NamedTuple):
       learning_rate: of the first epochs.
       momentum: of SGD.
       weight_decay: see :func:`make_optimizer`.
-      steps_per_epoch: see :func:`jaxws.training.schedules.step_decay`, as for all that follow.
+      steps_per_epoch: see :func:`step_decay`, as for all that follow.
       drop_epochs: after which the rate drops.
       drop_factor: divides the rate.
     """
@@ -99,7 +144,7 @@ def make_optimizer(
     - ``sgd``: the decay is part of the gradient, ``g += d * w``; with momentum m it is added to the
       buffer ``b = m * b + g`` and ``w -= lr * b``.
 
-    The rate is a function of the updates done, from :func:`jaxws.training.schedules.step_decay`.
+    The rate is a function of the updates done, from :func:`step_decay`.
 
     Args:
       config: see :func:`optimizer_settings`, as for all that follow.

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxws import data
 from jaxws.config.checks import check_config
-from jaxws.layers.conv import LocalConv
-from jaxws.layers.dense import LocalDense
-from jaxws.models import ResNet, ViT, resnet18, resnet_cifar, vit
+from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
 from jaxws.training.weight_sharing import Sharing, make_sharing
@@ -33,7 +30,7 @@ class Run(NamedTuple):
     config: ConfigDict
     workdir: Workdir
     feed: data.Feed
-    model: ResNet | ViT
+    model: nn.Module
     sharing: Sharing
 
     @property
@@ -47,7 +44,8 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     """Checks everything that a user can get wrong, before a directory is made.
 
     Args:
-      config: see :mod:`jaxws.config.fields`.
+      config: see :mod:`jaxws.config.fields`; gets those fields of its own network and sharing rule
+        that it has not.
       workdir: the run's directory.
 
     Returns:
@@ -56,18 +54,19 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     Raises:
       ValueError: what is wrong with the configuration, the data or the directory.
     """
+    add_own_fields(config)
     check_config(config)
+    SHARING_RULES.load(config.sharing.mode).check(config)
     if config.tensorboard:
         check_installed()
     feed = data.build_feed(config)
     model = build_model(config.model, len(feed.class_names))
-    if isinstance(model, ViT):
-        model.check_image(feed.image_shape)
+    ARCHITECTURES.load(config.model.architecture).check(config.model, feed.image_shape)
     sharing = make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
     return Run(config, Workdir(workdir, config, feed.facts()), feed, model, sharing)
 
 
-def build_model(config: ConfigDict, num_classes: int) -> ResNet | ViT:
+def build_model(config: ConfigDict, num_classes: int) -> nn.Module:
     """Builds the network of ``config.model``.
 
     Args:
@@ -78,49 +77,18 @@ def build_model(config: ConfigDict, num_classes: int) -> ResNet | ViT:
       The network.
 
     Raises:
-      ValueError: a depth that the architecture does not have; heads that do not divide the width
-        of a ViT, projections that it does not have, or none.
+      ValueError: an architecture that cannot be loaded, or settings of which it makes no network.
 
     Example:
       >>> from jaxws.config.fields import base_config
       >>> build_model(base_config().model, num_classes=10).stage_sizes
       (3, 3, 3)
     """
-    if config.architecture == "vit":
-        return _build_vit(config, num_classes)
-    arguments = {
-        "width": config.width,
-        "num_classes": num_classes,
-        "conv": LocalConv if config.connectivity == "local" else nn.Conv,
-        "first_conv": nn.Conv if config.first_layer_conv else None,
-        "dtype": jnp.dtype(config.dtype),
-    }
-    if config.architecture == "resnet18":
-        return resnet18(**arguments)
-    return resnet_cifar(config.depth, **arguments)
-
-
-def _build_vit(config: ConfigDict, num_classes: int) -> ViT:
-    local = tuple(config.local_projections)
-    if config.connectivity == "local" and not local:
+    model = ARCHITECTURES.load(config.architecture).build(config, num_classes)
+    if not isinstance(model, nn.Module):
         raise ValueError(
-            "config.model.local_projections=() with config.model.connectivity='local': name some"
-            " projections, or set connectivity='conv', which shares all."
+            f"config.model.architecture={config.architecture!r} builds a {type(model).__name__};"
+            " expected a flax.linen.Module."
         )
-    if config.first_layer_conv:
-        raise ValueError(
-            "config.model.first_layer_conv=True is for ResNets: a ViT shares its first layer where"
-            " config.model.local_projections leaves 'embedding' out."
-        )
-    return vit(
-        config.patch_size,
-        depth=config.depth,
-        width=config.width,
-        heads=config.heads,
-        mlp_ratio=config.mlp_ratio,
-        num_classes=num_classes,
-        dense=LocalDense if config.connectivity == "local" else nn.Dense,
-        local_projections=local,
-        same_start=config.same_start and config.connectivity == "local",
-        dtype=jnp.dtype(config.dtype),
-    )
+    ARCHITECTURES.check_hashable(config.architecture, model)
+    return model

@@ -1,66 +1,39 @@
-"""When and how a run shares weights: at once, in sleep phases, or online while it learns.
-
-Instant sharing is the paper's shortcut for what lateral connections and Hebbian plasticity do
-(:func:`jaxws.dynamics.sleep_phase`). ``"sleep"`` runs that in its place. ``"online"`` never sleeps:
-a few patches of noise between batches drive the same rule, with no weights to be pulled back to.
-"""
+"""When and how a run shares weights: ws(n), and a rule of :mod:`jaxws.training.sharing_rules`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-from flax.core import FrozenDict
 from jax import lax
 from ml_collections import ConfigDict
 
-from jaxws.core.sharing import share_weights
-from jaxws.core.window import LayerWindow
-from jaxws.dynamics import Rule, check_sleep_phase, sleep_phase
-from jaxws.layers.windows import layer_windows
-from jaxws.training.schedules import shares_after
-
-# Keeps the noise of sleep apart from the draws of weights, order and augmentation.
-_NOISE_STREAM = 0x51EE9
-
-
-class Hebbian(NamedTuple):
-    """How weights are shared by plasticity.
-
-    Attributes:
-      rule: iterations, patterns, rate, gamma.
-      borders: as in :func:`jaxws.dynamics.sleep_phase`.
-      windows: of every layer; as a :class:`flax.core.FrozenDict` they can be hashed.
-      seed: of the noise.
-    """
-
-    rule: Rule
-    borders: str
-    windows: Mapping[str, LayerWindow] | None
-    seed: int
+from jaxws.config.registry import SHARING_RULES
+from jaxws.training.sharing_rules import Share
+from jaxws.training.sharing_rules.instant import share_at_once
 
 
 class Sharing(NamedTuple):
-    """When and how a run shares weights; hashable if its ``hebbian`` is.
+    """When and how a run shares weights; it can be hashed, as its rule can.
 
     Attributes:
       every: n of ws(n); 0 is never.
       pools: ``'grid'`` or ``'global'``.
       steps_per_epoch: batches in an epoch, from which ws(n) counts.
-      hebbian: by plasticity; None is at once.
+      rule: how, once it is time.
     """
 
     every: int
     pools: str
     steps_per_epoch: int
-    hebbian: Hebbian | None = None
+    rule: Share = share_at_once
 
     @property
     def keeps_shared(self) -> bool:
-        """Whether weights of a pool are equal after every step."""
-        return self.every == 1 and self.hebbian is None
+        """Whether every step ends with the mean of each pool, which :mod:`jaxws.core.pooled` is."""
+        return self.every == 1 and self.rule == share_at_once
 
 
 def make_sharing(
@@ -78,28 +51,16 @@ def make_sharing(
       When and how it shares.
 
     Raises:
-      ValueError: a rule that is impossible for a layer of this network.
+      ValueError: a rule that cannot be loaded, or is impossible for a layer of this network.
 
     Example:
       >>> from jaxws.config.fields import base_config
-      >>> make_sharing(base_config(), nn.Dense(1), (8, 8, 1), 98)
-      Sharing(every=0, pools='grid', steps_per_epoch=98, hebbian=None)
+      >>> make_sharing(base_config(), nn.Dense(1), (8, 8, 1), 98) == Sharing(0, "grid", 98)
+      True
     """
-    sharing = Sharing(config.sharing.every, config.sharing.pools, steps_per_epoch)
-    if config.sharing.mode == "instant":
-        return sharing
-    if config.sharing.mode == "sleep":
-        sleep = config.sharing.sleep
-        rule = Rule(sleep.iterations, sleep.patterns, sleep.rate, sleep.gamma)
-    else:
-        online = config.sharing.online
-        rule = Rule(1, online.patterns, online.rate, 0.0)
-    borders = config.sharing.borders
-    windows: Mapping[str, LayerWindow] = FrozenDict(layer_windows(model, image_shape))
-    images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
-    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
-    check_sleep_phase(params, rule, borders=borders, windows=windows)
-    return sharing._replace(hebbian=Hebbian(rule, borders, windows, config.seed))
+    rule = SHARING_RULES.load(config.sharing.mode).make(config, model, image_shape)
+    SHARING_RULES.check_hashable(config.sharing.mode, rule)
+    return Sharing(config.sharing.every, config.sharing.pools, steps_per_epoch, rule)
 
 
 def share(params: Any, step: jax.Array | int, sharing: Sharing) -> Any:
@@ -107,7 +68,7 @@ def share(params: Any, step: jax.Array | int, sharing: Sharing) -> Any:
 
     Args:
       params: parameters of the network, packed or not.
-      step: number of batches before this one; the noise is a function of it and the seed.
+      step: number of batches before this one; rules may draw noise that is a function of it.
       sharing: how.
 
     Returns:
@@ -119,11 +80,27 @@ def share(params: Any, step: jax.Array | int, sharing: Sharing) -> Any:
       >>> share(params, 0, Sharing(1, "grid", 98))["local_kernel"].ravel()
       Array([1.5, 1.5, 1.5, 1.5], dtype=float32)
     """
-    if sharing.hebbian is None:
-        return share_weights(params, pools=sharing.pools)
-    rule, borders, windows, seed = sharing.hebbian
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _NOISE_STREAM), step)
-    return sleep_phase(key, params, rule, borders=borders, windows=windows)
+    return sharing.rule(params, step, sharing.pools)
+
+
+def shares_after(step: jax.Array | int, every: int, steps_per_epoch: int) -> jax.Array | bool:
+    """Whether ws(n) shares weights after this batch: batches 0, n, 2n, ... of every epoch.
+
+    Args:
+      step: number of batches before this one, from the start of training.
+      every: n of ws(n); 0 is never.
+      steps_per_epoch: batches in an epoch; the count starts again with each.
+
+    Returns:
+      A bool; an array if it depends on the step and ``step`` is one.
+
+    Example:
+      >>> [shares_after(step, every=3, steps_per_epoch=5) for step in range(7)]
+      [True, False, False, True, False, True, False]
+    """
+    if every in (0, 1):
+        return bool(every)
+    return (step % steps_per_epoch) % every == 0
 
 
 def share_if_due(

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxws.config import base_config
-from jaxws.training.optimizers import last_learning_rate, make_optimizer
+from jaxws.training.optimizers import last_learning_rate, make_optimizer, step_decay
 
 OPTIMIZERS = pytest.mark.parametrize(
     ("name", "momentum"), [("adamw", 0.9), ("sgd", 0.0), ("sgd", 0.9)]
@@ -155,3 +155,13 @@ def test_an_unknown_optimizer_is_named():
     config.optimizer.name = "adam"
     with pytest.raises(ValueError, match=r"optimizer\.name='adam': expected one of"):
         make_optimizer(config, steps_per_epoch=1)
+
+
+@pytest.mark.parametrize("drops", [(100, 150), (25, 37), (10, 15)])
+def test_rate_is_divided_by_four_after_each_drop(drops):
+    schedule = step_decay(1e-3, 98, drops)
+    for epoch, factor in [
+        (0, 1), (drops[0] - 1, 1), (drops[0], 4), (drops[1] - 1, 4), (drops[1], 16)
+    ]:  # fmt: skip
+        for batch in (0, 97):
+            np.testing.assert_allclose(schedule(epoch * 98 + batch), 1e-3 / factor, rtol=1e-6)

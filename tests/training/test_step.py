@@ -10,7 +10,7 @@ from jaxws import share_weights, weight_snr
 from jaxws.data import Batch
 from jaxws.training.evaluation import eval_step
 from jaxws.training.metrics import batch_metrics
-from jaxws.training.schedules import step_decay
+from jaxws.training.optimizers import step_decay
 from jaxws.training.state import create_train_state
 from jaxws.training.step import train_step
 from jaxws.training.weight_sharing import Sharing

@@ -1,4 +1,4 @@
-"""Sharing by plasticity in training: sleep and online."""
+"""When weights are shared, and sharing by plasticity in training: sleep and online."""
 
 from functools import partial
 
@@ -15,10 +15,11 @@ from jaxws.config.checks import check_config
 from jaxws.data import Batch
 from jaxws.dynamics import Rule, sleep_phase
 from jaxws.training.run import prepare
+from jaxws.training.sharing_rules.hebbian import Hebbian
 from jaxws.training.state import create_train_state
 from jaxws.training.state_layout import pool_if_shared
 from jaxws.training.step import train_step
-from jaxws.training.weight_sharing import Hebbian, Sharing, make_sharing, share
+from jaxws.training.weight_sharing import Sharing, make_sharing, share, shares_after
 from tests.support.small_run import (
     Small,
     assert_same_bits,
@@ -134,7 +135,7 @@ def test_what_is_impossible_is_said_before_a_directory_is_made(config, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
-def test_modes_that_cannot_be(config):
+def test_modes_that_cannot_be(config, tmp_path):
     config.sharing.mode = "asleep"
     with pytest.raises(ValueError, match="expected one of 'instant', 'sleep', 'online'"):
         check_config(config)
@@ -143,7 +144,8 @@ def test_modes_that_cannot_be(config):
         check_config(config)
     config.sharing.every, config.sharing.pools = 1, "global"
     with pytest.raises(ValueError, match="expected pools='grid'"):
-        check_config(config)
+        prepare(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_configuration_is_read(config):
@@ -153,7 +155,7 @@ def test_the_configuration_is_read(config):
     assert sharing == Sharing(5, "grid", 9, Hebbian(Rule(3, 30, 0.125, 0.25), "in", WINDOWS, 7))
     config.sharing.mode, config.sharing.borders = "online", "out"
     sharing = make_sharing(config, MODEL, SHAPE, 9)
-    assert sharing.hebbian == Hebbian(Rule(1, 32, None, 0.0), "out", WINDOWS, 7)
+    assert sharing.rule == Hebbian(Rule(1, 32, None, 0.0), "out", WINDOWS, 7)
     model = nn.Sequential([LocalConv(2, (9, 9), name="conv")])
     with pytest.raises(ValueError, match=r"kernel of size \(9, 9\) and \(8, 8\) positions"):
         make_sharing(config, model, SHAPE, 9)
@@ -163,3 +165,12 @@ def test_a_phase_is_the_libraries(state):
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0x51EE9), 2)
     expected = sleep_phase(key, state.params, RULE, windows=WINDOWS)
     assert_same_bits(jax.device_get(share(state.params, 2, hebbian(1))), jax.device_get(expected))
+
+
+def test_sharing_counts_batches_from_zero_in_every_epoch():
+    shared = [step for step in range(3 * 98) if shares_after(step, 100, 98)]
+    assert shared == [0, 98, 196]  # ws(100): once an epoch of CIFAR
+    shared = [step for step in range(2 * 98) if shares_after(step, 10, 98)]
+    assert shared == [*range(0, 98, 10), *range(98, 196, 10)]
+    assert all(shares_after(step, 1, 98) for step in range(200))
+    assert not any(shares_after(step, 0, 98) for step in range(200))
