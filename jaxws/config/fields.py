@@ -41,7 +41,7 @@ def base_config() -> ConfigDict:
     config.sharing = ConfigDict()
     config.sharing.every = 0  # ws(n): after batches 0, n, 2n, ... of each epoch; 0 is never
     config.sharing.pools = "grid"  # or global: layers become convolutions
-    config.sharing.mode = "instant"  # or by plasticity (jaxws.dynamics): sleep, online
+    config.sharing.mode = "instant"  # or by plasticity: sleep, online; or module:NAME
     config.sharing.borders = "in"  # or out: neurons that see padding keep to themselves
     config.sharing.sleep = ConfigDict()  # a phase, after each batch that ws(n) names
     config.sharing.sleep.iterations = 100
@@ -79,7 +79,7 @@ def base_config() -> ConfigDict:
 
 def _model_fields() -> ConfigDict:
     model = ConfigDict()
-    model.architecture = "resnet_cifar"  # or resnet18, vit
+    model.architecture = "resnet_cifar"  # or resnet18, vit, module:NAME (docs/extending.md)
     model.depth = 20  # resnet_cifar: 6n + 2; vit: number of blocks
     model.width = 16  # features of the first stage; vit: of a token
     model.connectivity = "local"  # or conv; of a vit: projections shared over tokens
