@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -14,10 +14,17 @@ from jaxws import data
 from jaxws.core.packed import unpack_kernels
 from jaxws.core.pooled import probes, with_probes
 from jaxws.data import Batch
-from jaxws.training.metrics import IMAGES, METRICS, Sums, batch_metrics
+from jaxws.training.metrics import IMAGES, METRICS, Metric, Sums, batch_metrics
 
 
-def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) -> Sums:
+def eval_step(
+    params: Any,
+    batch_stats: Any,
+    batch: Batch,
+    *,
+    model: nn.Module,
+    metrics: Mapping[str, Metric] = METRICS,
+) -> Sums:
     """Metrics of a batch with running statistics; masked rows count for nothing.
 
     Args:
@@ -25,6 +32,7 @@ def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) 
       batch_stats: running statistics.
       batch: images, labels and a mask or None.
       model: called as ``model(x, train=False)``.
+      metrics: what to count of the images, by name.
 
     Returns:
       Sums over the batch's real images, see :func:`jaxws.training.metrics.batch_metrics`.
@@ -42,12 +50,18 @@ def eval_step(params: Any, batch_stats: Any, batch: Batch, *, model: nn.Module) 
     params = unpack_kernels(with_probes(params, probes(params)))
     variables = {"params": params, "batch_stats": batch_stats}
     logits: Any = model.apply(variables, batch.image, train=False)
-    return batch_metrics(logits, batch)
+    return batch_metrics(logits, batch, metrics)
 
 
-@partial(jax.jit, static_argnames=("batching", "model"))
+@partial(jax.jit, static_argnames=("batching", "model", "metrics"))
 def compiled_eval_step(
-    params: Any, batch_stats: Any, inputs: Any, *, batching: data.Batching, model: nn.Module
+    params: Any,
+    batch_stats: Any,
+    inputs: Any,
+    *,
+    batching: data.Batching,
+    model: nn.Module,
+    metrics: tuple[tuple[str, Metric], ...],
 ) -> Sums:
     """Sums over a batch, which is made of its inputs here.
 
@@ -57,11 +71,13 @@ def compiled_eval_step(
       inputs: of the run's feed.
       batching: makes the batch, see :class:`jaxws.data.Feed`.
       model: the network.
+      metrics: what to count of the images: names and functions.
 
     Returns:
       As :func:`eval_step`.
     """
-    return eval_step(params, batch_stats, batching.eval_batch(inputs), model=model)
+    batch = batching.eval_batch(inputs)
+    return eval_step(params, batch_stats, batch, model=model, metrics=dict(metrics))
 
 
 def score(
@@ -91,11 +107,12 @@ def score(
       Sums of all metrics and the number of images, as floats on the host.
     """
     sums: list[Sums] = []
+    evaluate = partial(
+        compiled_eval_step, batching=batching, model=model, metrics=tuple(METRICS.items())
+    )
     with data.Prefetch(inputs, prefetch) as ready:
         for each in ready:
             before_each()
             with nullcontext() if sums or compiling is None else compiling:
-                sums.append(
-                    compiled_eval_step(params, batch_stats, each, batching=batching, model=model)
-                )
+                sums.append(evaluate(params, batch_stats, each))
     return {name: sum(float(each[name]) for each in sums) for name in (*METRICS, IMAGES)}

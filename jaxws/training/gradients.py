@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from jax import lax
 from jaxws.core.packed import unpack_kernels
 from jaxws.core.pooled import probes, with_probes
 from jaxws.data.batch import Batch
-from jaxws.training.metrics import Sums, batch_metrics
+from jaxws.training.metrics import METRICS, Metric, Sums, batch_metrics
 
 # The gradients, the sums over the batch and the running statistics after it.
 Result = tuple[Any, Sums, Any]
@@ -28,6 +28,7 @@ def batch_gradients(
     model: nn.Module,
     accumulate: int = 1,
     scale: jax.typing.ArrayLike = 1.0,
+    metrics: Mapping[str, Metric] = METRICS,
 ) -> Result:
     """The gradients of the mean cross-entropy of a batch's real images.
 
@@ -44,6 +45,7 @@ def batch_gradients(
       model: called as ``model(x, train=True, mask=mask)``.
       accumulate: number of parts.
       scale: multiplies the gradients.
+      metrics: what else to count of the images, by name; ``loss`` is what is differentiated.
 
     Returns:
       Gradients of all weights, also of pooled ones; sums over the batch; running statistics.
@@ -80,15 +82,15 @@ def batch_gradients(
             mask=seen,
             mutable=["batch_stats"],
         )
-        metrics = batch_metrics(logits, part)
+        sums = batch_metrics(logits, part, metrics)
         batch_stats = updates.get("batch_stats", batch_stats)
-        return scale * (metrics["loss"] / images), (metrics, batch_stats)
+        return scale * (sums["loss"] / images), (sums, batch_stats)
 
     weights = probes(params)
     gradients_of = jax.grad(scaled_loss, has_aux=True)
     if accumulate == 1:
-        gradients, (metrics, batch_stats) = gradients_of(weights, batch_stats, batch, batch.mask)
-        return gradients, metrics, batch_stats
+        gradients, (sums, batch_stats) = gradients_of(weights, batch_stats, batch, batch.mask)
+        return gradients, sums, batch_stats
     return _in_parts(gradients_of, weights, batch_stats, _cut(batch, accumulate))
 
 
@@ -107,17 +109,15 @@ def _in_parts(
     def add(carry: tuple[Any, Any], part: Batch) -> tuple[tuple[Any, Any], Sums]:
         total, batch_stats = carry
         if part.mask is None:
-            gradients, (metrics, batch_stats) = gradients_of(weights, batch_stats, part, None)
+            gradients, (sums, batch_stats) = gradients_of(weights, batch_stats, part, None)
         else:
             # Statistics of no images are 0 / 0, and so would be everything after them: a part
             # without real ones is shown as if all were, counts for nothing and leaves no trace.
             real = part.mask.any()
-            gradients, (metrics, updated) = gradients_of(
-                weights, batch_stats, part, part.mask | ~real
-            )
+            gradients, (sums, updated) = gradients_of(weights, batch_stats, part, part.mask | ~real)
             batch_stats = jax.tree.map(partial(jnp.where, real), updated, batch_stats)
-        return (jax.tree.map(jnp.add, total, gradients), batch_stats), metrics
+        return (jax.tree.map(jnp.add, total, gradients), batch_stats), sums
 
     zeros = jax.tree.map(jnp.zeros_like, weights)
-    (gradients, batch_stats), metrics = lax.scan(add, (zeros, batch_stats), parts)
-    return gradients, jax.tree.map(jnp.sum, metrics), batch_stats
+    (gradients, batch_stats), sums = lax.scan(add, (zeros, batch_stats), parts)
+    return gradients, jax.tree.map(jnp.sum, sums), batch_stats

@@ -17,6 +17,7 @@ import optax
 from jaxws.data.batch import Batch
 
 Sums = dict[str, Any]  # of METRICS, by name, and the number of images under IMAGES
+Metric = Callable[[jax.Array, jax.Array], jax.Array]
 IMAGES = "images"
 _SKIPPED = ("skipped", "skipped_in_a_row")
 
@@ -38,7 +39,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
-def hit(k: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def hit(k: int) -> Metric:
     """Makes the metric top-k: whether an image's label is among its k largest logits.
 
     A label ranks behind equal logits of smaller index, as argmax would have it, and behind all
@@ -66,20 +67,20 @@ def hit(k: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 
 # Called on logits (n, classes) and labels (n,), for n numbers or bools. Training descends "loss".
-# Read when a step is compiled: add entries before the first one.
-METRICS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+METRICS: dict[str, Metric] = {
     "loss": cross_entropy,
     "top1": hit(1),
     "top5": hit(5),
 }
 
 
-def batch_metrics(logits: jax.Array, batch: Batch) -> Sums:
+def batch_metrics(logits: jax.Array, batch: Batch, metrics: Mapping[str, Metric] = METRICS) -> Sums:
     """Sums each metric over the real images of a batch.
 
     Args:
       logits: shape (n, classes).
       batch: with labels (n,) and a mask (n,) or None.
+      metrics: what to count, by name.
 
     Returns:
       The sums.
@@ -91,7 +92,7 @@ def batch_metrics(logits: jax.Array, batch: Batch) -> Sums:
       (1.0, 2.0, 2.0)
     """
     real = jnp.ones(batch.label.shape, bool) if batch.mask is None else batch.mask
-    values = {name: metric(logits, batch.label) for name, metric in METRICS.items()}
+    values = {name: metric(logits, batch.label) for name, metric in metrics.items()}
     sums = {
         name: jnp.sum(each.astype(jnp.promote_types(each.dtype, jnp.float32)), where=real)
         for name, each in values.items()

@@ -16,7 +16,7 @@ import jax
 
 from jaxws import data
 from jaxws.core.packed import pack_kernels
-from jaxws.training.metrics import Sums
+from jaxws.training.metrics import METRICS, Metric, Sums
 from jaxws.training.optimizers import OptimizerSettings
 from jaxws.training.run import Run
 from jaxws.training.state import TrainState, create_train_state
@@ -61,6 +61,7 @@ class StepSettings(NamedTuple):
       sharing: when and how to share.
       accumulate: number of parts to compute the gradients in.
       skip_nonfinite: whether to skip without a loss scale too.
+      metrics: what to count of the images: names and functions.
     """
 
     batching: data.Batching
@@ -69,6 +70,7 @@ class StepSettings(NamedTuple):
     sharing: Sharing
     accumulate: int
     skip_nonfinite: bool
+    metrics: tuple[tuple[str, Metric], ...]
 
 
 def step_settings(run: Run, optimizer: OptimizerSettings) -> StepSettings:
@@ -88,6 +90,7 @@ def step_settings(run: Run, optimizer: OptimizerSettings) -> StepSettings:
         sharing=run.sharing,
         accumulate=run.config.accumulate,
         skip_nonfinite=run.config.divergence.action == "skip",
+        metrics=tuple(METRICS.items()),
     )
 
 
@@ -113,4 +116,5 @@ def compiled_step(
         sharing=settings.sharing,
         accumulate=settings.accumulate,
         skip_nonfinite=settings.skip_nonfinite,
+        metrics=dict(settings.metrics),
     )

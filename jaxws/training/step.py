@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from jaxws.core.snr import weight_snr
 from jaxws.data.batch import Batch
 from jaxws.training.gradients import batch_gradients
 from jaxws.training.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
-from jaxws.training.metrics import Sums
+from jaxws.training.metrics import METRICS, Metric, Sums
 from jaxws.training.optimizers import last_learning_rate
 from jaxws.training.state import TrainState
 from jaxws.training.weight_sharing import Sharing, share_if_due
@@ -51,6 +52,7 @@ def train_step(
     sharing: Sharing,
     accumulate: int = 1,
     skip_nonfinite: bool = False,
+    metrics: Mapping[str, Metric] = METRICS,
 ) -> tuple[TrainState, Sums, StepInfo]:
     """Cross-entropy, gradients, one update, and weight sharing where ws(n) says so.
 
@@ -71,6 +73,7 @@ def train_step(
       accumulate: number of parts to compute the gradients in, see
         :func:`jaxws.training.gradients.batch_gradients`.
       skip_nonfinite: whether to skip without a loss scale too; else such a step spoils the weights.
+      metrics: what to count of the images, by name.
 
     Returns:
       The state after the step, sums over the batch (:func:`jaxws.training.metrics.batch_metrics`),
@@ -100,7 +103,13 @@ def train_step(
     scale = 1.0 if loss_scale is None else loss_scale.scale
     skips = skip_nonfinite or loss_scale is not None
     grads, sums, batch_stats = batch_gradients(
-        state.params, state.batch_stats, batch, model=model, accumulate=accumulate, scale=scale
+        state.params,
+        state.batch_stats,
+        batch,
+        model=model,
+        accumulate=accumulate,
+        scale=scale,
+        metrics=metrics,
     )
     if loss_scale is not None:
         grads = jax.tree.map(lambda g: g * (1 / scale), grads)  # exact: a power of two

@@ -1,4 +1,4 @@
-"""docs/extending.md, as it stands: a network and a sharing rule from outside the package."""
+"""docs/extending.md, as it stands: a network, a sharing rule and a metric from outside."""
 
 import json
 import re
@@ -12,6 +12,7 @@ import pytest
 
 from jaxws.__main__ import main
 from jaxws.core.sharing import share_weights
+from jaxws.training.metrics import METRICS
 from jaxws.training.weight_sharing import Sharing
 from tests.support.compilations import compilations
 
@@ -43,6 +44,8 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         patch.setattr(sys, "path", [p for p in sys.path if p])
+        patch.setitem(METRICS, "entropy", None)  # forgets what watched.py adds
+        patch.delitem(METRICS, "entropy")
         yield path
         for name in FILES:
             sys.modules.pop(Path(name).stem, None)
@@ -69,13 +72,14 @@ def lines(name):
 
 
 def test_the_guide_has_what_is_run_here():
-    assert list(FILES) == ["my_models.py", "shallow.py", "my_rules.py"]
+    assert list(FILES) == ["my_models.py", "shallow.py", "my_rules.py", "watched.py"]
     assert GUIDE.count("```python") == len(FILES)
     assert [words[1:4] for words in COMMANDS] == [
         ["train.py", "--config=shallow.py", "--config.model.features=3"],
         ["-m", "jaxws", "export"],
         ["train.py", "--config=shallow.py", "--config.sharing.mode=my_rules:PARTLY"],
         ["-m", "jaxws", "evaluate"],
+        ["train.py", "--config=watched.py", "--workdir=runs/watched"],
     ]
 
 
@@ -123,6 +127,12 @@ def test_the_rule_is_what_shares(trained, capsys):
         assert main(["evaluate", "runs/partly", f"--share={rule}", "--json"]) == 0
         scores[rule] = json.loads(capsys.readouterr().out)["loss"]
     assert scores["instant"] != scores["my_rules:PARTLY"]
+
+
+def test_a_metric_is_recorded(trained):
+    last = lines("runs/watched/metrics.jsonl")[-1]
+    assert 0 < last["train_entropy"] <= np.log(2) and 0 < last["test_entropy"] <= np.log(2)
+    assert "test_entropy" not in lines("runs/partly/metrics.jsonl")[-1]
 
 
 def test_a_missing_module_is_told_and_weights_are_listed_without_it(

@@ -39,7 +39,6 @@ def test_totals_of_old_checkpoints_are_read_and_newer_metrics_have_no_mean(entro
 
 def test_a_metric_of_others_needs_one_entry(entropy, folder, data_dir, tmp_path, capsys):
     config = small_config(folder, data_dir)
-    config.model.width = 3  # no program of other tests
     for config.max_steps in (STEPS_PER_EPOCH + 1, 2 * STEPS_PER_EPOCH):
         record = train(prepare_small(config, tmp_path / "run"))
     assert 0 < record["test_entropy"] <= jnp.log(2.0)
