@@ -206,7 +206,7 @@ def own_fields(config: ConfigDict) -> ConfigDict:
     found, given = ConfigDict(), dict(flat_fields(config))
     for registry in REGISTRIES:
         group = found[registry.group] = ConfigDict()
-        name = given.get(f"{registry.group}.{registry.leaf}")
+        name: Any = given.get(f"{registry.group}.{registry.leaf}")
         if not is_outside(name):
             continue
         # Copied: a placeholder would be one field of all configurations.
