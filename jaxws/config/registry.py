@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxws.config.fields import base_config
+from jaxws.config.fields import base_config, flat_fields
 
 
 class Registry(NamedTuple):
@@ -203,10 +203,10 @@ def own_fields(config: ConfigDict) -> ConfigDict:
       >>> own_fields(base_config()).to_dict()
       {'model': {}, 'sharing': {}}
     """
-    found = ConfigDict()
+    found, given = ConfigDict(), dict(flat_fields(config))
     for registry in REGISTRIES:
         group = found[registry.group] = ConfigDict()
-        name = config.get(registry.group, {}).get(registry.leaf)
+        name: Any = given.get(f"{registry.group}.{registry.leaf}")
         if not is_outside(name):
             continue
         # Copied: a placeholder would be one field of all configurations.
@@ -231,7 +231,7 @@ def add_own_fields(config: ConfigDict) -> None:
     """
     with config.unlocked():
         for name, fields in own_fields(config).items():
-            for key in sorted(set(fields) - set(config.get(name, {}))):
+            for key in sorted(key for key in fields if key not in config[name]):
                 # A placeholder keeps its type, and others their value.
                 config[name][key] = fields.get_ref(key) if fields[key] is None else fields[key]
 

@@ -142,3 +142,12 @@ def test_what_is_built_is_a_network():
         build_model(config.model, 10)
     config.model.architecture = "vit"
     assert isinstance(build_model(config.model, 10), nn.Module)
+
+
+def test_a_group_that_is_none_is_an_unknown_field():
+    config = base_config()
+    del config.model
+    config.model = 3
+    add_own_fields(config)
+    with pytest.raises(ValueError, match=r"unknown field config.model: "):
+        check_config(config)

@@ -44,8 +44,6 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         patch.setattr(sys, "path", [p for p in sys.path if p])
-        patch.setitem(METRICS, "entropy", None)  # forgets what watched.py adds
-        patch.delitem(METRICS, "entropy")
         yield path
         for name in FILES:
             sys.modules.pop(Path(name).stem, None)
@@ -65,6 +63,7 @@ def trained(place, tiny):
     """The guide's commands, in their order."""
     for words in COMMANDS:
         assert main(arguments(words, *tiny)) == 0
+    del METRICS["entropy"]  # watched.py has added it to this process
 
 
 def lines(name):

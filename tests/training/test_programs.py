@@ -9,7 +9,7 @@ from jaxws.core.partitioning import one_device
 from jaxws.records.run_directory import read_run
 from jaxws.training.loop import train
 from jaxws.training.optimizers import optimizer_settings
-from jaxws.training.programs import StepSettings, compiled_initial_state, compiled_step
+from jaxws.training.programs import compiled_initial_state, compiled_step, step_settings
 from tests.support.compilations import compilations
 from tests.support.small_run import Small, prepare_small, small_config, train_whole_and_stopped
 
@@ -53,26 +53,19 @@ def test_other_settings_are_other_programs(config, tmp_path):
     assert names == ["jit(compiled_step)", "jit(compiled_eval_step)"]
 
 
-def step_settings(run):
-    return StepSettings(
-        batching=run.feed.batching,
-        model=run.model,
-        optimizer=optimizer_settings(run.config, run.feed.steps_per_epoch),
-        sharing=run.sharing,
-        accumulate=1,
-        skip_nonfinite=False,
-    )
+def settings_of(run):
+    return step_settings(run, optimizer_settings(run.config, run.feed.steps_per_epoch))
 
 
 @pytest.mark.parametrize("mode", ["instant", "sleep"])
 def test_settings_are_compared_by_value_and_hold_no_data(config, tmp_path, mode):
     config.sharing.mode, config.data.image_size = mode, 12
-    first, second = (step_settings(prepare_small(config, tmp_path / name)) for name in "ab")
+    first, second = (settings_of(prepare_small(config, tmp_path / name)) for name in "ab")
     assert first == second
     assert hash(first) == hash(second)
     assert not [leaf for leaf in jax.tree.leaves(first) if hasattr(leaf, "__array__")]
     config.optimizer.learning_rate = 0.5
-    assert step_settings(prepare_small(config, tmp_path / "c")) != first
+    assert settings_of(prepare_small(config, tmp_path / "c")) != first
 
 
 @pytest.mark.devices(8)
@@ -86,7 +79,7 @@ def test_a_run_resumes_whatever_devices_are_visible(config, tmp_path):
 def test_a_step_takes_the_fast_kernels_whatever_devices_are_visible(config, tmp_path):
     assert jax.device_count() > 1
     run = prepare_small(config, tmp_path / "run")
-    settings = step_settings(run)
+    settings = settings_of(run)
     with one_device():
         key = jax.random.key(0)
         arguments = {"model": run.model, "image_shape": run.feed.image_shape, "dtype": "float32"}
