@@ -81,7 +81,8 @@ def batch_gradients(
             mutable=["batch_stats"],
         )
         metrics = batch_metrics(logits, part)
-        return scale * (metrics.loss / images), (metrics, updates.get("batch_stats", batch_stats))
+        mean = metrics.loss / jnp.asarray(images, jnp.result_type(metrics.loss))
+        return scale * mean, (metrics, updates.get("batch_stats", batch_stats))
 
     weights = probes(params)
     gradients_of = jax.grad(scaled_loss, has_aux=True)

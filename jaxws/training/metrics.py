@@ -49,7 +49,7 @@ def batch_metrics(logits: jax.Array, batch: Batch) -> Metrics:
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
     label = batch.label[:, None]
     true = jnp.take_along_axis(logits, label, axis=1)
-    index = jnp.arange(logits.shape[1])
+    index = jnp.arange(logits.shape[1], dtype=label.dtype)
     ahead = jnp.where(index < label, ~(logits < true), ~(logits <= true)) & (index != label)
     rank = ahead.sum(axis=1)
     real = jnp.ones(losses.shape, bool) if batch.mask is None else batch.mask
