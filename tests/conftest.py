@@ -27,7 +27,10 @@ import pytest
 from hypothesis import settings
 from jax.extend.backend import clear_backends
 
+from tests.support.promotion import forbid_promotion
+
 jax.config.update("jax_num_cpu_devices", 1)
+forbid_promotion()  # the library's own arithmetic must not lean on it
 
 settings.register_profile("jaxws", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("jaxws")
@@ -72,6 +75,6 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def strict_promotion():
-    """The library's own arithmetic must not lean on implicit promotion."""
-    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+    """No rank is promoted implicitly either."""
+    with jax.numpy_rank_promotion("raise"):
         yield

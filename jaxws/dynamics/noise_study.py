@@ -139,7 +139,7 @@ def _errors(
     study: NoiseStudy,
 ) -> jax.Array:
     """|W - W*|^2 of every trial, (trials, points)."""
-    optimizer = optax.sgd(lambda k: 2 / (study.gamma * (offset + k)))
+    optimizer = optax.sgd(lambda k: 2 / (study.gamma * (offset + k.astype(initial.dtype))))
 
     def trial(key: jax.Array) -> jax.Array:
         input_key, noise_key = jax.random.split(key)

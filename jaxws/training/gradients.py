@@ -83,8 +83,8 @@ def batch_gradients(
             mutable=["batch_stats"],
         )
         sums = batch_metrics(logits, part, metrics)
-        batch_stats = updates.get("batch_stats", batch_stats)
-        return scale * (sums["loss"] / images), (sums, batch_stats)
+        mean = sums["loss"] / jnp.asarray(images, jnp.result_type(sums["loss"]))
+        return scale * mean, (sums, updates.get("batch_stats", batch_stats))
 
     weights = probes(params)
     gradients_of = jax.grad(scaled_loss, has_aux=True)

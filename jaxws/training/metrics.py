@@ -59,7 +59,7 @@ def hit(k: int) -> Metric:
     def hits(logits: jax.Array, labels: jax.Array) -> jax.Array:
         label = labels[:, None]
         true = jnp.take_along_axis(logits, label, axis=1)
-        index = jnp.arange(logits.shape[1])
+        index = jnp.arange(logits.shape[1], dtype=label.dtype)
         ahead = jnp.where(index < label, ~(logits < true), ~(logits <= true)) & (index != label)
         return ahead.sum(axis=1) < k
 

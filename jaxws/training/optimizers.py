@@ -62,7 +62,7 @@ class OptimizerSettings(NamedTuple):
     """What an optimizer is made from; hashable, so that programs can be compiled for it.
 
     Attributes:
-      name: one of ``NAMES``.
+      name: one of :data:`jaxws.config.choices.OPTIMIZERS`.
       learning_rate: of the first epochs.
       momentum: of SGD.
       weight_decay: see :func:`make_optimizer`.

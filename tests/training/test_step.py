@@ -163,8 +163,8 @@ def test_metrics_against_sorting():
     logits, label = rng.normal(size=(200, 12)), rng.integers(0, 12, 200)
     metrics = batch_metrics(jnp.asarray(logits), Batch(None, jnp.asarray(label), None))
     order = np.argsort(-logits, axis=1)
-    assert metrics["top1"] == np.sum(order[:, 0] == label)
-    assert metrics["top5"] == np.sum(order[:, :5] == label[:, None])
+    assert int(metrics["top1"]) == np.sum(order[:, 0] == label)
+    assert int(metrics["top5"]) == np.sum(order[:, :5] == label[:, None])
     log_probability = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     np.testing.assert_allclose(
         metrics["loss"], -log_probability[range(200), label].sum(), rtol=1e-5
