@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.input_images import photographs, prepare_photographs
 from jaxws.config.choices import DECODERS
-from jaxws.data.host.batches import Cutter, training_batches
+from jaxws.data.host.batches import Cropper, training_batches
 from jaxws.data.host.crops import DRAWS, Box, random_box
 from jaxws.data.host.decoders import cut, decode_record
 from jaxws.data.sources.records import Record, Records
@@ -45,7 +45,7 @@ def parts(directory: str) -> dict[str, Callable[[int], Any]]:
     # As many records as ImageNet has: Grain's shuffle is slow for few.
     many = Records(builder, "train", np.resize(np.arange(IMAGES), 1_281_167))
     for name in DECODERS:
-        batches = training_batches(many, Cutter(SIZE, 3, name), seed=0, batch_size=IMAGES)
+        batches = training_batches(many, Cropper(SIZE, 3, name), seed=0, batch_size=IMAGES)
         result[f"{name}: decode"] = functools.partial(_decode, some, name)
         result[f"{name}: cut and resize"] = functools.partial(_cut, images[name], boxes)
         result[f"{name}: all of it"] = functools.partial(_batch, batches)

@@ -36,7 +36,7 @@ def steps_in(path: Path) -> list[int]:
     return sorted(int(p.name) for p in path.iterdir() if p.name.isdecimal() and p.is_dir())
 
 
-def others(checkpoints: Path) -> list[str]:
+def unrecognised_entries(checkpoints: Path) -> list[str]:
     """Names of what else lies beside checkpoints: damaged ones, and those being written.
 
     Args:
@@ -51,7 +51,7 @@ def others(checkpoints: Path) -> list[str]:
     return sorted(entry.name for entry in entries if not entry.name.isdecimal())
 
 
-def damage(directory: Path) -> str:
+def verify(directory: Path) -> str:
     """Compares a checkpoint with its checksums; reads all of it.
 
     Args:
@@ -64,7 +64,7 @@ def damage(directory: Path) -> str:
     return f"{len(damaged)} of its files changed, such as {damaged[0]}" if damaged else ""
 
 
-def find(checkpoints: Path, step: int | None) -> Path:
+def checkpoint_dir(checkpoints: Path, step: int | None) -> Path:
     """The directory of a checkpoint that can be read.
 
     Args:
@@ -84,7 +84,7 @@ def find(checkpoints: Path, step: int | None) -> Path:
     if step is not None and step not in steps:
         raise ValueError(f"{checkpoints} has no checkpoint of step {step}: {known}.")
     directory = checkpoints / str(steps[-1] if step is None else step)
-    if wrong := damage(directory):
+    if wrong := verify(directory):
         raise ValueError(f"checkpoint {directory} is damaged: {wrong}; {known}.")
     return directory
 

@@ -17,7 +17,7 @@ def read_weights(directory: Path) -> dict[str, Any]:
     """Reads a network out of a checkpoint; the rest of it is left on the disk.
 
     Args:
-      directory: of the checkpoint, from :func:`jaxws.checkpointing.directory.find`.
+      directory: of the checkpoint, from :func:`jaxws.checkpointing.directory.checkpoint_dir`.
 
     Returns:
       ``params`` and ``batch_stats``, nested dicts of NumPy arrays.

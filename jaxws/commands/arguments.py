@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jaxws.records.run_directory import PastRun, read_run
+from jaxws.records.run_directory import RunDirectory, read_run
 
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", metavar="WORKDIR", type=Path, help="directory of a run")
 
 
-def run_of(args: argparse.Namespace) -> PastRun:
+def run_of(args: argparse.Namespace) -> RunDirectory:
     """The run that was asked for.
 
     Args:
@@ -42,7 +42,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_step(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--step``, which :func:`jaxws.checkpointing.directory.find` takes.
+    """Adds ``--step``, which :func:`jaxws.checkpointing.directory.checkpoint_dir` takes.
 
     Args:
       parser: of a command.

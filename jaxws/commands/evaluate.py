@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxws import data
-from jaxws.checkpointing.directory import find
+from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
 from jaxws.config.registry import SHARING_RULES, add_own_fields
 from jaxws.core.partitioning import one_device
-from jaxws.records.run_directory import PastRun
+from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_text
 from jaxws.training import weight_sharing
 from jaxws.training.compilation_cache import keep_programs
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def evaluate(
-    past: PastRun, step: int | None = None, split: str | None = None, share: str | None = None
+    past: RunDirectory, step: int | None = None, split: str | None = None, share: str | None = None
 ) -> dict[str, Any]:
     """Scores a checkpoint.
 
@@ -103,9 +103,9 @@ def evaluate(
     if share is not None:
         SHARING_RULES.load(share, given_as="--share")  # a wrong name is told at once
     add_own_fields(past.config)
-    directory = find(past.checkpoints, step)
+    directory = checkpoint_dir(past.checkpoints, step)
     feed = data.build_feed(past.config)
-    if changed := _changed(past.dataset, feed.facts()):
+    if changed := _changed(past.dataset, feed.fingerprint()):
         raise ValueError(f"the data are not those of the run ({changed}): nothing was scored.")
     split = split or feed.test_kind
     model = build_model(past.config.model, len(feed.class_names))
@@ -131,7 +131,7 @@ def evaluate(
     }
 
 
-def _shared(past: PastRun, feed: data.Feed, model: Any, params: Any, mode: str) -> Any:
+def _shared(past: RunDirectory, feed: data.Feed, model: Any, params: Any, mode: str) -> Any:
     """Shares weights once, with the numbers of the run's configuration."""
     if past.config.model.connectivity == "conv":
         raise ValueError(
@@ -145,7 +145,7 @@ def _shared(past: PastRun, feed: data.Feed, model: Any, params: Any, mode: str) 
     return jax.jit(lambda p: weight_sharing.share(p, 0, sharing))(params)
 
 
-def _inputs(past: PastRun, feed: data.Feed, split: str) -> Any:
+def _inputs(past: RunDirectory, feed: data.Feed, split: str) -> Any:
     """What the run's feed makes batches of; it alone normalises."""
     if split == "train":
         return feed.eval_inputs("train")

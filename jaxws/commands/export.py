@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from jaxws.checkpointing.directory import find
+from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import add_out, add_step, add_workdir, check_out, run_of
 from jaxws.commands.export_weights import SUFFIXES, check_format, describe, flat_arrays, write
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists() and not args.force:
         raise ValueError(f"--out={args.out}: the file is there already; --force writes over it.")
     past = run_of(args)
-    directory = find(past.checkpoints, args.step)
+    directory = checkpoint_dir(past.checkpoints, args.step)
     arrays = flat_arrays(read_weights(directory))
     write(args.out, arrays, describe(past, int(directory.name), arrays))
     total = sum(array.size for array in arrays.values())

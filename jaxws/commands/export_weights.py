@@ -15,7 +15,7 @@ from jaxws.config.registry import ARCHITECTURES
 from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.core.named_leaves import named_leaves
 from jaxws.records.provenance import versions
-from jaxws.records.run_directory import PastRun
+from jaxws.records.run_directory import RunDirectory
 from jaxws.system.atomic import replacing
 
 FORMAT = "jaxws weights, version 1"
@@ -54,7 +54,7 @@ def flat_arrays(weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(array) for name, array in named}
 
 
-def describe(past: PastRun, step: int, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def describe(past: RunDirectory, step: int, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Says what arrays are, and where they come from.
 
     Args:

@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxws.checkpointing.directory import damage, others, steps_in
+from jaxws.checkpointing.directory import steps_in, unrecognised_entries, verify
 from jaxws.commands.arguments import add_json, add_workdir, run_of
 from jaxws.records.report import wall_seconds
-from jaxws.records.run_directory import PastRun
+from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_text
 
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def inspect(past: PastRun) -> dict[str, Any]:
+def inspect(past: RunDirectory) -> dict[str, Any]:
     """Looks at a run's checkpoints.
 
     Args:
@@ -71,7 +71,7 @@ def inspect(past: PastRun) -> dict[str, Any]:
             for step in steps_in(past.checkpoints)
             if (found := _checkpoint(past.checkpoints / str(step), step, ends.get(step), metrics))
         ],
-        "other": others(past.checkpoints),
+        "other": unrecognised_entries(past.checkpoints),
         "events": past.of_kind("event"),
     }
 
@@ -80,7 +80,7 @@ def _checkpoint(
     directory: Path, step: int, end: dict[str, Any] | None, metrics: list[str]
 ) -> dict[str, Any] | None:
     try:
-        detail = damage(directory)
+        detail = verify(directory)
         files = [path for path in directory.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
     except FileNotFoundError:

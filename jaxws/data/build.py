@@ -22,7 +22,7 @@ from jaxws.data.host.feed import HostFeed, HostOptions
 from jaxws.data.sources.features import feature_keys, split_names
 from jaxws.data.sources.read import MAX_BYTES
 from jaxws.data.sources.records import Records
-from jaxws.data.splits import Chosen, choose_rows
+from jaxws.data.splits import SplitRows, choose_rows
 
 # Crops of ImageNet where the configuration sets no size.
 CROP_SIZE = 224
@@ -75,7 +75,7 @@ def build_feed(config: ConfigDict) -> Feed:
     return DeviceFeed(dataset, pad=data.pad, crop_size=data.crop_size, **arguments)
 
 
-def _choose(data: ConfigDict, builder: tfds.core.DatasetBuilder) -> Chosen:
+def _choose(data: ConfigDict, builder: tfds.core.DatasetBuilder) -> SplitRows:
     """Rows by chance alone: labels would take a pass over all records."""
     size = builder.info.splits[split_names(data.name, builder)[0]].num_examples
     return choose_rows(

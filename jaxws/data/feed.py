@@ -89,5 +89,5 @@ class Feed(Protocol):
             Pytrees of arrays that are on the device or on their way to it.
         """
 
-    def facts(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """What tells the data from others, so that no run goes on with other images."""

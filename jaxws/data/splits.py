@@ -17,7 +17,7 @@ VALIDATION_PARTS = 10
 MOST_VALIDATION = 10_000
 
 
-class Chosen(NamedTuple):
+class SplitRows(NamedTuple):
     """Rows of the training data, sorted.
 
     Attributes:
@@ -31,7 +31,7 @@ class Chosen(NamedTuple):
 
 def choose_rows(
     labels: np.ndarray, *, split: str, train_fraction: float = 1.0, seed: int = 0
-) -> Chosen:
+) -> SplitRows:
     """Divide the training data.
 
     Args:
@@ -73,7 +73,7 @@ def choose_rows(
             "none: set a larger --config.data.train_fraction"
         )
     order = stratified_order(labels, seed)
-    return Chosen(
+    return SplitRows(
         train=np.sort(order[held_out : held_out + kept]),
         validation=np.sort(order[:held_out]) if held_out else None,
     )
@@ -112,7 +112,7 @@ def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
     return by_class[np.argsort(place, kind="stable")]
 
 
-def rows_facts(chosen: Chosen) -> dict[str, int | None]:
+def rows_fingerprint(chosen: SplitRows) -> dict[str, int | None]:
     """Checksums that tell one choice from another, for the record of a run.
 
     Args:
@@ -123,7 +123,7 @@ def rows_facts(chosen: Chosen) -> dict[str, int | None]:
 
     Example:
         >>> import numpy as np
-        >>> rows_facts(Chosen(np.arange(3), None))
+        >>> rows_fingerprint(SplitRows(np.arange(3), None))
         {'train_rows_crc32': 1334598860, 'validation_rows_crc32': None}
     """
     return {
@@ -132,12 +132,12 @@ def rows_facts(chosen: Chosen) -> dict[str, int | None]:
     }
 
 
-def test_kind(chosen: Chosen) -> str:
+def test_kind(chosen: SplitRows) -> str:
     """What the images are that a run tests on: 'test' or 'validation'.
 
     Example:
         >>> import numpy as np
-        >>> test_kind(Chosen(np.arange(3), None))
+        >>> test_kind(SplitRows(np.arange(3), None))
         'test'
     """
     return "test" if chosen.validation is None else "validation"

@@ -15,7 +15,7 @@ from jaxws.config.fields import base_config, flat_fields
 from jaxws.config.registry import ARCHITECTURES, own_fields
 from jaxws.records import html as page
 from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
-from jaxws.records.run_directory import PastRun
+from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_text
 from jaxws.system.atomic import replacing, write_atomically
 from jaxws.system.terminal import duration
@@ -23,7 +23,7 @@ from jaxws.system.terminal import duration
 _MANY = 12  # rows; longer tables are folded
 
 
-def write_report(run: PastRun) -> Path:
+def write_report(run: RunDirectory) -> Path:
     """Draws the plots of a run and writes its report, all in the run's directory.
 
     Args:
@@ -52,7 +52,7 @@ def write_report(run: PastRun) -> Path:
     return report
 
 
-def build_report(run: PastRun, plots: dict[str, bytes]) -> str:
+def build_report(run: RunDirectory, plots: dict[str, bytes]) -> str:
     """Writes the page.
 
     Args:
@@ -78,7 +78,7 @@ def build_report(run: PastRun, plots: dict[str, bytes]) -> str:
     )
 
 
-def wall_seconds(run: PastRun) -> float:
+def wall_seconds(run: RunDirectory) -> float:
     """How long a run took, summed over all of its stretches.
 
     Args:
@@ -90,11 +90,11 @@ def wall_seconds(run: PastRun) -> float:
     return sum(stretch["seconds"] for stretch in run.provenance.get("stretches", []))
 
 
-def _tested_on(run: PastRun) -> str:
+def _tested_on(run: RunDirectory) -> str:
     return "validation" if run.config.data.split == "tuning" else "test"
 
 
-def _network(run: PastRun) -> str:
+def _network(run: RunDirectory) -> str:
     model, every = run.config.model, run.config.sharing.every
     network = ARCHITECTURES.load(model.architecture).describe(model)
     shared = f"weights shared by ws({every})" if every else "weights never shared"
@@ -102,7 +102,7 @@ def _network(run: PastRun) -> str:
     return f"{network}{shared}; {run.config.data.name}; seed {run.config.seed}"
 
 
-def _result(run: PastRun, last: dict[str, Any]) -> Iterator[str]:
+def _result(run: RunDirectory, last: dict[str, Any]) -> Iterator[str]:
     epochs = run.of_kind("epoch")
     best = max(epochs, key=lambda record: record["test_top1"])
     rows = [
@@ -147,7 +147,7 @@ def _result(run: PastRun, last: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def _curves(run: PastRun, plots: dict[str, bytes]) -> Iterator[str]:
+def _curves(run: RunDirectory, plots: dict[str, bytes]) -> Iterator[str]:
     epochs, measured = run.of_kind("epoch"), run.of_kind("train")
     first, last = epochs[0], epochs[-1]
     course = (
@@ -204,7 +204,7 @@ def _silent(measured: list[dict[str, Any]]) -> str:
     )
 
 
-def _events(run: PastRun) -> Iterator[str]:
+def _events(run: RunDirectory) -> Iterator[str]:
     yield "<h2>Events</h2>"
     events = run.of_kind("event")
     if not events:
@@ -215,7 +215,7 @@ def _events(run: PastRun) -> Iterator[str]:
     yield _folded(content, f"{len(events)} events", len(events))
 
 
-def _origin(run: PastRun) -> Iterator[str]:
+def _origin(run: RunDirectory) -> Iterator[str]:
     yield "<h2>Origin</h2>"
     stretches = run.provenance.get("stretches", [])
     if not stretches:
@@ -257,7 +257,7 @@ def _commit(stretch: dict[str, Any]) -> str:
     return git["commit"][:12] + (", changed" if git["dirty"] else "")
 
 
-def _configuration(run: PastRun) -> Iterator[str]:
+def _configuration(run: RunDirectory) -> Iterator[str]:
     defaults = dict(flat_fields(base_config())) | dict(flat_fields(own_fields(run.config)))
     rows = [
         (key, value, "" if value == defaults[key] else f"default: {defaults[key]}")

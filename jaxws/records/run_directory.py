@@ -12,7 +12,7 @@ from jaxws.records import provenance
 from jaxws.records.metrics_file import MetricsFile
 
 
-class PastRun(NamedTuple):
+class RunDirectory(NamedTuple):
     """What a run left so far.
 
     Attributes:
@@ -46,7 +46,7 @@ class PastRun(NamedTuple):
         return [record for record in self.records if record["kind"] == kind]
 
 
-def read_run(path: Path) -> PastRun:
+def read_run(path: Path) -> RunDirectory:
     """Reads a run's directory.
 
     Args:
@@ -68,4 +68,4 @@ def read_run(path: Path) -> PastRun:
     except (ValueError, OSError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
     records = list(MetricsFile(path / "metrics.jsonl").records())
-    return PastRun(path, config, dataset, records, provenance.read(path))
+    return RunDirectory(path, config, dataset, records, provenance.read(path))

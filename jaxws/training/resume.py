@@ -18,7 +18,12 @@ from jaxws.training.optimizers import OptimizerSettings, optimizer_settings
 from jaxws.training.programs import compiled_initial_state
 from jaxws.training.run import Run
 from jaxws.training.state import TrainState
-from jaxws.training.state_layout import checkpoint_shapes, from_checkpoint, packs, pool_if_shared
+from jaxws.training.state_layout import (
+    checkpoint_shapes,
+    from_checkpoint,
+    pool_if_shared,
+    uses_packed_layout,
+)
 
 
 class Start(NamedTuple):
@@ -90,7 +95,7 @@ def restore_or_init(
     _forget_steps(run.workdir)
     optimizer = _optimizer(run, policy)
     with progress.compiling("the initial weights"):
-        state = create(optimizer=optimizer, packed=packs())
+        state = create(optimizer=optimizer, packed=uses_packed_layout())
     return Start(state, 0, EpochTotals(), True, optimizer)
 
 

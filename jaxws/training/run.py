@@ -63,7 +63,7 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     model = build_model(config.model, len(feed.class_names))
     ARCHITECTURES.load(config.model.architecture).check(config.model, feed.image_shape)
     sharing = make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
-    return Run(config, Workdir(workdir, config, feed.facts()), feed, model, sharing)
+    return Run(config, Workdir(workdir, config, feed.fingerprint()), feed, model, sharing)
 
 
 def build_model(config: ConfigDict, num_classes: int) -> nn.Module:

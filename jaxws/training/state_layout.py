@@ -23,11 +23,11 @@ from jaxws.training.state import TrainState
 from jaxws.training.weight_sharing import Sharing
 
 
-def packs() -> bool:
+def uses_packed_layout() -> bool:
     """Whether this platform's states are packed.
 
     Example:
-      >>> packs() == (jax.default_backend() == "tpu")
+      >>> uses_packed_layout() == (jax.default_backend() == "tpu")
       True
     """
     return jax.default_backend() == "tpu"
@@ -67,7 +67,7 @@ def to_checkpoint(state: Any) -> Any:
     """Turns a state on the device into what a checkpoint holds.
 
     Args:
-      state: packed where :func:`packs` says so, pooled or not.
+      state: packed where :func:`uses_packed_layout` says so, pooled or not.
 
     Returns:
       The same state, neither packed nor pooled; in the host's memory if it was packed.
@@ -77,9 +77,9 @@ def to_checkpoint(state: Any) -> Any:
       {'local_kernel': Array([[[[1.]]],
              [[[1.]]]], dtype=float32)}
     """
-    if packs():
+    if uses_packed_layout():
         state = jax.device_put(state, _host())
-    return jax.jit(_plain)(state) if packs() or holds_pooled(state) else state
+    return jax.jit(_plain)(state) if uses_packed_layout() or holds_pooled(state) else state
 
 
 def _plain(state: Any) -> Any:
@@ -99,7 +99,7 @@ def from_checkpoint(state: Any) -> Any:
       >>> from_checkpoint({"step": jnp.asarray(3)})
       {'step': Array(3, dtype=int32, weak_type=True)}
     """
-    if not packs():
+    if not uses_packed_layout():
         return state
     return jax.device_put(jax.jit(pack_kernels)(state), jax.devices()[0])
 
@@ -117,7 +117,7 @@ def checkpoint_shapes(shapes: Any) -> Any:
       >>> checkpoint_shapes(jax.ShapeDtypeStruct((3,), "float32"))
       ShapeDtypeStruct(shape=(3,), dtype=float32)
     """
-    if not packs():
+    if not uses_packed_layout():
         return shapes
     return jax.tree.map(lambda s: s.update(sharding=SingleDeviceSharding(_host())), shapes)
 

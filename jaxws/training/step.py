@@ -19,7 +19,7 @@ from jaxws.training.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
 from jaxws.training.metrics import METRICS, Metric, Sums
 from jaxws.training.optimizers import last_learning_rate
 from jaxws.training.state import TrainState
-from jaxws.training.weight_sharing import Sharing, share_if_due
+from jaxws.training.weight_sharing import Sharing, maybe_share
 
 
 class StepInfo(NamedTuple):
@@ -131,7 +131,7 @@ def train_step(
     if holds_pooled(state.params):
         params = pool_kernels(params, pools=sharing.pools)
     else:
-        params = share_if_due(params, state.step, sharing, unless=~finite if skips else None)
+        params = maybe_share(params, state.step, sharing, unless=~finite if skips else None)
     state = TrainState(
         step=state.step + 1,
         params=params,

@@ -103,7 +103,7 @@ def shares_after(step: jax.Array | int, every: int, steps_per_epoch: int) -> jax
     return (step % steps_per_epoch) % every == 0
 
 
-def share_if_due(
+def maybe_share(
     params: Any, step: jax.Array, sharing: Sharing, unless: jax.Array | None = None
 ) -> Any:
     """Shares weights after the batches that ws(n) names.
@@ -120,7 +120,7 @@ def share_if_due(
     Example:
       >>> import jax.numpy as jnp
       >>> params = {"local_kernel": jnp.arange(4.0).reshape(4, 1, 1, 1)}
-      >>> shared = share_if_due(params, jnp.asarray(1), Sharing(2, "grid", 98))
+      >>> shared = maybe_share(params, jnp.asarray(1), Sharing(2, "grid", 98))
       >>> bool((shared["local_kernel"] == params["local_kernel"]).all())
       True
     """

@@ -39,7 +39,7 @@ def small(monkeypatch):
 @pytest.fixture
 def path(run):
     """The run's directory, while the run holds its lock."""
-    workdir = Workdir(run.workdir.path, run.config, run.feed.facts())
+    workdir = Workdir(run.workdir.path, run.config, run.feed.fingerprint())
     yield workdir.path
     workdir.close()
 
@@ -226,7 +226,7 @@ def test_other_data_are_refused(path, capsys, monkeypatch):
 
     def other(config):
         feed = build(config)
-        facts = feed.facts()
+        facts = feed.fingerprint()
         monkeypatch.setattr(feed, "facts", lambda: facts | {"train_images": 7})
         return feed
 

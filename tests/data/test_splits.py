@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxws.config import base_config
 from jaxws.data import choose_rows, load_dataset
-from jaxws.data.splits import Chosen, rows_facts, stratified_order
+from jaxws.data.splits import SplitRows, rows_fingerprint, stratified_order
 from jaxws.training.run import prepare
 
 some_labels = st.one_of(
@@ -85,7 +85,7 @@ def test_another_seed_holds_out_other_images_and_the_choice_never_changes():
     assert ((counts - 100) ** 2 / 100).sum() < 43.8
     # Recorded runs depend on these very rows: a new version of NumPy must give them again.
     assert chosen[0][:8].tolist() == FIRST_ROWS
-    assert rows_facts(Chosen(chosen[0], None))["train_rows_crc32"] == CHECKSUM
+    assert rows_fingerprint(SplitRows(chosen[0], None))["train_rows_crc32"] == CHECKSUM
 
 
 FIRST_ROWS = [2, 3, 11, 20, 48, 59, 69, 88]
@@ -123,7 +123,7 @@ def test_a_run_records_its_split(config, tmp_path):
         run = prepare(config, tmp_path / name)
         facts[name] = json.loads((run.workdir.path / "config.json").read_text())["dataset"]
         run.workdir.close()
-        chosen = rows_facts(load_dataset(config.data).chosen)
+        chosen = rows_fingerprint(load_dataset(config.data).chosen)
         assert {key: facts[name][key] for key in chosen} == chosen
     assert facts["a"]["validation_rows_crc32"] is None
     assert (facts["a"]["train_images"], facts["a"]["test_images"]) == (1437, 1440)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxws.checkpointing.directory import find
+from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.config import base_config
 from jaxws.records.progress import Progress
@@ -63,9 +63,9 @@ def timeless(run):
 
 
 def test_watching_changes_no_bit(runs):
-    plain = read_weights(find(runs["plain"].workdir.checkpoints, None))
+    plain = read_weights(checkpoint_dir(runs["plain"].workdir.checkpoints, None))
     for name in ("watched", "stopped"):
-        weights = read_weights(find(runs[name].workdir.checkpoints, None))
+        weights = read_weights(checkpoint_dir(runs[name].workdir.checkpoints, None))
         jax.tree.map(np.testing.assert_array_equal, weights, plain)
     assert timeless(runs["watched"]) == timeless(runs["plain"])
     measured = [r for r in timeless(runs["stopped"]) if r["kind"] == "train"]

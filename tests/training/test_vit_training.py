@@ -5,7 +5,7 @@ import pytest
 from flax import linen as nn
 
 from jaxws import LocalDense
-from jaxws.checkpointing.directory import find
+from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.evaluate import evaluate
 from jaxws.commands.export_weights import describe, flat_arrays
@@ -62,7 +62,7 @@ def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path):
     whole = train_whole_and_stopped(prepare, config, tmp_path)
     past = read_run(whole.workdir.path)
     assert evaluate(past)["top1"] == past.of_kind("epoch")[-1]["test_top1"]
-    arrays = flat_arrays(read_weights(find(past.checkpoints, None)))
+    arrays = flat_arrays(read_weights(checkpoint_dir(past.checkpoints, None)))
     described = describe(past, 3 * STEPS_PER_EPOCH, arrays)["arrays"]
     assert described["params/block0/mlp1/local_kernel"]["axes"] == "hicf"
     assert all(entry["axes"] for entry in described.values())

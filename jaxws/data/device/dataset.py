@@ -18,7 +18,7 @@ from jaxws.data.sources.images import fit_image
 from jaxws.data.sources.named import open_prepared
 from jaxws.data.sources.prepare import data_root, prepare
 from jaxws.data.sources.read import read_split
-from jaxws.data.splits import Chosen, check_choice, choose_rows
+from jaxws.data.splits import SplitRows, check_choice, choose_rows
 from jaxws.data.statistics import mean_and_std
 
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 (N, H, W, c) images, int64 (N,) labels
@@ -61,7 +61,7 @@ class Dataset:
     class_names: tuple[str, ...]
     mean: np.ndarray
     std: np.ndarray
-    chosen: Chosen
+    chosen: SplitRows
 
 
 def load_dataset(data: ml_collections.ConfigDict) -> Dataset:

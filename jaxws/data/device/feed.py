@@ -14,7 +14,7 @@ from jaxws.data.device.augment import evaluation_batch, training_batch
 from jaxws.data.device.crop import view_shape
 from jaxws.data.device.dataset import Dataset, Split
 from jaxws.data.device.order import epoch_order, evaluation_order, steps_per_epoch
-from jaxws.data.splits import rows_facts, test_kind
+from jaxws.data.splits import rows_fingerprint, test_kind
 
 
 class DeviceInputs(NamedTuple):
@@ -91,10 +91,10 @@ class DeviceFeed:
 
     Example:
         >>> import jax, jax.numpy as jnp, numpy as np
-        >>> from jaxws.data.splits import Chosen
+        >>> from jaxws.data.splits import SplitRows
         >>> split = Split(np.zeros((10, 12), np.uint8), np.arange(10, dtype=np.int32))
         >>> dataset = Dataset("ten", split, split, (2, 2, 3), tuple("abcdefghij"), np.zeros(3),
-        ...                   np.ones(3), Chosen(np.arange(10), None))
+        ...                   np.ones(3), SplitRows(np.arange(10), None))
         >>> feed = DeviceFeed(dataset, seed=0, batch_size=4, eval_batch_size=4, pad=0, flip=True,
         ...                   dtype=jnp.float32)
         >>> feed.steps_per_epoch
@@ -173,7 +173,7 @@ class DeviceFeed:
         for indices in evaluation_order(size, min(self._eval_batch_size, size)):
             yield DeviceInputs(images, indices, None)
 
-    def facts(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Numbers of classes and images, checksums of all pixels and labels, and which rows."""
         facts: dict[str, Any] = {"classes": len(self.class_names)}
         for name in ("train", "test"):
@@ -181,7 +181,7 @@ class DeviceFeed:
             images, labels = np.asarray(split.images), np.asarray(split.labels)
             facts[f"{name}_images"] = len(labels)
             facts[f"{name}_crc32"] = zlib.crc32(labels.data, zlib.crc32(images.data))
-        return facts | rows_facts(self.dataset.chosen)
+        return facts | rows_fingerprint(self.dataset.chosen)
 
     def _put(self, name: str) -> Split:
         """The split on the device, where it stays."""

@@ -36,7 +36,7 @@ class HostBatch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Cutter:
+class Cropper:
     """How records become square crops.
 
     Attributes:
@@ -90,7 +90,7 @@ class Plan(NamedTuple):
 
 def training_batches(
     records: Records,
-    cutter: Cutter,
+    cropper: Cropper,
     *,
     seed: int,
     batch_size: int,
@@ -105,7 +105,7 @@ def training_batches(
 
     Args:
         records: The training images.
-        cutter: How to cut them.
+        cropper: How to cut them.
         seed: Of order and crops.
         batch_size: Images of a step, of all processes together.
         n_reps: Crops of each image.
@@ -124,13 +124,13 @@ def training_batches(
     rows = grain.MapDataset.range(len(records)).seed(seed % 2**32).shuffle()
     # An element's draws follow from its position in the run, so they come before any division.
     plans = rows.random_map(lambda row, rng: Plan(row, rng.random((n_reps, DRAWS))))
-    make = functools.partial(_make, records, cutter, n_reps)
+    make = functools.partial(_make, records, cropper, n_reps)
     return _parts(plans, make, batch_size, process_index, process_count).repeat()
 
 
 def evaluation_batches(
     records: Records,
-    cutter: Cutter,
+    cropper: Cropper,
     *,
     batch_size: int,
     process_index: int = 0,
@@ -140,7 +140,7 @@ def evaluation_batches(
 
     Args:
         records: The images.
-        cutter: How to cut them.
+        cropper: How to cut them.
         batch_size: Images of a batch, of all processes together.
         process_index: Which part of each batch to make.
         process_count: Number of parts; it divides `batch_size`.
@@ -152,7 +152,7 @@ def evaluation_batches(
         ValueError: If the numbers do not fit each other.
     """
     plans = grain.MapDataset.range(len(records)).map(Plan)
-    make = functools.partial(_make, records, cutter, 1)
+    make = functools.partial(_make, records, cropper, 1)
     return _parts(plans, make, batch_size, process_index, process_count)
 
 
@@ -216,19 +216,19 @@ def _parts(
     return plans.batch(batch_size // count, batch_fn=make)[index::count]
 
 
-def _make(records: Records, cutter: Cutter, n_reps: int, plans: Sequence[Plan]) -> HostBatch:
+def _make(records: Records, cropper: Cropper, n_reps: int, plans: Sequence[Plan]) -> HostBatch:
     # First all records are read: between one image and the next, reading takes twice as long, as
     # decoding has driven whatever it needs out of the core's caches.
     read = [records[plan.row] if plan.row >= 0 else None for plan in plans]
-    parts = [_crops(cutter, n_reps, *pair) for pair in zip(read, plans, strict=True)]
+    parts = [_crops(cropper, n_reps, *pair) for pair in zip(read, plans, strict=True)]
     images, labels = zip(*parts, strict=True)
     return HostBatch(np.concatenate(images), np.concatenate(labels))
 
 
-def _crops(cutter: Cutter, n_reps: int, record: Record | None, plan: Plan) -> HostBatch:
+def _crops(cropper: Cropper, n_reps: int, record: Record | None, plan: Plan) -> HostBatch:
     if record is None:
-        return cutter.filling(n_reps)
-    return cutter.centre(record) if plan.draws is None else cutter.random(record, plan.draws)
+        return cropper.filling(n_reps)
+    return cropper.centre(record) if plan.draws is None else cropper.random(record, plan.draws)
 
 
 def _size(image: object) -> tuple[int, int]:

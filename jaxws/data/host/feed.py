@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from jaxws.data.batch import Batch, host_batch
 from jaxws.data.device.order import steps_per_epoch
 from jaxws.data.host.batches import (
-    Cutter,
+    Cropper,
     evaluation_batches,
     iterate,
     training_batches,
@@ -25,7 +25,7 @@ from jaxws.data.host.decoders import check_decoder
 from jaxws.data.host.workers import available_cores, suitable_workers
 from jaxws.data.sources.features import feature_keys, split_names
 from jaxws.data.sources.records import Records
-from jaxws.data.splits import Chosen, rows_facts, test_kind
+from jaxws.data.splits import SplitRows, rows_fingerprint, test_kind
 from jaxws.data.statistics import mean_and_std
 
 # Mean and standard deviation are taken from so many training images.
@@ -121,7 +121,7 @@ class HostFeed:
         eval_batch_size: int,
         flip: bool,
         dtype: Any,
-        chosen: Chosen | None = None,
+        chosen: SplitRows | None = None,
         mean_std: str = "train",
         crop_size: int = 224,
         n_reps: int = 1,
@@ -150,7 +150,7 @@ class HostFeed:
         check_decoder(options.decoder)
         self.name, self._builder = name, builder
         self._splits = split_names(name, builder)
-        chosen = chosen or Chosen(np.arange(builder.info.splits["train"].num_examples), None)
+        chosen = chosen or SplitRows(np.arange(builder.info.splits["train"].num_examples), None)
         held_out = chosen.validation is not None
         self._train = Records(builder, self._splits[0], chosen.train)
         self._test = Records(builder, self._splits[0 if held_out else 1], chosen.validation)
@@ -159,7 +159,7 @@ class HostFeed:
         self.image_shape = (crop_size, crop_size, self._train.channels)
         self.train_size, self.test_size = len(self._train), len(self._test)
         self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
-        self._cutter = Cutter(crop_size, self._train.channels, options.decoder)
+        self._cutter = Cropper(crop_size, self._train.channels, options.decoder)
         self._seed, self._batch_size, self._n_reps = seed, batch_size, n_reps
         self._eval_batch_size = eval_batch_size
         self._options = options
@@ -191,7 +191,7 @@ class HostFeed:
         batches = evaluation_batches(records, self._cutter, batch_size=batch_size)
         yield from self._put(batches, None, len(records))
 
-    def facts(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Numbers of classes and images, and a checksum of what TFDS notes about its files."""
         info = self._builder.info
         notes = [info.full_name, self.class_names] + [
@@ -203,7 +203,7 @@ class HostFeed:
             "train_images": self.train_size,
             "test_images": self.test_size,
             "records_crc32": zlib.crc32(json.dumps(notes).encode()),
-            **rows_facts(self._chosen),
+            **rows_fingerprint(self._chosen),
         }
 
     def _put(self, batches: Any, key: jax.Array | None, images: int) -> Iterator[HostInputs]:

@@ -22,9 +22,9 @@ from jaxws.data import (
     evaluation_order,
     training_batch,
 )
-from jaxws.data.host.batches import Cutter, training_batches
+from jaxws.data.host.batches import Cropper, training_batches
 from jaxws.data.sources.records import Records
-from jaxws.data.splits import Chosen, choose_rows
+from jaxws.data.splits import SplitRows, choose_rows
 from jaxws.data.statistics import IMAGENET_MEAN, IMAGENET_STD
 from jaxws.training.loop import train
 from jaxws.training.run import prepare
@@ -60,7 +60,7 @@ def dataset():
         for n in (SIZE, 5)
     )
     mean = np.array([0.4, 0.5, 0.6], np.float32)
-    chosen = Chosen(np.arange(SIZE), None)
+    chosen = SplitRows(np.arange(SIZE), None)
     return Dataset("noise", train, test, (4, 5, 3), tuple("abc"), mean, mean / 2, chosen)
 
 
@@ -103,7 +103,7 @@ def test_host_feed_flips_and_normalises_the_crops(config, tfds_dir):
     assert isinstance(feed, HostFeed)
     assert (feed.steps_per_epoch, feed.image_shape, feed.test_size) == (4, (8, 8, 3), 5)
     records = Records(feed._builder, "train")
-    crops = training_batches(records, Cutter(8, 3, "pil"), seed=0, batch_size=BATCH, n_reps=2)
+    crops = training_batches(records, Cropper(8, 3, "pil"), seed=0, batch_size=BATCH, n_reps=2)
     train_batch, flips = jax.jit(feed.batching.train_batch), []
     for step, inputs in zip(range(2, 9), feed.train_inputs(2), strict=False):
         assert_same((inputs.image, inputs.label), tuple(crops[step]))
@@ -160,17 +160,17 @@ def test_other_data_sets_are_normalised_by_a_sample_of_their_own(tfds_dir):
     builder.name = "others"
     arguments = {"seed": 0, "batch_size": 4, "eval_batch_size": 4, "flip": False}
     feed = HostFeed("others", builder, dtype=jnp.float32, crop_size=16, **arguments)
-    cutter, records = Cutter(16, 3, "pil"), Records(builder, "train")
-    views = np.concatenate([cutter.centre(records[i]).image for i in range(SIZE)]) / 255
+    cropper, records = Cropper(16, 3, "pil"), Records(builder, "train")
+    views = np.concatenate([cropper.centre(records[i]).image for i in range(SIZE)]) / 255
     np.testing.assert_allclose(feed.mean, views.mean(axis=(0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(feed.std, views.std(axis=(0, 1, 2)), rtol=1e-5)
 
 
 def test_host_options_do_not_change_a_run_but_the_decoder_is_checked(config, monkeypatch):
     feed = build_feed(config)
-    assert {"train_images", "records_crc32", "train_rows_crc32"} <= feed.facts().keys()
+    assert {"train_images", "records_crc32", "train_rows_crc32"} <= feed.fingerprint().keys()
     config.data.threads, config.data.prefetch = 3, 7
-    assert build_feed(config).facts() == feed.facts()
+    assert build_feed(config).fingerprint() == feed.fingerprint()
     config.data.decoder = "simplejpeg"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="not installed"):
@@ -186,10 +186,10 @@ def test_images_held_out_for_tuning_are_tested_on(config):
     records = Records(feed._builder, "train")
     (inputs,) = feed.eval_inputs()
     np.testing.assert_array_equal(
-        inputs.image[0], Cutter(8, 3, "pil").centre(records[held_out]).image[0]
+        inputs.image[0], Cropper(8, 3, "pil").centre(records[held_out]).image[0]
     )
     config.data.split = "final"
-    assert build_feed(config).facts() != feed.facts()
+    assert build_feed(config).fingerprint() != feed.fingerprint()
 
 
 def test_batches_larger_than_the_data_are_refused(config):

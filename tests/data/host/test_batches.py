@@ -17,13 +17,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxws.data.host import workers
-from jaxws.data.host.batches import Cutter, HostBatch, evaluation_batches, iterate, training_batches
+from jaxws.data.host.batches import (
+    Cropper,
+    HostBatch,
+    evaluation_batches,
+    iterate,
+    training_batches,
+)
 from jaxws.data.host.crops import DRAWS, random_box
 from jaxws.data.host.decoders import check_decoder, decode_record
 from jaxws.data.sources.records import Record, Records
 from tests.support.jpeg_set import CLASSES, encode, make_set, picture
 
-CUTTER = Cutter(8, 3, "pil")
+CUTTER = Cropper(8, 3, "pil")
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +183,8 @@ def test_crops_show_their_box_resized(index):
 
 
 def test_evaluation_is_torchvisions_resize_and_centre_crop(builder):
-    cutter = Cutter(14, 3, "pil")
-    batches = evaluation_batches(Records(builder, "validation"), cutter, batch_size=3)
+    cropper = Cropper(14, 3, "pil")
+    batches = evaluation_batches(Records(builder, "validation"), cropper, batch_size=3)
     images = np.concatenate([batches[i].image for i in range(2)])
     for i in range(5):
         image = Image.open(io.BytesIO(encode(picture(i))))
@@ -218,7 +224,7 @@ def test_a_damaged_record_is_named(tmp_path, decoder, damage):
     files = [encode(picture(i)) for i in range(4)]
     files[2] = damage(files[2])
     records = Records(make_set(tmp_path, train=files), "train")
-    batches = training_batches(records, Cutter(8, 3, decoder), seed=0, batch_size=4)
+    batches = training_batches(records, Cropper(8, 3, decoder), seed=0, batch_size=4)
     message = r"record 2 of split 'train' of imagenet2012/5.1.0 \(train2\) cannot be decoded"
     with pytest.raises(ValueError, match=message):
         next(iterate(batches, threads=2))

@@ -130,7 +130,7 @@ def test_without_a_directory_they_are_the_same(root, records, fields):
         config.data = digits_config(where, **fields)
         feeds.append(build_feed(config))
     assert_same(*(feed.dataset for feed in feeds))
-    assert feeds[0].facts() == feeds[1].facts()
+    assert feeds[0].fingerprint() == feeds[1].fingerprint()
 
 
 def test_without_a_directory_nothing_is_written_and_no_home_is_needed(tmp_path, monkeypatch):
