@@ -122,7 +122,6 @@ def pool_variance(
       >>> pool_variance(jnp.asarray([0.0, 2.0]).reshape(2, 1, 1, 1)).ravel()
       Array([1.], dtype=float32)
     """
-
     grid = make_grid(local_kernel, pools, axis_name)
     return _per_pool(lambda kernel: grid.moments(kernel)[1], local_kernel)
 

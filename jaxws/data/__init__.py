@@ -1,10 +1,11 @@
 """Data sets, and batches of them.
 
-`load_dataset` reads a small image data set (the digits that come with the package, a folder of
+``load_dataset`` reads a small image data set (the digits that come with the package, a folder of
 images, or anything TFDS has prepared) into flat uint8 arrays, without TensorFlow. The rest runs
-inside a jit: `epoch_order` says which images a step sees and `training_batch` crops, flips and
+inside a jit: ``epoch_order`` says which images a step sees and ``training_batch`` crops, flips and
 normalises them, all of it a function of (seed, step). Images that differ in size or are too many,
-such as ImageNet's, are decoded and cut on the host. `build_feed` chooses; both ways are a `Feed`.
+such as ImageNet's, are decoded and cut on the host. ``build_feed`` chooses; both ways are a
+``Feed``.
 """
 
 from jaxws.data.batch import Batch

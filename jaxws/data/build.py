@@ -31,21 +31,21 @@ _LOOK_AT = 64
 
 
 def build_feed(config: ConfigDict) -> Feed:
-    """Open the data set of a configuration and say how batches are made of it.
+    """Opens the data set of a configuration and says how batches are made of it.
 
     A data set of images of one size that fits in memory, or whose images are brought to one by
-    `data.image_size`, is loaded and put on the device as a whole. Every other one is decoded and
+    ``data.image_size``, is loaded and put on the device as a whole. Every other one is decoded and
     cut into random-resized-crops on the host as it is needed.
 
     Args:
-        config: See `jaxws.config.fields`.
+      config: see ``jaxws.config.fields``.
 
     Returns:
-        The feed.
+      The feed.
 
     Raises:
-        ValueError: If a field is wrong, or the data set is missing, damaged or not one of labelled
-            images.
+      ValueError: if a field is wrong, or the data set is missing, damaged or not one of labelled
+        images.
     """
     data = config.data
     arguments = {
@@ -92,21 +92,21 @@ def needs_host(name: str, builder: tfds.core.DatasetBuilder) -> bool:
     Where the data set does not say the shape of its images, some of each split are looked at.
 
     Args:
-        name: The name that it was asked for by.
-        builder: A prepared data set.
+      name: the name that it was asked for by.
+      builder: a prepared data set.
 
     Returns:
-        True if its images have to be decoded as they are needed.
+      True if its images have to be decoded as they are needed.
 
     Raises:
-        ValueError: If it has no image or label or lacks a split.
+      ValueError: if it has no image or label or lacks a split.
 
     Example:
-        >>> import tempfile
-        >>> from jaxws.data.sources.digits import Builder
-        >>> from jaxws.data.sources.prepare import prepare
-        >>> needs_host("digits", prepare(Builder(data_dir=tempfile.mkdtemp())))
-        False
+      >>> import tempfile
+      >>> from jaxws.data.sources.digits import Builder
+      >>> from jaxws.data.sources.prepare import prepare
+      >>> needs_host("digits", prepare(Builder(data_dir=tempfile.mkdtemp())))
+      False
     """
     height, width, channels = builder.info.features[feature_keys(builder)[0]].shape
     shapes = {(height, width)}

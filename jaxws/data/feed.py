@@ -1,11 +1,11 @@
 """Where a run's batches come from: one interface, two ways to keep it.
 
-A feed has two halves. `train_inputs` runs on the host and yields what goes into each jitted step;
-its `batching` is called inside that step and makes a batch of it. That one holds no data and can be
-hashed, so that steps of equal settings are one program. A data set that fits in memory lies on the
-device as a whole (`jaxws.data.device.feed.DeviceFeed`); images are decoded and cut on the host
-where it does not (`jaxws.data.host.feed.HostFeed`). The training loop has one of them and does not
-know which.
+A feed has two halves. ``train_inputs`` runs on the host and yields what goes into each jitted step;
+its ``batching`` is called inside that step and makes a batch of it. That one holds no data and can
+be hashed, so that steps of equal settings are one program. A data set that fits in memory lies on
+the device as a whole (``jaxws.data.device.feed.DeviceFeed``); images are decoded and cut on the
+host where it does not (``jaxws.data.host.feed.HostFeed``). The training loop has one of them and
+does not know which.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Batching(Protocol):
         """The batch of a step; pure, to be called inside a jit.
 
         Args:
-            inputs: What `Feed.train_inputs` yielded for the step.
-            step: Number of the step.
+          inputs: what ``Feed.train_inputs`` yielded for the step.
+          step: number of the step.
 
         Returns:
-            The batch, augmented and normalised.
+          The batch, augmented and normalised.
         """
 
     def eval_batch(self, inputs: Any) -> Batch:
-        """The batch that `Feed.eval_inputs` stands for; pure, to be called inside a jit."""
+        """The batch that ``Feed.eval_inputs`` stands for; pure, to be called inside a jit."""
 
 
 class Feed(Protocol):
@@ -44,15 +44,15 @@ class Feed(Protocol):
     at a step gets the batches that it would have got.
 
     Attributes:
-        name: Name of the data set.
-        class_names: One name for each label.
-        image_shape: `(H, W, c)`, what the network sees.
-        train_size: Number of training images.
-        test_size: Number of test images.
-        test_kind: 'test', or 'validation' where these are training images held out.
-        steps_per_epoch: Batches that show every training image once; the last may be ragged.
-        mean: float32 `(c,)`, what was subtracted from pixels in [0, 1] units.
-        std: float32 `(c,)`, what they were divided by.
+      name: name of the data set.
+      class_names: one name for each label.
+      image_shape: ``(H, W, c)``, what the network sees.
+      train_size: number of training images.
+      test_size: number of test images.
+      test_kind: 'test', or 'validation' where these are training images held out.
+      steps_per_epoch: batches that show every training image once; the last may be ragged.
+      mean: float32 ``(c,)``, what was subtracted from pixels in [0, 1] units.
+      std: float32 ``(c,)``, what they were divided by.
     """
 
     name: str
@@ -73,20 +73,20 @@ class Feed(Protocol):
         """What goes into each step from a step on, without end.
 
         Args:
-            first_step: The first step, counted from the beginning of the run.
+          first_step: the first step, counted from the beginning of the run.
 
         Yields:
-            Pytrees of arrays that are on the device or on their way to it.
+          Pytrees of arrays that are on the device or on their way to it.
         """
 
     def eval_inputs(self, split: str = "test") -> Iterator[Any]:
         """What goes into each step of an evaluation; together they show every image once.
 
         Args:
-            split: 'test', or 'train' for the training images as test images are seen.
+          split: 'test', or 'train' for the training images as test images are seen.
 
         Yields:
-            Pytrees of arrays that are on the device or on their way to it.
+          Pytrees of arrays that are on the device or on their way to it.
         """
 
     def fingerprint(self) -> dict[str, Any]:

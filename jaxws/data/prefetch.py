@@ -14,21 +14,21 @@ class Prefetch(Iterator[T], Generic[T]):
     """An iterator whose next items are made by a thread, a number of them ahead.
 
     Example:
-        >>> with Prefetch(iter("abc"), ahead=2) as letters:
-        ...     list(letters)
-        ['a', 'b', 'c']
+      >>> with Prefetch(iter("abc"), ahead=2) as letters:
+      ...     list(letters)
+      ['a', 'b', 'c']
     """
 
     def __init__(self, items: Iterator[T], ahead: int):
-        """Start to make items.
+        """Starts to make items.
 
         Args:
-            items: Where they come from; only the thread calls it from now on. If it has a method
-                `close`, the thread calls that at the end.
-            ahead: At most so many items are held that nobody has asked for yet.
+          items: where they come from; only the thread calls it from now on. If it has a method
+            ``close``, the thread calls that at the end.
+          ahead: at most so many items are held that nobody has asked for yet.
 
         Raises:
-            ValueError: If `ahead` is not positive.
+          ValueError: if ``ahead`` is not positive.
         """
         if ahead < 1:
             raise ValueError(f"prefetch is {ahead!r}, expected a whole number, 1 or more")
@@ -59,14 +59,14 @@ class Prefetch(Iterator[T], Generic[T]):
         return self._end is not None or not self._made.empty()
 
     def __next__(self) -> T:
-        """Wait for the next item.
+        """Waits for the next item.
 
         Returns:
-            The item.
+          The item.
 
         Raises:
-            StopIteration: After the last one, or when closed.
-            BaseException: Whatever went wrong in the thread.
+          StopIteration: after the last one, or when closed.
+          BaseException: whatever went wrong in the thread.
         """
         if self._closed or self._end is not None:
             raise self._end or StopIteration
@@ -77,7 +77,7 @@ class Prefetch(Iterator[T], Generic[T]):
         return item  # type: ignore[return-value]
 
     def close(self) -> None:
-        """End the thread, once the item that it is making is done, and drop what is left."""
+        """Ends the thread, once the item that it is making is done, and drops what is left."""
         self._closed = True
         self._room.release()
         self._thread.join()
@@ -85,9 +85,9 @@ class Prefetch(Iterator[T], Generic[T]):
             self._made.get()
 
     def __enter__(self) -> Prefetch[T]:
-        """Return the iterator itself."""
+        """Returns the iterator itself."""
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        """Close it."""
+        """Closes it."""
         self.close()

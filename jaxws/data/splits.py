@@ -21,8 +21,8 @@ class SplitRows(NamedTuple):
     """Rows of the training data, sorted.
 
     Attributes:
-        train: int64 `(n,)` rows to train on.
-        validation: int64 `(m,)` rows to test on instead of the test data, or None for the latter.
+      train: int64 ``(n,)`` rows to train on.
+      validation: int64 ``(m,)`` rows to test on instead of the test data, or None for the latter.
     """
 
     train: np.ndarray
@@ -32,31 +32,31 @@ class SplitRows(NamedTuple):
 def choose_rows(
     labels: np.ndarray, *, split: str, train_fraction: float = 1.0, seed: int = 0
 ) -> SplitRows:
-    """Divide the training data.
+    """Divides the training data.
 
     Args:
-        labels: int `(N,)`, of all training images. With labels that are all alike the choice is a
-            plain random one.
-        split: 'final' trains on the training data and tests on the test data. 'tuning' holds out
-            a tenth of the training images, at most 10,000, and tests on them.
-        train_fraction: Part of the training images (in 'tuning', of those not held out) to train
-            on, rounded to whole images. The images held out do not depend on it.
-        seed: Of the choice. Give all runs that are compared the same.
+      labels: int ``(N,)``, of all training images. With labels that are all alike the choice is a
+        plain random one.
+      split: 'final' trains on the training data and tests on the test data. 'tuning' holds out
+        a tenth of the training images, at most 10,000, and tests on them.
+      train_fraction: part of the training images (in 'tuning', of those not held out) to train
+        on, rounded to whole images. The images held out do not depend on it.
+      seed: of the choice. Give all runs that are compared the same.
 
     Returns:
-        The rows.
+      The rows.
 
     Raises:
-        ValueError: If an argument is wrong, or no image would be left.
+      ValueError: if an argument is wrong, or no image would be left.
 
     Example:
-        >>> import numpy as np
-        >>> labels = np.repeat([0, 1, 2, 3], 10)
-        >>> chosen = choose_rows(labels, split="tuning", train_fraction=0.5)
-        >>> labels[chosen.validation].tolist(), np.bincount(labels[chosen.train]).tolist()
-        ([0, 1, 2, 3], [4, 5, 4, 5])
-        >>> choose_rows(labels, split="final").train.size
-        40
+      >>> import numpy as np
+      >>> labels = np.repeat([0, 1, 2, 3], 10)
+      >>> chosen = choose_rows(labels, split="tuning", train_fraction=0.5)
+      >>> labels[chosen.validation].tolist(), np.bincount(labels[chosen.train]).tolist()
+      ([0, 1, 2, 3], [4, 5, 4, 5])
+      >>> choose_rows(labels, split="final").train.size
+      40
     """
     check_choice(split, train_fraction, seed)
     size = len(labels)
@@ -87,18 +87,18 @@ def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
     n, give or take one, and classes of one size differ by one at most.
 
     Args:
-        labels: int `(N,)`.
-        seed: A whole number, 0 or more.
+      labels: int ``(N,)``.
+      seed: a whole number, 0 or more.
 
     Returns:
-        int64 `(N,)`, each of 0 to N - 1 once; the same for the same arguments on all machines
-        and with all versions of NumPy.
+      int64 ``(N,)``, each of 0 to N - 1 once; the same for the same arguments on all machines
+      and with all versions of NumPy.
 
     Example:
-        >>> import numpy as np
-        >>> labels = np.array([0, 0, 1, 1, 1, 1])
-        >>> labels[stratified_order(labels, seed=0)].tolist()
-        [1, 0, 1, 1, 0, 1]
+      >>> import numpy as np
+      >>> labels = np.array([0, 0, 1, 1, 1, 1])
+      >>> labels[stratified_order(labels, seed=0)].tolist()
+      [1, 0, 1, 1, 0, 1]
     """
     labels = np.asarray(labels)
     classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -116,15 +116,15 @@ def rows_fingerprint(chosen: SplitRows) -> dict[str, int | None]:
     """Checksums that tell one choice from another, for the record of a run.
 
     Args:
-        chosen: Rows of the training data.
+      chosen: rows of the training data.
 
     Returns:
-        A CRC-32 of each of the two, None where no images are held out.
+      A CRC-32 of each of the two, None where no images are held out.
 
     Example:
-        >>> import numpy as np
-        >>> rows_fingerprint(SplitRows(np.arange(3), None))
-        {'train_rows_crc32': 1334598860, 'validation_rows_crc32': None}
+      >>> import numpy as np
+      >>> rows_fingerprint(SplitRows(np.arange(3), None))
+      {'train_rows_crc32': 1334598860, 'validation_rows_crc32': None}
     """
     return {
         f"{name}_rows_crc32": None if rows is None else _crc32(rows)
@@ -136,9 +136,9 @@ def test_kind(chosen: SplitRows) -> str:
     """What the images are that a run tests on: 'test' or 'validation'.
 
     Example:
-        >>> import numpy as np
-        >>> test_kind(SplitRows(np.arange(3), None))
-        'test'
+      >>> import numpy as np
+      >>> test_kind(SplitRows(np.arange(3), None))
+      'test'
     """
     return "test" if chosen.validation is None else "validation"
 
@@ -148,13 +148,13 @@ def _crc32(rows: np.ndarray) -> int:
 
 
 def check_choice(split: str, train_fraction: float, seed: int) -> None:
-    """Check the arguments of `choose_rows` before any data is read.
+    """Checks the arguments of ``choose_rows`` before any data is read.
 
     Raises:
-        ValueError: If one of them is wrong.
+      ValueError: if one of them is wrong.
 
     Example:
-        >>> check_choice("final", 0.25, 0)
+      >>> check_choice("final", 0.25, 0)
     """
     check_one_of("data.split", split, SPLITS)
     if not 0 < train_fraction <= 1:

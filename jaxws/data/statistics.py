@@ -15,20 +15,20 @@ def mean_and_std(images: np.ndarray, mean_std: str) -> tuple[np.ndarray, np.ndar
     """What to normalise a data set by.
 
     Args:
-        images: uint8 `(N, H, W, c)`, those that are trained on.
-        mean_std: 'train' to compute it from them, 'imagenet' for ImageNet's.
+      images: uint8 ``(N, H, W, c)``, those that are trained on.
+      mean_std: 'train' to compute it from them, 'imagenet' for ImageNet's.
 
     Returns:
-        float32 `(c,)` mean and standard deviation in [0, 1] units.
+      float32 ``(c,)`` mean and standard deviation in [0, 1] units.
 
     Raises:
-        ValueError: If `mean_std` is neither, or ImageNet's is asked for images without colours.
+      ValueError: if ``mean_std`` is neither, or ImageNet's is asked for images without colours.
 
     Example:
-        >>> import numpy as np
-        >>> mean, std = mean_and_std(np.zeros((1, 2, 2, 3), np.uint8), "imagenet")
-        >>> [round(float(value), 3) for value in mean]
-        [0.485, 0.456, 0.406]
+      >>> import numpy as np
+      >>> mean, std = mean_and_std(np.zeros((1, 2, 2, 3), np.uint8), "imagenet")
+      >>> [round(float(value), 3) for value in mean]
+      [0.485, 0.456, 0.406]
     """
     check_one_of("data.mean_std", mean_std, MEAN_STD)
     if mean_std == "train":
@@ -45,18 +45,18 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel.
 
     Args:
-        images: uint8 `(N, H, W, c)`.
+      images: uint8 ``(N, H, W, c)``.
 
     Returns:
-        float32 `(c,)` mean and standard deviation in [0, 1] units, the latter 1 where it would
-        be 0.
+      float32 ``(c,)`` mean and standard deviation in [0, 1] units, the latter 1 where it would
+      be 0.
 
     Example:
-        >>> import numpy as np
-        >>> images = np.array([[0, 255], [255, 255]], np.uint8).reshape(2, 1, 1, 2)
-        >>> mean, std = channel_statistics(images)
-        >>> mean.tolist(), std.tolist()
-        ([0.5, 1.0], [0.5, 1.0])
+      >>> import numpy as np
+      >>> images = np.array([[0, 255], [255, 255]], np.uint8).reshape(2, 1, 1, 2)
+      >>> mean, std = channel_statistics(images)
+      >>> mean.tolist(), std.tolist()
+      ([0.5, 1.0], [0.5, 1.0])
     """
     channels = images.shape[-1]
     rows = images.reshape(len(images), -1)

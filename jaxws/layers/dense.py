@@ -53,7 +53,6 @@ class LocalDense(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to tokens (..., t, c); returns (..., t, f)."""
-
         drawn_once = self.same_start and self.is_initializing()
         one_key = self.make_rng("params") if drawn_once else None
 

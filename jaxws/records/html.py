@@ -122,7 +122,7 @@ def figure(png: bytes, text: str, caption: str) -> str:
 
 
 def details(summary: str, content: str) -> str:
-    """What is shown on demand.
+    r"""What is shown on demand.
 
     Args:
       summary: plain text.
@@ -133,6 +133,6 @@ def details(summary: str, content: str) -> str:
 
     Example:
       >>> details("More", "<p>...</p>")
-      '<details><summary>More</summary>\\n<p>...</p></details>'
+      '<details><summary>More</summary>\n<p>...</p></details>'
     """
     return f"<details><summary>{escape(summary)}</summary>\n{content}</details>"

@@ -227,7 +227,7 @@ def test_other_data_are_refused(path, capsys, monkeypatch):
     def other(config):
         feed = build(config)
         facts = feed.fingerprint()
-        monkeypatch.setattr(feed, "facts", lambda: facts | {"train_images": 7})
+        monkeypatch.setattr(feed, "fingerprint", lambda: facts | {"train_images": 7})
         return feed
 
     monkeypatch.setattr(data, "build_feed", other)

@@ -36,10 +36,10 @@ class Spec(NamedTuple):
 
 
 def error_line(error: Exception) -> str:
-    """What a compiler, a driver or an import has raised, as one line that an obstacle can hold.
+    r"""What a compiler, a driver or an import has raised, as one line that an obstacle can hold.
 
     Example:
-      >>> error_line(RuntimeError("no such instruction\\nand a long trace"))
+      >>> error_line(RuntimeError("no such instruction\nand a long trace"))
       'RuntimeError: no such instruction'
     """
     detail = (str(error).strip().splitlines() or [""])[0]

@@ -2,7 +2,7 @@
 
 Everything here is a pure function meant to be called inside a jit, and every random choice is a
 function of (seed, step) alone: a run that is resumed from its step number sees the same batches.
-Images stay flat uint8 rows `(N, H*W*c)` until a batch of them has been gathered; a 4-D data set
+Images stay flat uint8 rows ``(N, H*W*c)`` until a batch of them has been gathered; a 4-D data set
 would be laid out anew by XLA, as a whole, in every step.
 """
 
@@ -34,49 +34,49 @@ def training_batch(
     n_reps: int = 1,
     crop: Crop | None = None,
 ) -> Batch:
-    """Gather images, crop and flip each of them at random, and normalise.
+    """Gathers images, crops and flips each of them at random, and normalises.
 
-    Every row of `indices` draws `n_reps` crops and flips of its own. Views of an image follow one
-    another in the batch: row i holds view i % n_reps of image indices[i // n_reps]. An image is
+    Every row of ``indices`` draws ``n_reps`` crops and flips of its own. Views of an image follow
+    one another in the batch: row i holds view i % n_reps of image indices[i // n_reps]. An image is
     gathered once, however many views of it there are.
 
     Args:
-        split: `images` uint8 `(N, H*W*c)` and `labels` int32 `(N,)`.
-        indices: int32 `(n,)` rows of `split`; -1 fills up a ragged batch.
-        key: The key of this step (fold the step in before the call).
-        image_shape: `(H, W, c)`.
-        pad: How far a crop may lie from the centre, in pixels, each way. Where it reaches beyond
-            the image it shows the mean colour (zero after normalisation). So crops are taken from
-            the image padded by `pad` if they have its size, and from its centre, `crop_size +
-            2 * pad` pixels wide, if there is as much. 0 takes the centre crop.
-        flip: Mirror left and right with probability one half.
-        mean: `(c,)` mean of the channels, in [0, 1] pixel units.
-        std: `(c,)` standard deviation of the channels, in the same units.
-        dtype: The dtype of the images.
-        ragged: Whether `indices` may hold -1. Static; False gives `mask=None`.
-        crop_size: Side of the crops in pixels, at most that of the image; None for its own.
-        n_reps: Views of each image.
-        crop: The kernel, 'gather' or 'onehot'. Both give the same bits. None takes the gather on
-            a CPU and the one-hot matrix product, which suits matrix units, everywhere else.
+      split: ``images`` uint8 ``(N, H*W*c)`` and ``labels`` int32 ``(N,)``.
+      indices: int32 ``(n,)`` rows of ``split``; -1 fills up a ragged batch.
+      key: the key of this step (fold the step in before the call).
+      image_shape: ``(H, W, c)``.
+      pad: how far a crop may lie from the centre, in pixels, each way. Where it reaches beyond
+        the image it shows the mean colour (zero after normalisation). So crops are taken from
+        the image padded by ``pad`` if they have its size, and from its centre, crop_size +
+        2 * pad pixels wide, if there is as much. 0 takes the centre crop.
+      flip: mirror left and right with probability one half.
+      mean: ``(c,)`` mean of the channels, in [0, 1] pixel units.
+      std: ``(c,)`` standard deviation of the channels, in the same units.
+      dtype: the dtype of the images.
+      ragged: whether ``indices`` may hold -1. Static; False gives ``mask=None``.
+      crop_size: side of the crops in pixels, at most that of the image; None for its own.
+      n_reps: views of each image.
+      crop: the kernel, 'gather' or 'onehot'. Both give the same bits. None takes the gather on
+        a CPU and the one-hot matrix product, which suits matrix units, everywhere else.
 
     Returns:
-        A `Batch` of n * n_reps images.
+      A ``Batch`` of n * n_reps images.
 
     Raises:
-        ValueError: If an argument does not fit the others.
+      ValueError: if an argument does not fit the others.
 
     Example:
-        >>> import functools, jax, jax.numpy as jnp
-        >>> from jaxws.data import Split, training_batch
-        >>> split = Split(jnp.full((10, 4 * 4 * 3), 255, jnp.uint8), jnp.arange(10))
-        >>> cut = jax.jit(functools.partial(
-        ...     training_batch, image_shape=(4, 4, 3), pad=1, flip=True, mean=(0.5, 0.5, 0.5),
-        ...     std=(0.25, 0.25, 0.25), dtype=jnp.bfloat16, ragged=True))
-        >>> batch = cut(split, jnp.array([3, 3, 7, -1]), jax.random.key(0))
-        >>> batch.image.shape, float(batch.image.max())
-        ((4, 4, 4, 3), 2.0)
-        >>> batch.label.tolist(), batch.mask.tolist()
-        ([3, 3, 7, 0], [True, True, True, False])
+      >>> import functools, jax, jax.numpy as jnp
+      >>> from jaxws.data import Split, training_batch
+      >>> split = Split(jnp.full((10, 4 * 4 * 3), 255, jnp.uint8), jnp.arange(10))
+      >>> cut = jax.jit(functools.partial(
+      ...     training_batch, image_shape=(4, 4, 3), pad=1, flip=True, mean=(0.5, 0.5, 0.5),
+      ...     std=(0.25, 0.25, 0.25), dtype=jnp.bfloat16, ragged=True))
+      >>> batch = cut(split, jnp.array([3, 3, 7, -1]), jax.random.key(0))
+      >>> batch.image.shape, float(batch.image.max())
+      ((4, 4, 4, 3), 2.0)
+      >>> batch.label.tolist(), batch.mask.tolist()
+      ([3, 3, 7, 0], [True, True, True, False])
     """
     _check(split, indices, image_shape, mean, std)
     if pad < 0 or pad != int(pad):
@@ -118,32 +118,32 @@ def evaluation_batch(
     ragged: bool,
     crop_size: int | None = None,
 ) -> Batch:
-    """Gather images, crop their centre and normalise them, with nothing random.
+    """Gathers images, crops their centre and normalises them, with nothing random.
 
     Args:
-        split: `images` uint8 `(N, H*W*c)` and `labels` int32 `(N,)`.
-        indices: int32 `(n,)` rows of `split`; -1 fills up a ragged batch.
-        image_shape: `(H, W, c)`.
-        mean: `(c,)` mean of the channels, in [0, 1] pixel units.
-        std: `(c,)` standard deviation of the channels, in the same units.
-        dtype: The dtype of the images.
-        ragged: Whether `indices` may hold -1. Static; False gives `mask=None`.
-        crop_size: Side of the crop in pixels, at most that of the image; None for all of it.
+      split: ``images`` uint8 ``(N, H*W*c)`` and ``labels`` int32 ``(N,)``.
+      indices: int32 ``(n,)`` rows of ``split``; -1 fills up a ragged batch.
+      image_shape: ``(H, W, c)``.
+      mean: ``(c,)`` mean of the channels, in [0, 1] pixel units.
+      std: ``(c,)`` standard deviation of the channels, in the same units.
+      dtype: the dtype of the images.
+      ragged: whether ``indices`` may hold -1. Static; False gives ``mask=None``.
+      crop_size: side of the crop in pixels, at most that of the image; None for all of it.
 
     Returns:
-        A `Batch` of n images.
+      A ``Batch`` of n images.
 
     Raises:
-        ValueError: If an argument does not fit the others.
+      ValueError: if an argument does not fit the others.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> from jaxws.data import Split, evaluation_batch
-        >>> split = Split(jnp.zeros((10, 4), jnp.uint8), jnp.arange(10))
-        >>> batch = evaluation_batch(split, jnp.array([9, 0]), image_shape=(2, 2, 1), mean=(0.5,),
-        ...                          std=(0.5,), dtype=jnp.float32, ragged=False)
-        >>> float(batch.image.max()), batch.label.tolist(), batch.mask
-        (-1.0, [9, 0], None)
+      >>> import jax.numpy as jnp
+      >>> from jaxws.data import Split, evaluation_batch
+      >>> split = Split(jnp.zeros((10, 4), jnp.uint8), jnp.arange(10))
+      >>> batch = evaluation_batch(split, jnp.array([9, 0]), image_shape=(2, 2, 1), mean=(0.5,),
+      ...                          std=(0.5,), dtype=jnp.float32, ragged=False)
+      >>> float(batch.image.max()), batch.label.tolist(), batch.mask
+      (-1.0, [9, 0], None)
     """
     _check(split, indices, image_shape, mean, std)
     shape = view_shape(image_shape, crop_size)

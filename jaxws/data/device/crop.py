@@ -19,29 +19,29 @@ def crop_and_flip(
     size: tuple[int, int],
     crop: Crop | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Cut r crops out of every image, then mirror the ones that are marked.
+    """Cuts r crops out of every image, then mirrors the ones that are marked.
 
     Args:
-        pixels: uint8 `(n, H, W, c)`.
-        corners: int `(n, r, 2)`, row and column of the image that the crop's first pixel shows;
-            negative where the crop begins in the padding.
-        mirrored: bool `(n, r)`, which crops to mirror left and right.
-        size: Height and width of the crops.
-        crop: 'gather', 'onehot', or None for the one that suits the platform.
+      pixels: uint8 ``(n, H, W, c)``.
+      corners: int ``(n, r, 2)``, row and column of the image that the crop's first pixel shows;
+        negative where the crop begins in the padding.
+      mirrored: bool ``(n, r)``, which crops to mirror left and right.
+      size: height and width of the crops.
+      crop: 'gather', 'onehot', or None for the one that suits the platform.
 
     Returns:
-        uint8 `(n, r, *size, c)` crops with zeros outside the image, and bool `(n, r, *size, 1)`,
-        True inside it.
+      uint8 ``(n, r, *size, c)`` crops with zeros outside the image, and bool ``(n, r, *size, 1)``,
+      True inside it.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> image = jnp.array([[1, 2], [3, 4]], jnp.uint8).reshape(1, 2, 2, 1)
-        >>> corners, mirrored = jnp.array([[[-1, 0], [0, 1]]]), jnp.array([[True, False]])
-        >>> crops, inside = crop_and_flip(image, corners, mirrored, size=(2, 2))
-        >>> crops[0, :, :, :, 0].tolist()
-        [[[0, 0], [2, 1]], [[2, 0], [4, 0]]]
-        >>> inside[0, 1, :, :, 0].tolist()
-        [[True, False], [True, False]]
+      >>> import jax.numpy as jnp
+      >>> image = jnp.array([[1, 2], [3, 4]], jnp.uint8).reshape(1, 2, 2, 1)
+      >>> corners, mirrored = jnp.array([[[-1, 0], [0, 1]]]), jnp.array([[True, False]])
+      >>> crops, inside = crop_and_flip(image, corners, mirrored, size=(2, 2))
+      >>> crops[0, :, :, :, 0].tolist()
+      [[[0, 0], [2, 1]], [[2, 0], [4, 0]]]
+      >>> inside[0, 1, :, :, 0].tolist()
+      [[True, False], [True, False]]
     """
     height, width = size
     # Which row and column of the image each pixel of the crop shows; out of range in the padding.
@@ -66,18 +66,18 @@ def view_shape(
     """The shape of what a network sees of an image.
 
     Args:
-        image_shape: `(H, W, c)` of the stored images.
-        crop_size: Side of the square crop, or None for the whole image.
+      image_shape: ``(H, W, c)`` of the stored images.
+      crop_size: side of the square crop, or None for the whole image.
 
     Returns:
-        `(h, w, c)`.
+      ``(h, w, c)``.
 
     Raises:
-        ValueError: If the crop is larger than the image.
+      ValueError: if the crop is larger than the image.
 
     Example:
-        >>> view_shape((64, 64, 3), 48), view_shape((32, 32, 3))
-        ((48, 48, 3), (32, 32, 3))
+      >>> view_shape((64, 64, 3), 48), view_shape((32, 32, 3))
+      ((48, 48, 3), (32, 32, 3))
     """
     if crop_size is None:
         return image_shape
@@ -94,15 +94,15 @@ def centre_corner(image_shape: tuple[int, ...], size: tuple[int, int]) -> tuple[
     """Row and column at which the crop in the centre begins, rounded down.
 
     Args:
-        image_shape: Height and width of the images, and anything after them.
-        size: Height and width of the crop.
+      image_shape: height and width of the images, and anything after them.
+      size: height and width of the crop.
 
     Returns:
-        Row and column; negative where the crop is larger than the image.
+      Row and column; negative where the crop is larger than the image.
 
     Example:
-        >>> centre_corner((64, 65, 3), (48, 48))
-        (8, 8)
+      >>> centre_corner((64, 65, 3), (48, 48))
+      (8, 8)
     """
     return (image_shape[0] - size[0]) // 2, (image_shape[1] - size[1]) // 2
 

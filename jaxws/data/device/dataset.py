@@ -28,8 +28,8 @@ class Split(NamedTuple):
     """The images and labels of a split, row by row.
 
     Attributes:
-        images: uint8 `(N, H*W*c)`, each image a flat row.
-        labels: int32 `(N,)`.
+      images: uint8 ``(N, H*W*c)``, each image a flat row.
+      labels: int32 ``(N,)``.
     """
 
     images: np.ndarray | jax.Array
@@ -41,17 +41,18 @@ class Dataset:
     """A data set in memory.
 
     Attributes:
-        name: The name it was asked for by.
-        train: The images to train on.
-        test: The images to test on: those of the test split (the validation split of a data set
-            without a labelled test split), or training images held out for tuning.
-        image_shape: `(H, W, c)`.
-        class_names: One name for each label.
-        mean: float32 `(c,)` mean to normalise by, in [0, 1] units; of the pixels of `train` unless
-            ImageNet's was asked for.
-        std: float32 `(c,)` standard deviation, in the same units; 1 for a channel that is
-            constant, so that dividing by it is always sound.
-        chosen: Which images of the stored training split are in `train`, and in `test` if held out.
+      name: the name it was asked for by.
+      train: the images to train on.
+      test: the images to test on: those of the test split (the validation split of a data set
+        without a labelled test split), or training images held out for tuning.
+      image_shape: ``(H, W, c)``.
+      class_names: one name for each label.
+      mean: float32 ``(c,)`` mean to normalise by, in [0, 1] units; of the pixels of ``train``
+        unless ImageNet's was asked for.
+      std: float32 ``(c,)`` standard deviation, in the same units; 1 for a channel that is
+        constant, so that dividing by it is always sound.
+      chosen: which images of the stored training split are in ``train``, and in ``test`` if held
+        out.
     """
 
     name: str
@@ -65,36 +66,36 @@ class Dataset:
 
 
 def load_dataset(data: ml_collections.ConfigDict) -> Dataset:
-    """Load a data set, preparing it on disk first where that needs no download.
+    """Loads a data set, preparing it on disk first where that needs no download.
 
     Args:
-        data: The section `data` of a configuration, of which these fields are read:
-            `name`: 'digits' (comes with the package), 'folder', or a TFDS name such as 'cifar10'
-            that has been prepared as array_record.
-            `path`: A folder of images, `train/CLASS/*.jpg` and `test/CLASS/*.jpg` (needed by
-            'folder'; with a TFDS name, it takes the place of the prepared data), or None.
-            `data_dir`: Where TFDS data lies, or None for `~/tensorflow_datasets`; digits without
-            one are made in memory, and nothing is written.
-            `image_size`: Resize the shorter side to this many pixels and crop the centre, or None.
-            `on_corrupt`: 'error' or 'skip', for the images of a folder that cannot be decoded.
-            `split`, `train_fraction`, `split_seed`: Which images to train and to test on, see
-            `jaxws.data.splits.choose_rows`.
-            `mean_std`: 'train' or 'imagenet', whose mean and standard deviation to normalise by.
+      data: the section ``data`` of a configuration, of which these fields are read:
+        ``name``: 'digits' (comes with the package), 'folder', or a TFDS name such as 'cifar10'
+        that has been prepared as array_record.
+        ``path``: A folder of images, ``train/CLASS/*.jpg`` and ``test/CLASS/*.jpg`` (needed by
+        'folder'; with a TFDS name, it takes the place of the prepared data), or None.
+        ``data_dir``: Where TFDS data lies, or None for ``~/tensorflow_datasets``; digits without
+        one are made in memory, and nothing is written.
+        ``image_size``: Resize the shorter side to this many pixels and crop the centre, or None.
+        ``on_corrupt``: 'error' or 'skip', for the images of a folder that cannot be decoded.
+        ``split``, ``train_fraction``, ``split_seed``: Which images to train and to test on, see
+        ``jaxws.data.splits.choose_rows``.
+        ``mean_std``: 'train' or 'imagenet', whose mean and standard deviation to normalise by.
 
     Returns:
-        The data set.
+      The data set.
 
     Raises:
-        ValueError: If a field is wrong, or the data set is missing, damaged, too large for memory
-            or not one of labelled images of one shape.
+      ValueError: if a field is wrong, or the data set is missing, damaged, too large for memory
+        or not one of labelled images of one shape.
 
     Example:
-        >>> from jaxws.config.fields import base_config
-        >>> data = base_config().data
-        >>> data.name = "digits"
-        >>> digits = load_dataset(data)
-        >>> digits.image_shape, digits.train.images.shape, digits.test.labels.shape
-        ((24, 24, 1), (1437, 576), (1440,))
+      >>> from jaxws.config.fields import base_config
+      >>> data = base_config().data
+      >>> data.name = "digits"
+      >>> digits = load_dataset(data)
+      >>> digits.image_shape, digits.train.images.shape, digits.test.labels.shape
+      ((24, 24, 1), (1437, 576), (1440,))
     """
     if needs_no_files(data):
         return _load_digits(data)
@@ -105,10 +106,10 @@ def needs_no_files(data: ml_collections.ConfigDict) -> bool:
     """Whether a data set is made in memory: the digits, unless a directory for them is given.
 
     Args:
-        data: As of `load_dataset`.
+      data: as of ``load_dataset``.
 
     Returns:
-        True if no home directory, nor any other that can be written, is needed.
+      True if no home directory, nor any other that can be written, is needed.
     """
     return (data.name, data.path, data.data_dir) == ("digits", None, None)
 
@@ -125,16 +126,16 @@ def _load_digits(data: ml_collections.ConfigDict) -> Dataset:
 
 
 def open_dataset(data: ml_collections.ConfigDict) -> tfds.core.DatasetBuilder:
-    """Open a data set, preparing it on disk first where that needs no download.
+    """Opens a data set, preparing it on disk first where that needs no download.
 
     Args:
-        data: As of `load_dataset`.
+      data: as of ``load_dataset``.
 
     Returns:
-        A builder of prepared data.
+      A builder of prepared data.
 
     Raises:
-        ValueError: If a field is wrong or the data set is missing.
+      ValueError: if a field is wrong or the data set is missing.
     """
     _check_fields(data)
     root = data_root(data.data_dir)
@@ -173,18 +174,18 @@ def _check_fields(data: ml_collections.ConfigDict) -> None:
 
 
 def load_builder(data: ml_collections.ConfigDict, builder: tfds.core.DatasetBuilder) -> Dataset:
-    """Load a data set that is open.
+    """Loads a data set that is open.
 
     Args:
-        data: As for `load_dataset`.
-        builder: From `open_dataset`.
+      data: as for ``load_dataset``.
+      builder: from ``open_dataset``.
 
     Returns:
-        The data set.
+      The data set.
 
     Raises:
-        ValueError: If it is damaged, too large for memory or not one of labelled images of one
-            shape, or too small to be divided as asked for.
+      ValueError: if it is damaged, too large for memory or not one of labelled images of one
+        shape, or too small to be divided as asked for.
     """
     name, image_size = data.name, data.image_size
     _, label_key = feature_keys(builder)

@@ -21,10 +21,10 @@ class DeviceInputs(NamedTuple):
     """What a step needs of data that lie on the device.
 
     Attributes:
-        split: All images and labels.
-        order: int32 `(steps, n)`, which images each step of the epoch sees, or `(n,)` in an
-            evaluation.
-        key: From which all steps draw crops and flips; None in an evaluation.
+      split: all images and labels.
+      order: int32 ``(steps, n)``, which images each step of the epoch sees, or ``(n,)`` in an
+        evaluation.
+      key: from which all steps draw crops and flips; None in an evaluation.
     """
 
     split: Split
@@ -36,16 +36,16 @@ class DeviceBatching(NamedTuple):
     """Cuts batches out of data that lie on the device.
 
     Attributes:
-        image_shape: `(H, W, c)` of the images that lie there.
-        crop_size: See `training_batch`, as for all that follow.
-        mean: `(c,)`.
-        std: `(c,)`.
-        dtype: Of the images in batches.
-        pad: In training.
-        flip: In training.
-        n_reps: In training.
-        ragged: Whether the last batch of an epoch is filled up.
-        steps_per_epoch: Batches in an epoch.
+      image_shape: ``(H, W, c)`` of the images that lie there.
+      crop_size: see ``training_batch``, as for all that follow.
+      mean: ``(c,)``.
+      std: ``(c,)``.
+      dtype: of the images in batches.
+      pad: in training.
+      flip: in training.
+      n_reps: in training.
+      ragged: whether the last batch of an epoch is filled up.
+      steps_per_epoch: batches in an epoch.
     """
 
     image_shape: tuple[int, int, int]
@@ -60,7 +60,7 @@ class DeviceBatching(NamedTuple):
     steps_per_epoch: int
 
     def train_batch(self, inputs: DeviceInputs, step: jax.Array) -> Batch:
-        """Gather, crop, flip and normalise the images of a step."""
+        """Gathers, crop, flip and normalise the images of a step."""
         return training_batch(
             inputs.split,
             inputs.order[step % self.steps_per_epoch],
@@ -73,7 +73,7 @@ class DeviceBatching(NamedTuple):
         )
 
     def eval_batch(self, inputs: DeviceInputs) -> Batch:
-        """Gather and normalise the images of a step."""
+        """Gathers and normalises the images of a step."""
         return evaluation_batch(inputs.split, inputs.order, ragged=True, **self._images())
 
     def _images(self) -> dict[str, Any]:
@@ -90,18 +90,18 @@ class DeviceFeed:
     """A data set that lies on the device as a whole; batches are cut inside the step.
 
     Example:
-        >>> import jax, jax.numpy as jnp, numpy as np
-        >>> from jaxws.data.splits import SplitRows
-        >>> split = Split(np.zeros((10, 12), np.uint8), np.arange(10, dtype=np.int32))
-        >>> dataset = Dataset("ten", split, split, (2, 2, 3), tuple("abcdefghij"), np.zeros(3),
-        ...                   np.ones(3), SplitRows(np.arange(10), None))
-        >>> feed = DeviceFeed(dataset, seed=0, batch_size=4, eval_batch_size=4, pad=0, flip=True,
-        ...                   dtype=jnp.float32)
-        >>> feed.steps_per_epoch
-        3
-        >>> inputs = next(feed.train_inputs(first_step=2))
-        >>> int(feed.batching.train_batch(inputs, jnp.array(2)).mask.sum())
-        2
+      >>> import jax, jax.numpy as jnp, numpy as np
+      >>> from jaxws.data.splits import SplitRows
+      >>> split = Split(np.zeros((10, 12), np.uint8), np.arange(10, dtype=np.int32))
+      >>> dataset = Dataset("ten", split, split, (2, 2, 3), tuple("abcdefghij"), np.zeros(3),
+      ...                   np.ones(3), SplitRows(np.arange(10), None))
+      >>> feed = DeviceFeed(dataset, seed=0, batch_size=4, eval_batch_size=4, pad=0, flip=True,
+      ...                   dtype=jnp.float32)
+      >>> feed.steps_per_epoch
+      3
+      >>> inputs = next(feed.train_inputs(first_step=2))
+      >>> int(feed.batching.train_batch(inputs, jnp.array(2)).mask.sum())
+      2
     """
 
     def __init__(
@@ -117,21 +117,21 @@ class DeviceFeed:
         crop_size: int | None = None,
         n_reps: int = 1,
     ):
-        """Note what to do; nothing is put on the device before inputs are asked for.
+        """Notes what to do; nothing is put on the device before inputs are asked for.
 
         Args:
-            dataset: Images in memory.
-            seed: Of order, crops and flips.
-            batch_size: Images of a training step.
-            eval_batch_size: Images of an evaluation step.
-            pad: See `training_batch`.
-            flip: See `training_batch`.
-            dtype: Of the images in batches.
-            crop_size: See `training_batch`.
-            n_reps: Views of each image of a step, which sees `batch_size * n_reps` of them.
+          dataset: images in memory.
+          seed: of order, crops and flips.
+          batch_size: images of a training step.
+          eval_batch_size: images of an evaluation step.
+          pad: see ``training_batch``.
+          flip: see ``training_batch``.
+          dtype: of the images in batches.
+          crop_size: see ``training_batch``.
+          n_reps: views of each image of a step, which sees ``batch_size * n_reps`` of them.
 
         Raises:
-            ValueError: If the batch is larger than the data, or the crop than the images.
+          ValueError: if the batch is larger than the data, or the crop than the images.
         """
         self.dataset = dataset
         self.name, self.class_names = dataset.name, dataset.class_names

@@ -12,18 +12,18 @@ def steps_per_epoch(size: int, batch_size: int) -> int:
     """Steps of an epoch that shows every image once; the last batch may be ragged.
 
     Args:
-        size: Number of training images.
-        batch_size: Images of a step.
+      size: number of training images.
+      batch_size: images of a step.
 
     Returns:
-        The number of steps, `ceil(size / batch_size)`.
+      The number of steps, ``ceil(size / batch_size)``.
 
     Raises:
-        ValueError: If a number is not positive or the batch is larger than the data.
+      ValueError: if a number is not positive or the batch is larger than the data.
 
     Example:
-        >>> steps_per_epoch(50_000, 512)
-        98
+      >>> steps_per_epoch(50_000, 512)
+      98
     """
     _check_positive(size, batch_size)
     if batch_size > size:
@@ -40,22 +40,22 @@ def epoch_order(
     """The order in which an epoch shows the training images, cut into batches.
 
     Args:
-        seed: Seed of the run; may be traced.
-        epoch: Number of the epoch; may be traced.
-        size: Number of training images.
-        batch_size: Images of a step.
+      seed: seed of the run; may be traced.
+      epoch: number of the epoch; may be traced.
+      size: number of training images.
+      batch_size: images of a step.
 
     Returns:
-        int32 `(steps, batch_size)`: every index below `size` once; where the last batch is
-        ragged its end is filled up with -1.
+      int32 ``(steps, batch_size)``: every index below ``size`` once; where the last batch is
+      ragged its end is filled up with -1.
 
     Raises:
-        ValueError: If a number is not positive or the batch is larger than the data.
+      ValueError: if a number is not positive or the batch is larger than the data.
 
     Example:
-        >>> order = epoch_order(seed=0, epoch=3, size=5, batch_size=2)
-        >>> order.shape, sorted(order.ravel().tolist())
-        ((3, 2), [-1, 0, 1, 2, 3, 4])
+      >>> order = epoch_order(seed=0, epoch=3, size=5, batch_size=2)
+      >>> order.shape, sorted(order.ravel().tolist())
+      ((3, 2), [-1, 0, 1, 2, 3, 4])
     """
     steps = steps_per_epoch(size, batch_size)
     key = jax.random.fold_in(jax.random.key(seed), _ORDER_STREAM)
@@ -71,18 +71,18 @@ def evaluation_order(size: int, batch_size: int) -> jax.Array:
     The batch may be larger than the data here: the filling carries no weight.
 
     Args:
-        size: Number of images.
-        batch_size: Images of a batch.
+      size: number of images.
+      batch_size: images of a batch.
 
     Returns:
-        int32 `(batches, batch_size)`, filled up with -1 at the end of the last batch.
+      int32 ``(batches, batch_size)``, filled up with -1 at the end of the last batch.
 
     Raises:
-        ValueError: If a number is not positive.
+      ValueError: if a number is not positive.
 
     Example:
-        >>> evaluation_order(5, 2).tolist()
-        [[0, 1], [2, 3], [4, -1]]
+      >>> evaluation_order(5, 2).tolist()
+      [[0, 1], [2, 3], [4, -1]]
     """
     _check_positive(size, batch_size)
     order = np.full(-(-size // batch_size) * batch_size, -1, np.int32)

@@ -1,8 +1,8 @@
 """Batches cut on the host from images that are decoded as they are needed.
 
-A training set is a `grain.MapDataset`: element s is what a process contributes to step s, as a pure
-function of (seed, s). So order and crops do not depend on threads, workers, restarts or the number
-of processes, and a run resumes from its step number: `batches[step:]`.
+A training set is a ``grain.MapDataset``: element s is what a process contributes to step s, as a
+pure function of (seed, s). So order and crops do not depend on threads, workers, restarts or the
+number of processes, and a run resumes from its step number: ``batches[step:]``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class HostBatch(NamedTuple):
     """A batch on the host, or the part of it that belongs to a process.
 
     Attributes:
-        image: uint8 `(n, size, size, c)`.
-        label: int32 `(n,)`, -1 for the rows that fill up a ragged last batch.
+      image: uint8 ``(n, size, size, c)``.
+      label: int32 ``(n,)``, -1 for the rows that fill up a ragged last batch.
     """
 
     image: np.ndarray
@@ -40,9 +40,9 @@ class Cropper:
     """How records become square crops.
 
     Attributes:
-        size: Side of the crops in pixels.
-        channels: 3 for RGB or 1 for grayscale.
-        decoder: One of `jaxws.config.choices.DECODERS`.
+      size: side of the crops in pixels.
+      channels: 3 for RGB or 1 for grayscale.
+      decoder: one of ``jaxws.config.choices.DECODERS``.
     """
 
     size: int
@@ -50,13 +50,13 @@ class Cropper:
     decoder: str
 
     def random(self, record: Record, draws: np.ndarray) -> HostBatch:
-        """Decode once, then cut a random-resized-crop for each row of `draws`, `(n, DRAWS)`."""
+        """Decodes once, then cuts a random crop for each row of ``draws``, (n, DRAWS)."""
         image = decode_record(record, self.channels, self.decoder)
         boxes = [random_box(uniform, *_size(image)) for uniform in draws]
         return self._batch([cut(image, box, (self.size, self.size)) for box in boxes], record.label)
 
     def centre(self, record: Record) -> HostBatch:
-        """Resize the shorter side to 8/7 of the crop's, 256 for 224, and cut out the centre."""
+        """Resizes the shorter side to 8/7 of the crop's, 256 for 224, and cuts out the centre."""
         image = decode_record(record, self.channels, self.decoder)
         width, height = _size(image)
         shape = resized_shape(width, height, round(RESIZE * self.size))
@@ -79,9 +79,9 @@ class Plan(NamedTuple):
     """What an image becomes in its batch.
 
     Attributes:
-        row: Number of the record, -1 for filling.
-        draws: float `(n_reps, DRAWS)` uniform numbers that say where its crops lie, the first ones
-            the same for every `n_reps`; None for the centre.
+      row: number of the record, -1 for filling.
+      draws: float ``(n_reps, DRAWS)`` uniform numbers that say where its crops lie, the first ones
+        the same for every ``n_reps``; None for the centre.
     """
 
     row: int
@@ -104,22 +104,22 @@ def training_batches(
     filling. Crops of an image follow one another in the batch.
 
     Args:
-        records: The training images.
-        cropper: How to cut them.
-        seed: Of order and crops.
-        batch_size: Images of a step, of all processes together.
-        n_reps: Crops of each image.
-        process_index: Which part of each batch to make: row by row, the batch is the parts of
-            process 0, 1, ... put together.
-        process_count: Number of parts; it divides `batch_size`.
+      records: the training images.
+      cropper: how to cut them.
+      seed: of order and crops.
+      batch_size: images of a step, of all processes together.
+      n_reps: crops of each image.
+      process_index: which part of each batch to make: row by row, the batch is the parts of
+        process 0, 1, ... put together.
+      process_count: number of parts; it divides ``batch_size``.
 
     Returns:
-        A dataset whose element s is the `HostBatch` of step s, with
-        `batch_size / process_count * n_reps` rows.
+      A dataset whose element s is the ``HostBatch`` of step s, with
+      ``batch_size / process_count * n_reps`` rows.
 
     Raises:
-        ValueError: If the numbers do not fit each other. Reading an element raises one that names
-            the record that cannot be decoded.
+      ValueError: if the numbers do not fit each other. Reading an element raises one that names
+        the record that cannot be decoded.
     """
     rows = grain.MapDataset.range(len(records)).seed(seed % 2**32).shuffle()
     # An element's draws follow from its position in the run, so they come before any division.
@@ -139,17 +139,17 @@ def evaluation_batches(
     """Every image once, in its own order; the rest of the last batch is filling.
 
     Args:
-        records: The images.
-        cropper: How to cut them.
-        batch_size: Images of a batch, of all processes together.
-        process_index: Which part of each batch to make.
-        process_count: Number of parts; it divides `batch_size`.
+      records: the images.
+      cropper: how to cut them.
+      batch_size: images of a batch, of all processes together.
+      process_index: which part of each batch to make.
+      process_count: number of parts; it divides ``batch_size``.
 
     Returns:
-        A dataset of `HostBatch`es with `batch_size / process_count` rows.
+      A dataset of ``HostBatch``es with ``batch_size / process_count`` rows.
 
     Raises:
-        ValueError: If the numbers do not fit each other.
+      ValueError: if the numbers do not fit each other.
     """
     plans = grain.MapDataset.range(len(records)).map(Plan)
     make = functools.partial(_make, records, cropper, 1)
@@ -159,19 +159,19 @@ def evaluation_batches(
 def iterate(
     batches: grain.MapDataset, *, threads: int | None = None, workers: int = 0
 ) -> Iterator[HostBatch]:
-    """Make batches ahead of time, in threads of this process or in processes of their own.
+    """Makes batches ahead of time, in threads of this process or in processes of their own.
 
     Args:
-        batches: From `training_batches[step:]` or `evaluation_batches`.
-        threads: Each makes a batch of its own; None for one per core that this process may use,
-            or one per worker.
-        workers: Processes, which start the program's main module anew; 0 for threads alone.
+      batches: from ``training_batches[step:]`` or ``evaluation_batches``.
+      threads: each makes a batch of its own; None for one per core that this process may use,
+        or one per worker.
+      workers: processes, which start the program's main module anew; 0 for threads alone.
 
     Yields:
-        The batches in order. Whoever stops early closes the iterator, which ends the workers.
+      The batches in order. Whoever stops early closes the iterator, which ends the workers.
 
     Raises:
-        ValueError: If a record cannot be decoded, or a worker has been killed.
+      ValueError: if a record cannot be decoded, or a worker has been killed.
     """
     threads = threads or (1 if workers else available_cores())
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)

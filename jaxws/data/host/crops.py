@@ -1,7 +1,7 @@
 """Where the crops of ImageNet lie: torchvision's random-resized-crop and its resize and centre.
 
 Only numbers: boxes in pixels, from sizes and draws. The random boxes have the distribution of
-torchvision's `RandomResizedCrop`, not its stream of random numbers.
+torchvision's ``RandomResizedCrop``, not its stream of random numbers.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def random_box(uniform: np.ndarray, width: int, height: int) -> Box:
     centre.
 
     Args:
-        uniform: `(DRAWS,)` independent uniform numbers in [0, 1).
-        width: Of the image, in pixels.
-        height: Of the image, in pixels.
+      uniform: ``(DRAWS,)`` independent uniform numbers in [0, 1).
+      width: of the image, in pixels.
+      height: of the image, in pixels.
 
     Returns:
-        Left, upper, right and lower edge.
+      Left, upper, right and lower edge.
 
     Example:
-        >>> random_box(np.zeros(DRAWS), 400, 300)
-        (0, 0, 85, 113)
+      >>> random_box(np.zeros(DRAWS), 400, 300)
+      (0, 0, 85, 113)
     """
     areas = width * height * (SCALE[0] + (SCALE[1] - SCALE[0]) * uniform[0 : 2 * TRIES : 2])
     low, high = math.log(RATIO[0]), math.log(RATIO[1])
@@ -61,11 +61,11 @@ def _central_box(width: int, height: int) -> Box:
 
 
 def resized_shape(width: int, height: int, shorter: int) -> tuple[int, int]:
-    """Width and height once the shorter side has `shorter` pixels; the longer is rounded down.
+    """Width and height once the shorter side has ``shorter`` pixels; the longer is rounded down.
 
     Example:
-        >>> resized_shape(500, 375, 256)
-        (341, 256)
+      >>> resized_shape(500, 375, 256)
+      (341, 256)
     """
     if width <= height:
         return shorter, int(shorter * height / width)
@@ -73,11 +73,11 @@ def resized_shape(width: int, height: int, shorter: int) -> tuple[int, int]:
 
 
 def centre_box(width: int, height: int, size: int) -> Box:
-    """The box of `size` x `size` in the centre, halves of pixels rounded to even.
+    """The box of ``size`` x ``size`` in the centre, halves of pixels rounded to even.
 
     Example:
-        >>> centre_box(341, 256, 224)
-        (58, 16, 282, 240)
+      >>> centre_box(341, 256, 224)
+      (58, 16, 282, 240)
     """
     left, upper = round((width - size) / 2), round((height - size) / 2)
     return left, upper, left + size, upper + size

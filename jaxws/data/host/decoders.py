@@ -13,16 +13,16 @@ from jaxws.data.sources.records import Record
 
 
 def check_decoder(decoder: str) -> None:
-    """See that a decoder can be used here.
+    """Sees that a decoder can be used here.
 
     Args:
-        decoder: One of `jaxws.config.choices.DECODERS`.
+      decoder: one of ``jaxws.config.choices.DECODERS``.
 
     Raises:
-        ValueError: If it is unknown or not installed.
+      ValueError: if it is unknown or not installed.
 
     Example:
-        >>> check_decoder("pil")
+      >>> check_decoder("pil")
     """
     check_one_of("data.decoder", decoder, DECODERS)
     if decoder == "simplejpeg" and importlib.util.find_spec("simplejpeg") is None:
@@ -33,29 +33,29 @@ def check_decoder(decoder: str) -> None:
 
 
 def decode_record(record: Record, channels: int, decoder: str) -> Image.Image | np.ndarray:
-    """Decode the image of a record as a whole.
+    """Decodes the image of a record as a whole.
 
     Both decoders are libjpeg-turbo with the accurate inverse transform and smooth upsampling of
     chroma. What simplejpeg cannot decode (other formats than JPEG, CMYK) and grayscale output go
     to Pillow, which also has the last word on what is damaged.
 
     Args:
-        record: An encoded image.
-        channels: 3 for RGB or 1 for grayscale; images of other modes are converted.
-        decoder: One of `jaxws.config.choices.DECODERS`.
+      record: an encoded image.
+      channels: 3 for RGB or 1 for grayscale; images of other modes are converted.
+      decoder: one of ``jaxws.config.choices.DECODERS``.
 
     Returns:
-        The image, by Pillow or as uint8 `(H, W, 3)`; `cut` takes both.
+      The image, by Pillow or as uint8 ``(H, W, 3)``; ``cut`` takes both.
 
     Raises:
-        ValueError: If the image is truncated, broken or none; the message names the record.
+      ValueError: if the image is truncated, broken or none; the message names the record.
 
     Example:
-        >>> try:
-        ...     decode_record(Record(b"GIF", 0, "record 7"), 3, "pil")
-        ... except ValueError as error:
-        ...     print(str(error)[:48])
-        record 7 cannot be decoded (UnidentifiedImageErr
+      >>> try:
+      ...     decode_record(Record(b"GIF", 0, "record 7"), 3, "pil")
+      ... except ValueError as error:
+      ...     print(str(error)[:48])
+      record 7 cannot be decoded (UnidentifiedImageErr
     """
     if decoder == "simplejpeg" and channels == 3 and record.data[:2] == b"\xff\xd8":
         import simplejpeg  # noqa: PLC0415 - an optional dependency
@@ -78,24 +78,24 @@ def cut(
     box: tuple[int, int, int, int],
     size: tuple[int, int] | None = None,
 ) -> Image.Image:
-    """Cut out a box and resize it as torchvision does: first the one, then the other.
+    """Cuts out a box and resizes it as torchvision does: first the one, then the other.
 
     Resizing is bilinear and antialiased, as Pillow does it; pixels outside the box have no part
     in the result.
 
     Args:
-        image: From `decode_record`.
-        box: Left, upper, right and lower edge in pixels, within the image.
-        size: Width and height of the result, or None to leave the box as it is.
+      image: from ``decode_record``.
+      box: left, upper, right and lower edge in pixels, within the image.
+      size: width and height of the result, or None to leave the box as it is.
 
     Returns:
-        The pixels.
+      The pixels.
 
     Example:
-        >>> import numpy as np
-        >>> image = np.arange(12, dtype=np.uint8).reshape(3, 4, 1).repeat(3, axis=2)
-        >>> cut(image, (1, 1, 3, 3)).getpixel((0, 0))
-        (5, 5, 5)
+      >>> import numpy as np
+      >>> image = np.arange(12, dtype=np.uint8).reshape(3, 4, 1).repeat(3, axis=2)
+      >>> cut(image, (1, 1, 3, 3)).getpixel((0, 0))
+      (5, 5, 5)
     """
     left, upper, right, lower = box
     if isinstance(image, np.ndarray):

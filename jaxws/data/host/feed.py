@@ -35,14 +35,14 @@ _FLIP_STREAM = 0x666C6970
 
 
 class HostOptions(NamedTuple):
-    """How the host makes batches; only `decoder` changes a pixel.
+    """How the host makes batches; only ``decoder`` changes a pixel.
 
     Attributes:
-        decoder: 'pil' or 'simplejpeg'.
-        threads: That decode, in this process or in each worker; None for one per core, or one per
-            worker.
-        workers: Processes that decode, 0 for threads of this process; None for what suits the
-            machine and the data, or for 0 if `threads` is given.
+      decoder: 'pil' or 'simplejpeg'.
+      threads: that decode, in this process or in each worker; None for one per core, or one per
+        worker.
+      workers: processes that decode, 0 for threads of this process; None for what suits the
+        machine and the data, or for 0 if ``threads`` is given.
     """
 
     decoder: str = "pil"
@@ -54,9 +54,9 @@ class HostInputs(NamedTuple):
     """What a step needs of data that lie on the host.
 
     Attributes:
-        image: uint8 `(n, H, W, c)` crops, on the device.
-        label: int32 `(n,)`, -1 for filling.
-        key: From which all steps draw flips; None in an evaluation.
+      image: uint8 ``(n, H, W, c)`` crops, on the device.
+      label: int32 ``(n,)``, -1 for filling.
+      key: from which all steps draw flips; None in an evaluation.
     """
 
     image: jax.Array
@@ -68,11 +68,11 @@ class HostBatching(NamedTuple):
     """Makes batches of crops that were cut on the host.
 
     Attributes:
-        mean: `(c,)`, see `host_batch`, as for all that follow.
-        std: `(c,)`.
-        dtype: Of the images in batches.
-        flip: In training.
-        ragged: Whether the last batch of an epoch is filled up.
+      mean: ``(c,)``, see ``host_batch``, as for all that follow.
+      std: ``(c,)``.
+      dtype: of the images in batches.
+      flip: in training.
+      ragged: whether the last batch of an epoch is filled up.
     """
 
     mean: tuple[float, ...]
@@ -82,12 +82,12 @@ class HostBatching(NamedTuple):
     ragged: bool
 
     def train_batch(self, inputs: HostInputs, step: jax.Array) -> Batch:
-        """Flip and normalise the crops of a step."""
+        """Flips and normalises the crops of a step."""
         key = jax.random.fold_in(inputs.key, step)
         return self._batch(inputs, key, flip=self.flip, ragged=self.ragged)
 
     def eval_batch(self, inputs: HostInputs) -> Batch:
-        """Normalise the crops of a step."""
+        """Normalises the crops of a step."""
         return self._batch(inputs, None, flip=False, ragged=True)
 
     def _batch(self, inputs: HostInputs, key: Any, *, flip: bool, ragged: bool) -> Batch:
@@ -127,25 +127,25 @@ class HostFeed:
         n_reps: int = 1,
         options: HostOptions = HostOptions(),  # noqa: B008 - a constant
     ):
-        """Open the data set; mean and standard deviation are taken from a sample of it.
+        """Opens the data set; mean and standard deviation are taken from a sample of it.
 
         Args:
-            name: Name of the data set.
-            builder: A prepared data set.
-            seed: Of order, crops and flips.
-            batch_size: Images of a training step.
-            eval_batch_size: Images of an evaluation step.
-            flip: Mirror training images left and right with probability one half.
-            dtype: Of the images in batches.
-            chosen: Records to train on, and to test on if any are held out; None for all.
-            mean_std: 'train' or 'imagenet', whose mean and standard deviation to normalise by.
-            crop_size: Side of the crops in pixels.
-            n_reps: Crops of each image of a step, which sees `batch_size * n_reps` of them.
-            options: How the host makes batches.
+          name: name of the data set.
+          builder: a prepared data set.
+          seed: of order, crops and flips.
+          batch_size: images of a training step.
+          eval_batch_size: images of an evaluation step.
+          flip: mirror training images left and right with probability one half.
+          dtype: of the images in batches.
+          chosen: records to train on, and to test on if any are held out; None for all.
+          mean_std: 'train' or 'imagenet', whose mean and standard deviation to normalise by.
+          crop_size: side of the crops in pixels.
+          n_reps: crops of each image of a step, which sees ``batch_size * n_reps`` of them.
+          options: how the host makes batches.
 
         Raises:
-            ValueError: If the batch is larger than the data, the decoder is not installed, or the
-                data set lacks a split, an image or a label.
+          ValueError: if the batch is larger than the data, the decoder is not installed, or the
+            data set lacks a split, an image or a label.
         """
         check_decoder(options.decoder)
         self.name, self._builder = name, builder
@@ -185,7 +185,7 @@ class HostFeed:
         yield from self._put(batches[first_step:], key, self.train_size)
 
     def eval_inputs(self, split: str = "test") -> Iterator[HostInputs]:
-        """Centre crops of a split's images, in their own order."""
+        """Centres crops of a split's images, in their own order."""
         records = {"train": self._train, "test": self._test}[split]
         batch_size = min(self._eval_batch_size, len(records))
         batches = evaluation_batches(records, self._cutter, batch_size=batch_size)

@@ -30,18 +30,18 @@ def suitable_workers(images: int, batch_bytes: int, shared: str = "/dev/shm") ->
     containers that are given 64 MB.
 
     Args:
-        images: To be decoded in an epoch.
-        batch_bytes: Of a batch of crops, which is handed over in shared memory.
-        shared: Where shared memory lies.
+      images: to be decoded in an epoch.
+      batch_bytes: of a batch of crops, which is handed over in shared memory.
+      shared: where shared memory lies.
 
     Returns:
-        Their number; 0 for threads.
+      Their number; 0 for threads.
 
     Example:
-        >>> suitable_workers(images=1_000, batch_bytes=2**20)
-        0
-        >>> suitable_workers(images=10**6, batch_bytes=2**60)
-        0
+      >>> suitable_workers(images=1_000, batch_bytes=2**20)
+      0
+      >>> suitable_workers(images=10**6, batch_bytes=2**60)
+      0
     """
     cores = available_cores()
     if images < _WORTH_WORKERS or cores == 1 or not os.path.isdir(shared):
@@ -54,8 +54,8 @@ def available_cores() -> int:
     """Cores that this process may use.
 
     Example:
-        >>> available_cores() >= 1
-        True
+      >>> available_cores() >= 1
+      True
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -63,17 +63,17 @@ def available_cores() -> int:
 
 
 def end_with_parent(worker: int = 0, workers: int = 1) -> None:
-    """Make this process end when its parent has ended; to be called in a worker as it starts.
+    """Makes this process end when its parent has ended; to be called in a worker as it starts.
 
     Ctrl-C and SIGTERM are left to the parent, which ends its workers in order: terminals and job
     schedulers send them to all processes of a job. A SIGTERM of the parent's own is obeyed.
 
     Args:
-        worker: Number of the worker, as Grain gives it.
-        workers: Number of workers.
+      worker: number of the worker, as Grain gives it.
+      workers: number of workers.
 
     Raises:
-        RuntimeError: If `multiprocessing` has not started this process.
+      RuntimeError: if ``multiprocessing`` has not started this process.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

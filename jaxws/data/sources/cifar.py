@@ -35,14 +35,14 @@ class Cifar10(ShuffledBuilder, cifar.Cifar10, skip_registration=True):  # type: 
     """TFDS's 'cifar10' from an archive at hand.
 
     Args:
-        archive: The official archive, `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz`.
-        **kwargs: Those of `tfds.core.DatasetBuilder`, such as `data_dir`.
+      archive: the official archive, ``cifar-10-binary.tar.gz`` or ``cifar-10-python.tar.gz``.
+      **kwargs: Those of ``tfds.core.DatasetBuilder``, such as ``data_dir``.
     """
 
     name = "cifar10"
 
     def __init__(self, archive: pathlib.Path, **kwargs: Any) -> None:
-        """Note where the archive is; it is opened when the data set is prepared."""
+        """Notes where the archive is; it is opened when the data set is prepared."""
         self._archive = archive
         super().__init__(**kwargs)
 
@@ -71,8 +71,8 @@ class Cifar100(Cifar10, cifar.Cifar100, skip_registration=True):  # type: ignore
     """TFDS's 'cifar100' from an archive at hand.
 
     Args:
-        archive: The official archive, `cifar-100-binary.tar.gz` or `cifar-100-python.tar.gz`.
-        **kwargs: Those of `tfds.core.DatasetBuilder`, such as `data_dir`.
+      archive: the official archive, ``cifar-100-binary.tar.gz`` or ``cifar-100-python.tar.gz``.
+      **kwargs: Those of ``tfds.core.DatasetBuilder``, such as ``data_dir``.
     """
 
     name = "cifar100"

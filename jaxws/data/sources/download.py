@@ -12,17 +12,17 @@ _BLOCK = 1024**2
 
 
 def download(archive: Archive, directory: pathlib.Path) -> pathlib.Path:
-    """Download an archive unless it is there.
+    """Downloads an archive unless it is there.
 
     Args:
-        archive: What to download, with a URL.
-        directory: Where to; the file is called `NAME.part` until it is whole and verified.
+      archive: what to download, with a URL.
+      directory: where to; the file is called ``NAME.part`` until it is whole and verified.
 
     Returns:
-        The path of the verified file.
+      The path of the verified file.
 
     Raises:
-        ValueError: If it cannot be downloaded, or is not what is expected.
+      ValueError: if it cannot be downloaded, or is not what is expected.
     """
     path = directory / archive.file_name
     if path.exists():

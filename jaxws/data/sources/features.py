@@ -10,13 +10,13 @@ def feature_keys(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
     """The names of the image and the label among the features of a data set.
 
     Args:
-        builder: A prepared data set.
+      builder: a prepared data set.
 
     Returns:
-        The two names.
+      The two names.
 
     Raises:
-        ValueError: If it has no 8-bit image with 1 or 3 channels or no class label.
+      ValueError: if it has no 8-bit image with 1 or 3 channels or no class label.
     """
     features = builder.info.features
     by_name = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
@@ -40,14 +40,14 @@ def split_names(name: str, builder: tfds.core.DatasetBuilder) -> tuple[str, str]
     """The splits to train and to test on.
 
     Args:
-        name: The name that the data set was asked for by.
-        builder: A prepared data set.
+      name: the name that the data set was asked for by.
+      builder: a prepared data set.
 
     Returns:
-        'train', and 'test' or else 'validation'.
+      'train', and 'test' or else 'validation'.
 
     Raises:
-        ValueError: If it lacks one of them.
+      ValueError: if it lacks one of them.
     """
     have = list(builder.info.splits)
     test = next((split for split in _TEST_SPLITS if split in have), None)

@@ -28,9 +28,9 @@ class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-
     bytes of the file, or a PNG where only a conversion makes them an 8-bit RGB or grayscale image.
 
     Args:
-        folder: The folder as it was scanned.
-        on_corrupt: 'error' to refuse images that cannot be decoded, 'skip' to leave them out.
-        **kwargs: Those of `tfds.core.DatasetBuilder`, such as `data_dir`.
+      folder: the folder as it was scanned.
+      on_corrupt: 'error' to refuse images that cannot be decoded, 'skip' to leave them out.
+      **kwargs: Those of ``tfds.core.DatasetBuilder``, such as ``data_dir``.
     """
 
     name = "image_folder"
@@ -38,7 +38,7 @@ class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(self, folder: Folder, on_corrupt: str, **kwargs: Any) -> None:
-        """Set the config, and so the directory, from the fingerprint of the folder."""
+        """Sets the config, and so the directory, from the fingerprint of the folder."""
         self._folder = folder
         self._on_corrupt = on_corrupt
         readable = re.sub(r"[^A-Za-z0-9_]+", "_", folder.path.resolve().name)[:40]
@@ -107,21 +107,21 @@ class _Checked(NamedTuple):
 def prepare_folder(
     path: str, *, data_dir: str | None, image_size: int | None, on_corrupt: str
 ) -> tfds.core.DatasetBuilder:
-    """Prepare an image folder unless its present state has been prepared before, and open it.
+    """Prepares an image folder unless its present state has been prepared before, and opens it.
 
     Args:
-        path: A folder with `train/CLASS/*.jpg` (or .jpeg, .png) and `test/CLASS/*.jpg`.
-        data_dir: Where TFDS data lies, or None for TFDS's default.
-        image_size: The size that the images will be given, or None if they all have one size.
-        on_corrupt: What to do about images that cannot be decoded: 'error' names them, 'skip'
-            leaves them out with a warning.
+      path: a folder with ``train/CLASS/*.jpg`` (or .jpeg, .png) and ``test/CLASS/*.jpg``.
+      data_dir: where TFDS data lies, or None for TFDS's default.
+      image_size: the size that the images will be given, or None if they all have one size.
+      on_corrupt: what to do about images that cannot be decoded: 'error' names them, 'skip'
+        leaves them out with a warning.
 
     Returns:
-        A builder that reads the splits 'train' and 'test'.
+      A builder that reads the splits 'train' and 'test'.
 
     Raises:
-        ValueError: If the folder is missing, laid out in another way, has corrupt images, or
-            images of several sizes while `image_size` is None.
+      ValueError: if the folder is missing, laid out in another way, has corrupt images, or
+        images of several sizes while ``image_size`` is None.
     """
     folder = scan_folder(path)
     builder = prepare(FolderBuilder(folder, on_corrupt, data_dir=str(data_root(data_dir))))

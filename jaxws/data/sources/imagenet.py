@@ -36,16 +36,16 @@ class Builder(ShuffledBuilder, official.Builder, skip_registration=True):  # typ
     """TFDS's 'imagenet2012' from tars at hand, whole or with part of the images.
 
     Args:
-        archive: A directory with `ILSVRC2012_img_train.tar` and, unless only the training split
-            is wanted, `ILSVRC2012_img_val.tar`.
-        **kwargs: Those of `tfds.core.DatasetBuilder`, such as `data_dir`.
+      archive: a directory with ``ILSVRC2012_img_train.tar`` and, unless only the training split
+        is wanted, ``ILSVRC2012_img_val.tar``.
+      **kwargs: Those of ``tfds.core.DatasetBuilder``, such as ``data_dir``.
     """
 
     name = "imagenet2012"
     pkg_dir_path = tfds.core.tfds_path("datasets/imagenet2012")
 
     def __init__(self, archive: pathlib.Path, **kwargs: Any) -> None:
-        """Note where the tars are; they are opened when the data set is prepared."""
+        """Notes where the tars are; they are opened when the data set is prepared."""
         self._directory = archive
         super().__init__(**kwargs)
 
@@ -102,7 +102,7 @@ def _validation_images(path: pathlib.Path) -> Iterator[_Place]:
 def _members(
     path: pathlib.Path, what: str, file: IO[bytes], start: int, size: int | None = None
 ) -> Iterator[tuple[tarfile.TarInfo, int]]:
-    """Files of the tar that begins at `start`, and where their bytes begin in `file`."""
+    """Files of the tar that begins at ``start``, and where their bytes begin in ``file``."""
     end = path.stat().st_size if size is None else start + size
     try:
         file.seek(start)

@@ -14,52 +14,52 @@ class UndecodableImageError(ValueError):
 
 
 def decode_image(data: bytes, channels: int) -> Image.Image:
-    """Decode a whole image.
+    """Decodes a whole image.
 
     Grayscale, palette, CMYK, 16-bit and transparent images are converted; transparency is
     dropped. The orientation noted in EXIF is not applied, as in torchvision's ImageFolder.
 
     Args:
-        data: Bytes of a JPEG, PNG, BMP, GIF (first frame) or WebP file.
-        channels: 3 for RGB or 1 for grayscale.
+      data: bytes of a JPEG, PNG, BMP, GIF (first frame) or WebP file.
+      channels: 3 for RGB or 1 for grayscale.
 
     Returns:
-        The decoded image, of mode 'RGB' or 'L'.
+      The decoded image, of mode 'RGB' or 'L'.
 
     Raises:
-        UndecodableImageError: If the bytes are truncated, broken or no image.
+      UndecodableImageError: if the bytes are truncated, broken or no image.
 
     Example:
-        >>> import io
-        >>> from PIL import Image
-        >>> file = io.BytesIO()
-        >>> Image.new("L", (5, 4), 7).save(file, "png")
-        >>> decode_image(file.getvalue(), 3).getpixel((0, 0))
-        (7, 7, 7)
+      >>> import io
+      >>> from PIL import Image
+      >>> file = io.BytesIO()
+      >>> Image.new("L", (5, 4), 7).save(file, "png")
+      >>> decode_image(file.getvalue(), 3).getpixel((0, 0))
+      (7, 7, 7)
     """
     return _to_mode(_load(data), {1: "L", 3: "RGB"}[channels])
 
 
 def inspect_image(data: bytes) -> tuple[int, int, bool]:
-    """Decode a whole image to see that it is sound.
+    """Decodes a whole image to see that it is sound.
 
     Args:
-        data: Bytes of an image file.
+      data: bytes of an image file.
 
     Returns:
-        Width and height in pixels, and whether every reader of JPEG and PNG files will see the
-        same RGB or grayscale pixels in these very bytes, so that they can be stored as they are.
+      Width and height in pixels, and whether every reader of JPEG and PNG files will see the
+      same RGB or grayscale pixels in these very bytes, so that they can be stored as they are.
 
     Raises:
-        UndecodableImageError: If the bytes are truncated, broken or no image.
+      UndecodableImageError: if the bytes are truncated, broken or no image.
 
     Example:
-        >>> import io
-        >>> from PIL import Image
-        >>> file = io.BytesIO()
-        >>> Image.new("CMYK", (5, 4)).save(file, "jpeg")
-        >>> inspect_image(file.getvalue())
-        (5, 4, False)
+      >>> import io
+      >>> from PIL import Image
+      >>> file = io.BytesIO()
+      >>> Image.new("CMYK", (5, 4)).save(file, "jpeg")
+      >>> inspect_image(file.getvalue())
+      (5, 4, False)
     """
     image = _load(data)
     plain = image.format in ("JPEG", "MPO", "PNG") and image.mode in ("RGB", "L")
@@ -67,20 +67,20 @@ def inspect_image(data: bytes) -> tuple[int, int, bool]:
 
 
 def fit_image(image: Image.Image, size: int | None) -> np.ndarray:
-    """Resize the shorter side to `size` and cut out the centre.
+    """Resizes the shorter side to ``size`` and cuts out the centre.
 
     Args:
-        image: A decoded image.
-        size: Side of the square result in pixels (antialiased bilinear resizing), or None to
-            leave the image as it is.
+      image: a decoded image.
+      size: side of the square result in pixels (antialiased bilinear resizing), or None to
+        leave the image as it is.
 
     Returns:
-        uint8 `(H, W, c)` pixels.
+      uint8 ``(H, W, c)`` pixels.
 
     Example:
-        >>> from PIL import Image
-        >>> fit_image(Image.new("RGB", (50, 40)), 8).shape
-        (8, 8, 3)
+      >>> from PIL import Image
+      >>> fit_image(Image.new("RGB", (50, 40)), 8).shape
+      (8, 8, 3)
     """
     if size is not None and image.size != (size, size):
         shorter = min(image.size)

@@ -1,6 +1,6 @@
 """Telling what a killed preparation left behind from what another process is writing right now.
 
-TFDS prepares a data set in a directory `incomplete.XXXXXX_VERSION` and removes it after an error,
+TFDS prepares a data set in a directory ``incomplete.XXXXXX_VERSION`` and removes it after an error,
 but cannot after SIGKILL or a power cut. So each preparation holds a lock on a file beside its
 directory, which the system lets go of however the process ends. Where nobody holds it, both can be
 removed. Directories without such a file were not made here, and are left alone.
@@ -20,20 +20,20 @@ _SUFFIX = ".lock"
 
 @contextlib.contextmanager
 def claim(directory: pathlib.Path) -> Iterator[None]:
-    """Hold the lock of a directory that is being prepared.
+    """Holds the lock of a directory that is being prepared.
 
     Args:
-        directory: It need not exist.
+      directory: it need not exist.
 
     Example:
-        >>> import tempfile
-        >>> parent = pathlib.Path(tempfile.mkdtemp())
-        >>> with claim(parent / "incomplete.ABCDEF_1.0.0"):
-        ...     remove_abandoned(parent)
-        ...     [path.name for path in parent.iterdir()]
-        ['incomplete.ABCDEF_1.0.0.lock']
-        >>> list(parent.iterdir())
-        []
+      >>> import tempfile
+      >>> parent = pathlib.Path(tempfile.mkdtemp())
+      >>> with claim(parent / "incomplete.ABCDEF_1.0.0"):
+      ...     remove_abandoned(parent)
+      ...     [path.name for path in parent.iterdir()]
+      ['incomplete.ABCDEF_1.0.0.lock']
+      >>> list(parent.iterdir())
+      []
     """
     file = directory.with_name(directory.name + _SUFFIX)
     # Locked before it has the name that others look for: they never see it free.
@@ -51,10 +51,10 @@ def claim(directory: pathlib.Path) -> Iterator[None]:
 
 
 def remove_abandoned(parent: pathlib.Path) -> None:
-    """Remove what preparations that were killed have left in a directory.
+    """Removes what preparations that were killed have left in a directory.
 
     Args:
-        parent: Where the versions of a data set lie; it need not exist.
+      parent: where the versions of a data set lie; it need not exist.
     """
     for file in parent.glob("incomplete.*" + _SUFFIX):
         with contextlib.suppress(OSError), lock(file):  # BlockingIOError if it is held

@@ -15,19 +15,19 @@ _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+
 
 
 def open_prepared(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
-    """Open a prepared TFDS data set.
+    """Opens a prepared TFDS data set.
 
     Args:
-        name: A TFDS name: 'cifar10', 'cifar10:3.0.2' or 'imagenet_resized/32x32'. Without a
-            version the newest one is taken.
-        root: The directory of all TFDS data.
+      name: a TFDS name: 'cifar10', 'cifar10:3.0.2' or 'imagenet_resized/32x32'. Without a
+        version the newest one is taken.
+      root: the directory of all TFDS data.
 
     Returns:
-        A builder that reads it. An official data set that is there in part is told in the log.
+      A builder that reads it. An official data set that is there in part is told in the log.
 
     Raises:
-        ValueError: If the name is unknown, or the data set has not been prepared or not as
-            array_record, the format that can be read without TensorFlow.
+      ValueError: if the name is unknown, or the data set has not been prepared or not as
+        array_record, the format that can be read without TensorFlow.
     """
     parts = _NAME.fullmatch(name)
     if parts is None:
@@ -76,7 +76,7 @@ def _missing(name: str, base: str, folder: pathlib.Path, root: pathlib.Path) -> 
 
 
 def _check_known(name: str, root: pathlib.Path) -> None:
-    """Tell a misspelt name from a data set that is only not there."""
+    """Tells a misspelt name from a data set that is only not there."""
     prepared = {path.name for path in root.iterdir() if path.is_dir()} if root.is_dir() else set()
     # Names only: this imports no data set's code, and no TensorFlow.
     ours = {*OFFICIAL, "digits", "folder"}

@@ -1,4 +1,4 @@
-"""What is known of the data sets that `python -m jaxws prepare` prepares: archives and sizes."""
+"""What is known of the data sets that ``python -m jaxws prepare`` prepares: archives and sizes."""
 
 import hashlib
 import pathlib
@@ -14,10 +14,10 @@ class Archive(NamedTuple):
     """An official archive.
 
     Attributes:
-        file_name: Its name in the manual directory.
-        size: Bytes.
-        digest: 'md5:...' or 'sha256:...', or '' where it takes too long to compute.
-        url: Where it can be downloaded, or '' if only after registration.
+      file_name: its name in the manual directory.
+      size: bytes.
+      digest: 'md5:...' or 'sha256:...', or '' where it takes too long to compute.
+      url: where it can be downloaded, or '' if only after registration.
     """
 
     file_name: str
@@ -30,12 +30,12 @@ class Official(NamedTuple):
     """A data set.
 
     Attributes:
-        version: The version that TFDS gives it.
-        archives: Archives that hold it; where they can be downloaded, any of them will do.
-        disk_bytes: About what the prepared data takes.
-        images: Number of images of each split.
-        config: Name of a configuration that trains on it.
-        manual: What to do if it cannot be downloaded, or ''.
+      version: the version that TFDS gives it.
+      archives: archives that hold it; where they can be downloaded, any of them will do.
+      disk_bytes: about what the prepared data takes.
+      images: number of images of each split.
+      config: name of a configuration that trains on it.
+      manual: what to do if it cannot be downloaded, or ''.
     """
 
     version: str
@@ -116,17 +116,17 @@ def missing_images(name: str, counts: Mapping[str, int]) -> str:
     """What a prepared data set lacks of the official one.
 
     Args:
-        name: Name of the data set.
-        counts: Number of images of each split.
+      name: name of the data set.
+      counts: number of images of each split.
 
     Returns:
-        A phrase, or '' if it is whole or there is no official one.
+      A phrase, or '' if it is whole or there is no official one.
 
     Example:
-        >>> missing_images("tiny_imagenet", {"train": 12, "validation": 10_000})
-        "12 of 100000 images of split 'train'"
-        >>> missing_images("digits", {"train": 12})
-        ''
+      >>> missing_images("tiny_imagenet", {"train": 12, "validation": 10_000})
+      "12 of 100000 images of split 'train'"
+      >>> missing_images("digits", {"train": 12})
+      ''
     """
     images = OFFICIAL[name].images if name in OFFICIAL else {}
     return " and ".join(
@@ -140,26 +140,26 @@ def size_text(size: int) -> str:
     """A number of bytes for people.
 
     Example:
-        >>> size_text(170_052_171), size_text(147_897_477_120)
-        ('170 MB', '148 GB')
+      >>> size_text(170_052_171), size_text(147_897_477_120)
+      ('170 MB', '148 GB')
     """
     return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
 
 
 def verify(archive: Archive, path: pathlib.Path) -> None:
-    """Check that a file is an official archive, to the bit.
+    """Checks that a file is an official archive, to the bit.
 
     Args:
-        archive: What is expected.
-        path: The file.
+      archive: what is expected.
+      path: the file.
 
     Raises:
-        ValueError: If its size or checksum differs.
+      ValueError: if its size or checksum differs.
 
     Example:
-        >>> verify(Archive("a.zip", 3), pathlib.Path("/dev/null"))
-        Traceback (most recent call last):
-        ValueError: /dev/null has 0 bytes, expected 3 for the official a.zip: it is truncated or \
+      >>> verify(Archive("a.zip", 3), pathlib.Path("/dev/null"))
+      Traceback (most recent call last):
+      ValueError: /dev/null has 0 bytes, expected 3 for the official a.zip: it is truncated or \
 another file; download it again
     """
     size = path.stat().st_size

@@ -22,12 +22,12 @@ class ArrayRecordBuilder:
     """Mixin, before TFDS's class, for builders whose data comes from files at hand."""
 
     def __init__(self, **kwargs: Any) -> None:
-        """Take the arguments of `tfds.core.DatasetBuilder`; the file format is array_record."""
+        """Takes the arguments of ``tfds.core.DatasetBuilder``; the file format is array_record."""
         # The default format, TFRecord, cannot be written without TensorFlow.
         super().__init__(**({"file_format": tfds.core.FileFormat.ARRAY_RECORD} | kwargs))
 
     def _download_and_prepare(self, **arguments: Any) -> None:
-        """TFDS's writer of shards that are given; `data_dir` is the temporary one meanwhile."""
+        """TFDS's writer of shards that are given; ``data_dir`` is the temporary one meanwhile."""
         with claim(pathlib.Path(self.data_dir)):  # type: ignore[attr-defined]
             tfds.core.ShardBasedBuilder._download_and_prepare(self, **arguments)
 
@@ -57,18 +57,18 @@ def data_root(data_dir: str | None) -> pathlib.Path:
     """The directory of all TFDS data.
 
     Args:
-        data_dir: The directory, or None for TFDS's default (the environment variable
-            TFDS_DATA_DIR, or ~/tensorflow_datasets).
+      data_dir: the directory, or None for TFDS's default (the environment variable
+        TFDS_DATA_DIR, or ~/tensorflow_datasets).
 
     Returns:
-        Its path, with `~` expanded.
+      Its path, with ``~`` expanded.
 
     Raises:
-        ValueError: If there is no home directory.
+      ValueError: if there is no home directory.
 
     Example:
-        >>> data_root("/data/tfds").as_posix()
-        '/data/tfds'
+      >>> data_root("/data/tfds").as_posix()
+      '/data/tfds'
     """
     directory = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR)
     try:
@@ -84,8 +84,8 @@ def is_whole(directory: pathlib.Path) -> bool:
     """Whether a data set has been prepared in a directory to the end.
 
     Example:
-        >>> is_whole(pathlib.Path("/nowhere"))
-        False
+      >>> is_whole(pathlib.Path("/nowhere"))
+      False
     """
     names = ("dataset_info.json", "features.json")
     return all((directory / name).is_file() for name in names)
@@ -94,20 +94,20 @@ def is_whole(directory: pathlib.Path) -> bool:
 def prepare(
     builder: tfds.core.DatasetBuilder, remedy: str = "--config.data.data_dir=DIR"
 ) -> tfds.core.DatasetBuilder:
-    """Prepare a data set unless it is there, and open it.
+    """Prepares a data set unless it is there, and opens it.
 
     Safe to call from several processes at once: each writes its own copy, the first one done
     gives its copy the final name, and all of them read that one.
 
     Args:
-        builder: The builder, with the data directory it was given.
-        remedy: How to give another directory, for the message.
+      builder: the builder, with the data directory it was given.
+      remedy: how to give another directory, for the message.
 
     Returns:
-        A builder that reads the prepared data set.
+      A builder that reads the prepared data set.
 
     Raises:
-        ValueError: If the directory cannot be written.
+      ValueError: if the directory cannot be written.
     """
     directory = pathlib.Path(builder.data_dir)
     if not is_whole(directory):
@@ -135,7 +135,7 @@ def _check_writable(directory: pathlib.Path) -> None:
 
 
 def _remove_remains(directory: pathlib.Path) -> None:
-    """Make way where something other than TFDS left a part, such as a copy that broke off."""
+    """Makes way where something other than TFDS left a part, such as a copy that broke off."""
     if not directory.exists() or is_whole(directory):
         return
     # Moved before it is looked at again: another process may just have put a whole one there.

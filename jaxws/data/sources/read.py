@@ -37,19 +37,19 @@ _ABANDONED_SECONDS = 3600
 def read_split(
     builder: tfds.core.DatasetBuilder, split: str, image_size: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read and decode all images of a split.
+    """Reads and decodes all images of a split.
 
     Args:
-        builder: A prepared data set with an image and a label, stored as array_record.
-        split: Name of the split.
-        image_size: Resize the shorter side to this many pixels and crop the centre; None keeps
-            the images as they are, which must then have one size.
+      builder: a prepared data set with an image and a label, stored as array_record.
+      split: name of the split.
+      image_size: resize the shorter side to this many pixels and crop the centre; None keeps
+        the images as they are, which must then have one size.
 
     Returns:
-        uint8 `(N, H, W, c)` images and int64 `(N,)` labels, in the order of the records.
+      uint8 ``(N, H, W, c)`` images and int64 ``(N,)`` labels, in the order of the records.
 
     Raises:
-        ValueError: If the images differ in size or do not fit in memory, or the files are damaged.
+      ValueError: if the images differ in size or do not fit in memory, or the files are damaged.
     """
     image_key, _ = feature_keys(builder)
     channels = builder.info.features[image_key].shape[-1] or 3
@@ -64,18 +64,18 @@ def read_split(
 
 
 def check_bytes(name: str, images: int, image_bytes: int) -> None:
-    """Refuse a data set whose decoded pixels do not fit on a device.
+    """Refuses a data set whose decoded pixels do not fit on a device.
 
     Args:
-        name: Name of the data set, for the message.
-        images: Number of images, of all splits.
-        image_bytes: Pixels of one image, times its channels.
+      name: name of the data set, for the message.
+      images: number of images, of all splits.
+      image_bytes: pixels of one image, times its channels.
 
     Raises:
-        ValueError: If they are more than `MAX_BYTES`.
+      ValueError: if they are more than ``MAX_BYTES``.
 
     Example:
-        >>> check_bytes("cifar10", 60_000, 32 * 32 * 3)
+      >>> check_bytes("cifar10", 60_000, 32 * 32 * 3)
     """
     if images * image_bytes > MAX_BYTES:
         raise ValueError(
@@ -158,7 +158,7 @@ def _read_cache(
 
 
 def _write_cache(file: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write a cache file, whole or not at all; without a word where that is not possible."""
+    """Writes a cache file, whole or not at all; without a word where that is not possible."""
     try:
         for left in file.parent.glob("incomplete.*.npz"):
             if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:

@@ -14,9 +14,9 @@ class Record(NamedTuple):
     """An image as it lies on disk.
 
     Attributes:
-        data: Bytes of the image file.
-        label: Its class.
-        name: Says which record of which data set it is, for errors.
+      data: bytes of the image file.
+      label: its class.
+      name: says which record of which data set it is, for errors.
     """
 
     data: bytes
@@ -28,31 +28,31 @@ class Records:
     """Random access to the records of a split, for many threads or processes.
 
     Attributes:
-        name: Name of the data set with its version, and of the split.
-        channels: 1 or 3, what its images are to be decoded to.
-        num_classes: Labels are smaller than this.
+      name: name of the data set with its version, and of the split.
+      channels: 1 or 3, what its images are to be decoded to.
+      num_classes: labels are smaller than this.
 
     Example:
-        >>> import tempfile
-        >>> from jaxws.data.sources.digits import Builder
-        >>> from jaxws.data.sources.prepare import prepare
-        >>> records = Records(prepare(Builder(data_dir=tempfile.mkdtemp())), "train")
-        >>> len(records), records[3].label, records.channels, records.num_classes
-        (1437, 2, 1, 10)
+      >>> import tempfile
+      >>> from jaxws.data.sources.digits import Builder
+      >>> from jaxws.data.sources.prepare import prepare
+      >>> records = Records(prepare(Builder(data_dir=tempfile.mkdtemp())), "train")
+      >>> len(records), records[3].label, records.channels, records.num_classes
+      (1437, 2, 1, 10)
     """
 
     def __init__(
         self, builder: tfds.core.DatasetBuilder, split: str, rows: np.ndarray | None = None
     ):
-        """Open a split; nothing is read yet.
+        """Opens a split; nothing is read yet.
 
         Args:
-            builder: A prepared data set with an image and a label, stored as array_record.
-            split: Name of the split.
-            rows: The records to use, by number, in this order; None for all of them.
+          builder: a prepared data set with an image and a label, stored as array_record.
+          split: name of the split.
+          rows: the records to use, by number, in this order; None for all of them.
 
         Raises:
-            ValueError: If the data set has no image or label, or the split no record.
+          ValueError: if the data set has no image or label, or the split no record.
         """
         self._image_key, self._label_key = feature_keys(builder)
         features = builder.info.features
@@ -71,16 +71,16 @@ class Records:
         return len(self._source) if self._rows is None else len(self._rows)
 
     def __getitem__(self, index: int) -> Record:
-        """Read a record.
+        """Reads a record.
 
         Args:
-            index: 0 to `len(self) - 1`.
+          index: 0 to ``len(self) - 1``.
 
         Returns:
-            The record.
+          The record.
 
         Raises:
-            ValueError: If the file is damaged or the label is none.
+          ValueError: if the file is damaged or the label is none.
         """
         row = int(index if self._rows is None else self._rows[index])
         try:

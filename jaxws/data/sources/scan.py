@@ -27,11 +27,11 @@ class Folder:
     """What was found in a folder.
 
     Attributes:
-        path: The folder.
-        class_names: Names of the classes, sorted; the label of a class is its position.
-        train: Files of the training split, sorted by name.
-        test: Files of the test split, sorted by name.
-        fingerprint: A hash of the names, sizes and times of change of all files.
+      path: the folder.
+      class_names: names of the classes, sorted; the label of a class is its position.
+      train: files of the training split, sorted by name.
+      test: files of the test split, sorted by name.
+      fingerprint: a hash of the names, sizes and times of change of all files.
     """
 
     path: pathlib.Path
@@ -42,29 +42,29 @@ class Folder:
 
 
 def scan_folder(path: str) -> Folder:
-    """List the images of a folder `train/CLASS/*` and `test/CLASS/*`.
+    """Lists the images of a folder ``train/CLASS/*`` and ``test/CLASS/*``.
 
     Files are told by their suffix (.jpg, .jpeg, .png, in capitals or not); other files and
-    hidden ones are left out. `val` or `validation` stands in where there is no `test`.
+    hidden ones are left out. ``val`` or ``validation`` stands in where there is no ``test``.
 
     Args:
-        path: The folder.
+      path: the folder.
 
     Returns:
-        What it holds. No image has been opened yet.
+      What it holds. No image has been opened yet.
 
     Raises:
-        ValueError: If the folder is missing or laid out in another way.
+      ValueError: if the folder is missing or laid out in another way.
 
     Example:
-        >>> import pathlib, tempfile
-        >>> root = pathlib.Path(tempfile.mkdtemp())
-        >>> for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
-        ...     (root / name).mkdir(parents=True)
-        ...     _ = (root / name / "0.PNG").write_bytes(b"...")
-        >>> folder = scan_folder(str(root))
-        >>> folder.class_names, folder.test[1].name
-        (('cat', 'dog'), 'test/dog/0.PNG')
+      >>> import pathlib, tempfile
+      >>> root = pathlib.Path(tempfile.mkdtemp())
+      >>> for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
+      ...     (root / name).mkdir(parents=True)
+      ...     _ = (root / name / "0.PNG").write_bytes(b"...")
+      >>> folder = scan_folder(str(root))
+      >>> folder.class_names, folder.test[1].name
+      (('cat', 'dog'), 'test/dog/0.PNG')
     """
     root = pathlib.Path(path).expanduser()
     try:
@@ -106,10 +106,10 @@ def name_some(names: Iterable[str], limit: int = 5) -> str:
     """Name a few of many, and say how many more there are.
 
     Example:
-        >>> name_some("abcdefg", limit=3)
-        'a, b, c and 4 more'
-        >>> name_some([])
-        'nothing'
+      >>> name_some("abcdefg", limit=3)
+      'a, b, c and 4 more'
+      >>> name_some([])
+      'nothing'
     """
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

@@ -27,9 +27,9 @@ class Records(NamedTuple):
     """The records of a split before they are read.
 
     Attributes:
-        keys: A unique key for each, by which TFDS hashes it.
-        size: About how many bytes all of them take, for the number of files.
-        example: From the position of a record to its features; called from several threads.
+      keys: a unique key for each, by which TFDS hashes it.
+      size: about how many bytes all of them take, for the number of files.
+      example: from the position of a record to its features; called from several threads.
     """
 
     keys: Sequence[str | int]
@@ -38,10 +38,10 @@ class Records(NamedTuple):
 
 
 class ShuffledBuilder(ArrayRecordBuilder):
-    """Mixin for a `tfds.core.DatasetBuilder` whose records are known before they are read.
+    """Mixin for a ``tfds.core.DatasetBuilder`` whose records are known before they are read.
 
-    It stands before TFDS's class among the bases. `_records` takes the place of
-    `_split_generators`.
+    It stands before TFDS's class among the bases. ``_records`` takes the place of
+    ``_split_generators``.
     """
 
     def _records(self) -> dict[str, Records]:
@@ -63,18 +63,18 @@ def hashed_order(keys: Sequence[str | int], split: str) -> list[int]:
     """The order in which TFDS writes records.
 
     Args:
-        keys: A unique key for each record.
-        split: The name of the split, which salts the hash.
+      keys: a unique key for each record.
+      split: the name of the split, which salts the hash.
 
     Returns:
-        Positions in `keys`, one for each record, in the order of writing.
+      Positions in ``keys``, one for each record, in the order of writing.
 
     Raises:
-        ValueError: If a key appears twice.
+      ValueError: if a key appears twice.
 
     Example:
-        >>> hashed_order(["a", "b", "c", "d"], "train")
-        [1, 2, 0, 3]
+      >>> hashed_order(["a", "b", "c", "d"], "train")
+      [1, 2, 0, 3]
     """
     hasher = hashing.Hasher(split)
     hashes = [hasher.hash_key(key) for key in keys]

@@ -18,11 +18,11 @@ class Builder(ShuffledBuilder, tfds.core.ShardBasedBuilder, skip_registration=Tr
     """TFDS builder of 'tiny_imagenet'; labels are the WordNet ids in sorted order.
 
     The records hold the bytes of the JPEG files; some are grayscale, and are decoded to RGB.
-    The images of `test` have no labels and are left out.
+    The images of ``test`` have no labels and are left out.
 
     Args:
-        archive: `tiny-imagenet-200.zip`.
-        **kwargs: Those of `tfds.core.DatasetBuilder`, such as `data_dir`.
+      archive: ``tiny-imagenet-200.zip``.
+      **kwargs: Those of ``tfds.core.DatasetBuilder``, such as ``data_dir``.
     """
 
     name = "tiny_imagenet"
@@ -30,7 +30,7 @@ class Builder(ShuffledBuilder, tfds.core.ShardBasedBuilder, skip_registration=Tr
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(self, archive: pathlib.Path, **kwargs: Any) -> None:
-        """Read the names of the files and classes."""
+        """Reads the names of the files and classes."""
         self._archive = archive
         try:
             with zipfile.ZipFile(archive) as file:

@@ -31,18 +31,18 @@ class DigitsConfig(tfds.core.BuilderConfig):
     """What varies about the data set; the name follows from the rest.
 
     Attributes:
-        canvas: Side of the square images in pixels.
-        train_fraction: Part of the 1797 digits that goes into the training split.
-        train_placements: Different places at which each training digit appears.
-        test_placements: Different places at which each test digit appears.
-        seed: Seed of the split and of the places.
+      canvas: side of the square images in pixels.
+      train_fraction: part of the 1797 digits that goes into the training split.
+      train_placements: different places at which each training digit appears.
+      test_placements: different places at which each test digit appears.
+      seed: seed of the split and of the places.
 
     Raises:
-        ValueError: If the digits do not fit the canvas or a split would be empty.
+      ValueError: if the digits do not fit the canvas or a split would be empty.
 
     Example:
-        >>> DigitsConfig(canvas=16).name
-        'canvas16_fraction0.8_train1_test4_seed0'
+      >>> DigitsConfig(canvas=16).name
+      'canvas16_fraction0.8_train1_test4_seed0'
     """
 
     name: str = ""
@@ -53,7 +53,7 @@ class DigitsConfig(tfds.core.BuilderConfig):
     seed: int = SEED
 
     def __post_init__(self) -> None:
-        """Check the numbers and derive the name."""
+        """Checks the numbers and derives the name."""
         if self.canvas < DIGIT_SIZE:
             raise ValueError(f"canvas is {self.canvas}, expected {DIGIT_SIZE} pixels or more")
         if not 0 < self.train_fraction < 1:
@@ -76,11 +76,11 @@ class Builder(LocalBuilder):
     """The digits as the TFDS data set 'digits'.
 
     Example:
-        >>> import tempfile
-        >>> builder = Builder(data_dir=tempfile.mkdtemp())
-        >>> builder.download_and_prepare()
-        >>> len(builder.as_data_source("train")), len(builder.as_data_source("test"))
-        (1437, 1440)
+      >>> import tempfile
+      >>> builder = Builder(data_dir=tempfile.mkdtemp())
+      >>> builder.download_and_prepare()
+      >>> len(builder.as_data_source("train")), len(builder.as_data_source("test"))
+      (1437, 1440)
     """
 
     # Raise this when the code below places the digits in another way.
@@ -112,12 +112,12 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """The digits as they come, before they are placed.
 
     Returns:
-        uint8 `(1797, 8, 8)` images, 0 (paper) to 255 (ink), and uint8 `(1797,)` labels.
+      uint8 ``(1797, 8, 8)`` images, 0 (paper) to 255 (ink), and uint8 ``(1797,)`` labels.
 
     Example:
-        >>> images, labels = load_digits()
-        >>> images.shape, int(images.max()), labels[:5].tolist()
-        ((1797, 8, 8), 255, [0, 1, 2, 3, 4])
+      >>> images, labels = load_digits()
+      >>> images.shape, int(images.max()), labels[:5].tolist()
+      ((1797, 8, 8), 255, [0, 1, 2, 3, 4])
     """
     with np.load(pathlib.Path(__file__).with_name("digits.npz")) as file:
         return file["images"], file["labels"]
@@ -127,16 +127,16 @@ def draw_split(split: str, config: DigitsConfig) -> tuple[np.ndarray, np.ndarray
     """What a copy prepared by TFDS would hold, in the same order, without one.
 
     Args:
-        split: 'train' or 'test'.
-        config: What varies about the data set.
+      split: 'train' or 'test'.
+      config: what varies about the data set.
 
     Returns:
-        uint8 `(N, canvas, canvas)` images and int64 `(N,)` labels.
+      uint8 ``(N, canvas, canvas)`` images and int64 ``(N,)`` labels.
 
     Example:
-        >>> images, labels = draw_split("train", DigitsConfig())
-        >>> images.shape, labels.shape
-        ((1437, 24, 24), (1437,))
+      >>> images, labels = draw_split("train", DigitsConfig())
+      >>> images.shape, labels.shape
+      ((1437, 24, 24), (1437,))
     """
     digits, _, canvases = zip(*_draw(split, config), strict=True)
     return np.stack(canvases), load_digits()[1][list(digits)].astype(np.int64)
