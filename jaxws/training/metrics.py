@@ -92,11 +92,12 @@ def batch_metrics(logits: jax.Array, batch: Batch, metrics: Mapping[str, Metric]
       (1.0, 2.0, 2.0)
     """
     real = jnp.ones(batch.label.shape, bool) if batch.mask is None else batch.mask
-    values = {name: metric(logits, batch.label) for name, metric in metrics.items()}
-    sums = {
-        name: jnp.sum(each.astype(jnp.promote_types(each.dtype, jnp.float32)), where=real)
-        for name, each in values.items()
-    }
+
+    def add_up(values: jax.Array) -> jax.Array:
+        wide = values.dtype if values.dtype.itemsize > 4 else jnp.float32  # also of bools
+        return jnp.sum(values.astype(wide), where=real)
+
+    sums = {name: add_up(metric(logits, batch.label)) for name, metric in metrics.items()}
     return {**sums, IMAGES: jnp.sum(real, dtype=jnp.float32)}
 
 
