@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxws.core.local_kernels import accumulation_dtype
 from jaxws.data.batch import Batch
 
 Sums = dict[str, Any]  # of METRICS, by name, and the number of images under IMAGES
@@ -94,8 +95,7 @@ def batch_metrics(logits: jax.Array, batch: Batch, metrics: Mapping[str, Metric]
     real = jnp.ones(batch.label.shape, bool) if batch.mask is None else batch.mask
 
     def add_up(values: jax.Array) -> jax.Array:
-        wide = values.dtype if values.dtype.itemsize > 4 else jnp.float32  # also of bools
-        return jnp.sum(values.astype(wide), where=real)
+        return jnp.sum(values.astype(accumulation_dtype(values.dtype)), where=real)
 
     sums = {name: add_up(metric(logits, batch.label)) for name, metric in metrics.items()}
     return {**sums, IMAGES: jnp.sum(real, dtype=jnp.float32)}
