@@ -117,7 +117,9 @@ class Peer:
             batch_stats=variables["batch_stats"],
             opt_state=optimizer.init(params),
         )
-        step = partial(train_step, model=model, optimizer=optimizer, sharing=SHARING)
+        # A convolution shares already, and has nothing to share.
+        sharing = SHARING._replace(every=0) if layer is nn.Conv else SHARING
+        step = partial(train_step, model=model, optimizer=optimizer, sharing=sharing)
         self._step = jax.jit(step, donate_argnums=0)
         jax.block_until_ready((self.state, self.batch))
 

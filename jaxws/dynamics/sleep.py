@@ -28,7 +28,7 @@ from jax import lax
 from jaxws.config.choices import BORDERS, check_one_of
 from jaxws.core.local_kernels import PyTree, accumulation_dtype, map_local_kernels, position_ndim
 from jaxws.core.packed import PackedKernel, pack_kernel, unpack_kernel
-from jaxws.core.pooled import holds_pooled
+from jaxws.core.pooled import PooledKernel
 from jaxws.core.window import LayerWindow
 from jaxws.dynamics.phase import PUBLISHED, Rule, check_rate, check_rule
 from jaxws.dynamics.tiling import Tiling, by_pool, by_position, make_tiling
@@ -78,10 +78,10 @@ def sleep_phase(
       True
     """
     check_sleep_phase(params, rule, borders=borders, windows=windows, missing_ok=missing_ok)
-    if holds_pooled(params):
-        return params  # one filter per pool: there is nothing left to equalise
 
     def sleep(path: str, kernel: Any) -> Any:
+        if isinstance(kernel, PooledKernel):
+            return kernel  # one filter per pool: there is nothing left to equalise
         layer = None if windows is None else windows[path]
         # A layer's noise does not depend on which other layers there are.
         layer_key = jax.random.fold_in(key, zlib.crc32(path.encode()))

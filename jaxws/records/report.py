@@ -11,16 +11,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from jaxws.config.fields import base_config, flat_fields
-from jaxws.config.registry import ARCHITECTURES, own_fields
+from jaxws.config.registry import ARCHITECTURES
 from jaxws.records import html as page
 from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
+from jaxws.records.report_origin import MANY, configuration, events, folded, origin
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_text
 from jaxws.system.atomic import replacing, write_atomically
 from jaxws.system.terminal import duration
-
-_MANY = 12  # rows; longer tables are folded
 
 
 def write_report(run: RunDirectory) -> Path:
@@ -71,15 +69,15 @@ def build_report(run: RunDirectory, plots: dict[str, bytes]) -> str:
             f'<p class="sub">{escape(_network(run))}</p>',
             *_result(run, last),
             *_curves(run, plots),
-            *_events(run),
-            *_origin(run),
-            *_configuration(run),
+            *events(run),
+            *origin(run),
+            *configuration(run),
         ],
     )
 
 
 def wall_seconds(run: RunDirectory) -> float:
-    """How long a run took, summed over all of its stretches.
+    """How long a run took, summed over all of its sessions.
 
     Args:
       run: any.
@@ -140,7 +138,7 @@ def _result(run: RunDirectory, last: dict[str, Any]) -> Iterator[str]:
         if not any(key in record for record in epochs):
             del columns[name]
     cells = [[cell(record) for cell in columns.values()] for record in epochs]
-    yield _folded(
+    yield folded(
         page.table("Means over each epoch", list(columns), cells, range(len(columns))),
         f"{len(epochs)} epochs",
         len(epochs),
@@ -189,7 +187,7 @@ def _curves(run: RunDirectory, plots: dict[str, bytes]) -> Iterator[str]:
         yield f"<p>{escape(_silent(measured))}</p>"
         rows = [(layer, _number(value)) for layer, value in layers.items()]
         caption = f"-log SNR at step {measured[-1]['step']}"
-        yield _folded(page.table(caption, ["layer", "-log SNR"], rows, [1]), caption, _MANY + 1)
+        yield folded(page.table(caption, ["layer", "-log SNR"], rows, [1]), caption, MANY + 1)
 
 
 def _silent(measured: list[dict[str, Any]]) -> str:
@@ -202,75 +200,6 @@ def _silent(measured: list[dict[str, Any]]) -> str:
         f" {layers} layers, at most it was in {max(counts)}: all weights of some pool agree exactly"
         " there, as the weights that read a silent channel do, and these layers have no point."
     )
-
-
-def _events(run: RunDirectory) -> Iterator[str]:
-    yield "<h2>Events</h2>"
-    events = run.of_kind("event")
-    if not events:
-        yield "<p>None: no step was skipped or rolled back, no checkpoint was damaged.</p>"
-        return
-    rows = [(event["step"], event["event"], event["message"]) for event in events]
-    content = page.table("What does not happen in every run", ["step", "event", "message"], rows)
-    yield _folded(content, f"{len(events)} events", len(events))
-
-
-def _origin(run: RunDirectory) -> Iterator[str]:
-    yield "<h2>Origin</h2>"
-    stretches = run.provenance.get("stretches", [])
-    if not stretches:
-        yield "<p>Not recorded: there is no provenance.json in the run's directory.</p>"
-        return
-    rows = [
-        (
-            stretch["started"].replace("T", " ").replace("+00:00", " UTC"),
-            f"{stretch['first_step']} to {stretch['last_step']}",
-            duration(stretch["seconds"]),
-            stretch["machine"]["device"],
-            _commit(stretch),
-        )
-        for stretch in stretches
-    ]
-    head = ["started", "steps", "wall time", "device", "commit of jaxws"]
-    yield _folded(page.table("Starts of the run", head, rows), f"{len(rows)} starts", len(rows))
-    last = stretches[-1]
-    commits = {_commit(stretch) for stretch in stretches}
-    several = " (the starts had different ones, see above)" if len(commits) > 1 else ""
-    yield f"<p>To repeat the run, with a directory of its own and this commit{several}:</p>"
-    yield f"<pre><code>{escape(_command(last))}</code></pre>"
-    platform = f"{last['machine']['platform']}, {last['machine']['cores']} cores"
-    yield f"<p>The last start was on {escape(platform)}.</p>"
-    yield page.table("Versions at the last start", ["package", "version"], last["versions"].items())
-
-
-def _command(stretch: dict[str, Any]) -> str:
-    git = stretch["git"]
-    dirty = "  # and changes that were not committed" if git and git["dirty"] else ""
-    checkout = f"git checkout {git['commit']}{dirty}\n" if git else ""
-    return checkout + stretch["command"]
-
-
-def _commit(stretch: dict[str, Any]) -> str:
-    git = stretch["git"]
-    if not git:
-        return "not in a repository"
-    return git["commit"][:12] + (", changed" if git["dirty"] else "")
-
-
-def _configuration(run: RunDirectory) -> Iterator[str]:
-    defaults = dict(flat_fields(base_config())) | dict(flat_fields(own_fields(run.config)))
-    rows = [
-        (key, value, "" if value == defaults[key] else f"default: {defaults[key]}")
-        for key, value in flat_fields(run.config)
-    ]
-    yield "<h2>Configuration</h2>"
-    yield page.table("All fields of config.json", ["field", "value", "changed"], rows)
-    if run.dataset:
-        yield page.table("The data", ["fact", "value"], list(run.dataset.items()))
-
-
-def _folded(table: str, summary: str, rows: int) -> str:
-    return page.details(summary, table) if rows > _MANY else table
 
 
 def _percent(part: float | None) -> str:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from jaxws.__main__ import main
 from jaxws.commands import preview
-from jaxws.commands.flags import add_config_arguments, config_of, parse_arguments, parse_config
+from jaxws.commands.flags import add_config_arguments, config_of, parse_arguments
+from jaxws.commands.parse_config import parse_config
 from jaxws.config import base_config
 from jaxws.data import load_dataset
 from jaxws.training import evaluation, loop, programs

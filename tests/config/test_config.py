@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
-from jaxws.commands.flags import parse_config
+from jaxws.commands.parse_config import parse_config
 from jaxws.config import choices
 from jaxws.config.checks import check_config
 from jaxws.config.fields import base_config, flat_fields

@@ -5,7 +5,7 @@ import sys
 import flax.linen as nn
 import pytest
 
-from jaxws.commands.flags import parse_config
+from jaxws.commands.parse_config import parse_config
 from jaxws.config.checks import check_config
 from jaxws.config.fields import base_config
 from jaxws.config.identity import from_json, to_json

@@ -149,3 +149,13 @@ def test_a_packed_network_is_converted_as_a_plain_one():
     np.testing.assert_array_equal(
         to_conv(pack_kernels(params))["conv1"]["kernel"], to_conv(params)["conv1"]["kernel"]
     )
+
+
+def test_a_phase_changes_the_layers_that_are_not_pooled():
+    pooled = pool_kernels({"conv1": {"local_kernel": KERNEL}})
+    params = pooled | {"conv2": {"local_kernel": KERNEL}}
+    slept = jax.jit(sleep_phase)(jax.random.key(0), params)
+    np.testing.assert_array_equal(
+        slept["conv1"]["local_kernel"].filters, pooled["conv1"]["local_kernel"].filters
+    )
+    assert (slept["conv2"]["local_kernel"] != KERNEL).any()
