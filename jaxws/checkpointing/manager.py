@@ -8,10 +8,9 @@ with them is set aside, and the newest good one is used instead.
 from __future__ import annotations
 
 import contextlib
-import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +20,7 @@ import orbax.checkpoint as ocp
 from jaxws.checkpointing.checksums import write_checksums
 from jaxws.checkpointing.directory import latest_valid, quarantine, record_latest, steps_in
 from jaxws.checkpointing.metadata import check_compatible, read_metadata
+from jaxws.checkpointing.silence import silence_orbax
 
 # Orbax writes these two after the checksums. It does not read them to restore.
 _UNCHECKED = ("_CHECKPOINT_METADATA", "commit_success.txt")
@@ -205,31 +205,6 @@ class Checkpoints:
             "checkpoint not written",
             f"the checkpoint of step {step} could not be written ({_reason(error)}): {last}",
         )
-
-
-@contextlib.contextmanager
-def silence_orbax() -> Iterator[None]:
-    """Drops Orbax's log records, and errors in the threads of a save that has failed.
-
-    What it prints about one failed save fills a screen; all of it is in the exception that it
-    raises as well, which is reported in one line. Several may be open, and close in any order but
-    the first opened one last.
-    """
-    hook = sys.unraisablehook
-    keep = lambda record: "/orbax/" not in record.pathname  # noqa: E731 - logging compares filters
-
-    def unraisable(event: Any) -> None:
-        # Arrays that are being written when the first one fails report to a loop that is gone.
-        if str(event.exc_value) != "Event loop is closed":
-            hook(event)
-
-    sys.unraisablehook = unraisable
-    logging.getLogger("absl").addFilter(keep)
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
-        logging.getLogger("absl").removeFilter(keep)
 
 
 class _LastAndBest:
