@@ -88,7 +88,15 @@ def local_conv(
     return y if batch_last else jnp.moveaxis(y, -1, 0)
 
 
-def _check(x, local_kernel, strides, padding, dilation, groups, batch_last) -> Window:
+def _check(
+    x: jax.Array,
+    local_kernel: jax.Array | PooledKernel,
+    strides: int | Sequence[int],
+    padding: Padding,
+    dilation: int | Sequence[int],
+    groups: int,
+    batch_last: bool,
+) -> Window:
     ndim = x.ndim - 2
     if ndim not in (1, 2, 3):
         shapes = ("(H, W, c, n)", "(W, c, n)", "(D, H, W, c, n)")

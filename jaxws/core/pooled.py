@@ -51,7 +51,8 @@ class PooledKernel(KernelLayout):
     @property
     def dtype(self) -> np.dtype:
         """Of the filters."""
-        return self.filters.dtype
+        dtype: np.dtype = self.filters.dtype
+        return dtype
 
     def spread(self) -> Any:
         """The layer's weights: each position's filter, and the probe."""

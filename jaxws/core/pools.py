@@ -73,7 +73,8 @@ class Grid(NamedTuple):
         for axis, name in enumerate(self.names):
             if name is not None:
                 values = jnp.roll(values, -self._start(axis), axis)
-        return lax.platform_dependent(values, tpu=self._select, default=self._tile)
+        spread: jax.Array = lax.platform_dependent(values, tpu=self._select, default=self._tile)
+        return spread
 
     def counts(self, ndim: int) -> np.ndarray:
         """Number of positions in each pool, with ``ndim`` axes."""
@@ -103,7 +104,8 @@ class Grid(NamedTuple):
             weights = jnp.pad(weights, padding)
         zeros = jnp.zeros_like(lax.slice_in_dim(weights, 0, period, axis=axis))
         total = jnp.roll(_add_blocks(weights, axis, zeros), self._start(axis), axis)
-        return lax.psum(total, self.names[axis]) / self._axis_counts(axis, weights.ndim)
+        summed: jax.Array = lax.psum(total, self.names[axis])
+        return summed / self._axis_counts(axis, weights.ndim)
 
     def _start(self, axis: int) -> jax.Array:
         """The first row of this device's slab."""
@@ -183,7 +185,9 @@ def spread_pools(filters: jax.Array, positions: tuple[int, ...]) -> jax.Array:
     periods = filters.shape[: len(positions)]
     if periods == positions:
         return filters
-    return Grid(positions, positions, periods, (None,) * len(positions)).spread(filters)
+    grid = Grid(positions, positions, periods, (None,) * len(positions))
+    spread: jax.Array = grid.spread(filters)
+    return spread
 
 
 def _add_blocks(

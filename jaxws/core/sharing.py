@@ -70,7 +70,8 @@ def share_weights(
             return kernel.pooled_by(grid)
 
         def share_array(array: jax.Array) -> jax.Array:
-            return grid.spread(grid.mean(array)).astype(array.dtype)
+            shared: jax.Array = grid.spread(grid.mean(array))
+            return shared.astype(array.dtype)
 
         # The array of packed kernels has the same position axes in front.
         return jax.tree.map(lambda a: _keep_sharding(share_array, jnp.asarray(a)), kernel)
@@ -99,7 +100,8 @@ def pool_mean(
       >>> pool_mean(jnp.ones((32, 32, 3, 3, 16, 16))).shape
       (3, 3, 3, 3, 16, 16)
     """
-    return _per_pool(make_grid(local_kernel, pools, axis_name).mean, local_kernel)
+    means: jax.Array = _per_pool(make_grid(local_kernel, pools, axis_name).mean, local_kernel)
+    return means
 
 
 def pool_variance(
@@ -124,7 +126,8 @@ def pool_variance(
     """
 
     grid = make_grid(local_kernel, pools, axis_name)
-    return _per_pool(lambda kernel: grid.moments(kernel)[1], local_kernel)
+    variances: jax.Array = _per_pool(lambda kernel: grid.moments(kernel)[1], local_kernel)
+    return variances
 
 
 def pool_sizes(
@@ -160,7 +163,9 @@ def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: Any) -> Any:
         if AxisType.Explicit not in sharding.mesh.axis_types:
             return function(array)
         spec = PartitionSpec(*(None,) * ndim, *sharding.spec[ndim:])
-        return auto_axes(function, out_sharding=NamedSharding(sharding.mesh, spec))(array)
+        named = NamedSharding(sharding.mesh, spec)
+        per_pool: jax.Array = auto_axes(function, out_sharding=named)(array)
+        return per_pool
 
     # The array of packed kernels has the same position axes in front.
     return jax.tree.map(lambda a: apply(jnp.asarray(a)), kernel)
@@ -170,7 +175,8 @@ def _keep_sharding(function: Callable[[jax.Array], jax.Array], kernel: jax.Array
     """Applies a shape-preserving function so that its result is sharded as its argument is."""
     sharding = jax.typeof(kernel).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:
-        return auto_axes(function, out_sharding=sharding)(kernel)
+        kept: jax.Array = auto_axes(function, out_sharding=sharding)(kernel)
+        return kept
     if not may_be_partitioned(kernel):
         return function(kernel)
     # The compiler is free to choose under Auto axes, and would gather a kernel split by position.

@@ -231,7 +231,9 @@ def _descend_all(
         )
 
     runs = jax.vmap(one, in_axes=(0, 0, 0, None), out_axes=(0, 1))
-    return jax.vmap(runs, in_axes=(0, None, None, 0), out_axes=(0, 1))(state, initial, x, gammas)
+    everything = jax.vmap(runs, in_axes=(0, None, None, 0), out_axes=(0, 1))
+    descended: tuple[Descent, jax.Array] = everything(state, initial, x, gammas)
+    return descended
 
 
 def _circuit_chunks(

@@ -69,7 +69,9 @@ def fixed_point_mean(
     """
     check_above_zero("gamma", gamma)
     leak = 1 - inhibition_share(alpha)
-    return jnp.linalg.solve(leak * covariance / gamma + _identity(covariance), mean)
+    matrix = leak * covariance / gamma + _identity(covariance)
+    end: jax.Array = jnp.linalg.solve(matrix, mean)
+    return end
 
 
 def fixed_point(
@@ -97,7 +99,8 @@ def fixed_point(
     check_weights(initial, covariance)
     mean = fixed_point_mean(jnp.mean(initial, axis=0), covariance, gamma, alpha=alpha)
     target = inhibition_share(alpha) * (covariance @ mean)[None] + gamma * initial
-    return jnp.linalg.solve(covariance + gamma * _identity(covariance), target.T).T
+    ends: jax.Array = jnp.linalg.solve(covariance + gamma * _identity(covariance), target.T)
+    return ends.T
 
 
 def isotropic_fixed_point(

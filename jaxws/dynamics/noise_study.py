@@ -145,6 +145,7 @@ def _errors(
         input_key, noise_key = jax.random.split(key)
         drawn = jax.random.normal(input_key, (study.iterations * study.inputs,), initial.dtype)
         inputs = drawn.reshape(study.iterations, study.inputs)
+        errors: jax.Array
         _, errors = descend(
             begin(initial, optimizer),
             initial,
@@ -158,7 +159,8 @@ def _errors(
         )
         return errors
 
-    return jax.vmap(trial)(keys)
+    errors: jax.Array = jax.vmap(trial)(keys)
+    return errors
 
 
 def _fit(iterations: np.ndarray, errors: np.ndarray) -> tuple[float, float]:

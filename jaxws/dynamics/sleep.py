@@ -197,11 +197,13 @@ def _by_pool(kernel: jax.Array, tiling: Tiling) -> jax.Array:
     """(h, w, i, j, c, f) to (pools, groups, inputs, neurons of a pool, features of a group)."""
     positions, features = kernel.shape[: position_ndim(kernel)], kernel.shape[-1] // tiling.groups
     kernel = kernel.reshape(*positions, -1, tiling.groups, features)
-    return by_pool(kernel, tiling.periods, jnp.pad).transpose(0, 3, 2, 1, 4)
+    weights: jax.Array = by_pool(kernel, tiling.periods, jnp.pad)
+    return weights.transpose(0, 3, 2, 1, 4)
 
 
 def _by_position(weights: jax.Array, tiling: Tiling, shape: tuple[int, ...]) -> jax.Array:
     """The inverse of :func:`_by_pool`."""
     positions = shape[: len(tiling.periods)]
     weights = weights.transpose(0, 3, 2, 1, 4)
-    return by_position(weights, tiling.periods, positions).reshape(shape)
+    kernel: jax.Array = by_position(weights, tiling.periods, positions)
+    return kernel.reshape(shape)

@@ -43,7 +43,9 @@ def per_position(init: Initializer, ndim: int) -> Initializer:
       2.00
     """
 
-    def initialize(key, shape, dtype=jnp.float32, out_sharding=None):
+    def initialize(
+        key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None
+    ) -> Any:
         positions, filter_shape = shape[:ndim], shape[ndim:]
         keys = jax.random.split(key, math.prod(positions))
         filters: Any = jax.vmap(lambda k: init(k, filter_shape, dtype))(keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -57,7 +58,9 @@ class LocalDense(nn.Module):
         drawn_once = self.same_start and self.is_initializing()
         one_key = self.make_rng("params") if drawn_once else None
 
-        def init(key, shape, dtype=jnp.float32, out_sharding=None):
+        def init(
+            key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None
+        ) -> Any:
             weights = self.kernel_init(key if one_key is None else one_key, shape[1:], dtype)
             if isinstance(weights, nn.Partitioned):
                 weights = weights.replace(names=(None, *weights.names))

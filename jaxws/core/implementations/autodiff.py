@@ -49,25 +49,32 @@ def contract(
         return PLAIN[implementation](x, weights, spec)
     if implementation is not None:
         dispatch.check(implementation, spec, kernel.shape, x.shape[-1], x.dtype)
+    y: jax.Array
     if not isinstance(kernel, PooledKernel):
-        return _forward(*vary_alike(x, kernel), spec, implementation)
-    if kernel.probe is None:
-        return _forward(*vary_alike(x, kernel.filters), spec, implementation)
-    return _forward_probed(*vary_alike(x, kernel.filters, kernel.probe), spec, implementation)
+        y = _forward(*vary_alike(x, kernel), spec, implementation)
+    elif kernel.probe is None:
+        y = _forward(*vary_alike(x, kernel.filters), spec, implementation)
+    else:
+        y = _forward_probed(*vary_alike(x, kernel.filters, kernel.probe), spec, implementation)
+    return y
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _forward(x, kernel, spec, implementation):
+def _forward(x: jax.Array, kernel: jax.Array, spec: Spec, implementation: str | None) -> jax.Array:
     return dispatch.run("forward", x, kernel, spec, implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _input_gradient(dy, kernel, spec, implementation):
+def _input_gradient(
+    dy: jax.Array, kernel: jax.Array, spec: Spec, implementation: str | None
+) -> jax.Array:
     return dispatch.run("input_gradient", dy, kernel, spec, implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _kernel_gradient(x, dy, spec, implementation):
+def _kernel_gradient(
+    x: jax.Array, dy: jax.Array, spec: Spec, implementation: str | None
+) -> jax.Array:
     return dispatch.run("kernel_gradient", x, dy, spec, implementation)
 
 
@@ -75,10 +82,11 @@ def _fold(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
     """A filter that repeats gets the gradients of all its positions, added up."""
     positions = gradient.shape[: position_ndim(gradient)]
     _, pull_back = jax.vjp(lambda filters: spread_pools(filters, positions), kernel)
-    return pull_back(gradient)[0]
+    folded: jax.Array = pull_back(gradient)[0]
+    return folded
 
 
-def _rule(function: Any, first: Callable, second: Callable) -> None:
+def _rule(function: Any, first: Callable[..., Any], second: Callable[..., Any]) -> None:
     """Says that the derivatives of ``function(a, b)``, given its cotangent t, are these two."""
     function.defvjp(
         lambda a, b, *static: (function(a, b, *static), (a, b)),
@@ -104,12 +112,17 @@ _rule(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _forward_probed(x, filters, probe, spec, implementation):
+def _forward_probed(
+    x: jax.Array, filters: jax.Array, probe: jax.Array, spec: Spec, implementation: str | None
+) -> jax.Array:
     """``_forward`` of the filters plus the probe, which is zero."""
-    return _forward(x, filters, spec, implementation)
+    y: jax.Array = _forward(x, filters, spec, implementation)
+    return y
 
 
-def _probed_gradients(spec, implementation, arrays, t):
+def _probed_gradients(
+    spec: Spec, implementation: str | None, arrays: tuple[jax.Array, jax.Array], t: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, filters = arrays
     dkernel = _kernel_gradient(x, t, spec, implementation)
     return _input_gradient(t, filters, spec, implementation), _fold(dkernel, filters), dkernel

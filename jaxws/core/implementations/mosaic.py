@@ -182,13 +182,14 @@ def _call(
         interpret=interpret,
         name=body.__qualname__.split("_body")[0],
     )
-    return call(*arrays.values())
+    computed: jax.Array = call(*arrays.values())
+    return computed
 
 
 def _image_block(plan: Plan, channels: int) -> pl.BlockSpec:
     """Rows of images (H, W, c, n), or of their gradient: ``stride`` rows per step."""
 
-    def index(batch, step, columns):
+    def index(batch: jax.Array, step: jax.Array, columns: jax.Array) -> tuple[Any, ...]:
         first = step - plan.lag if plan.gradient else step
         return jnp.clip(first, 0, plan.row_blocks - 1), 0, 0, batch
 
@@ -199,7 +200,7 @@ def _image_block(plan: Plan, channels: int) -> pl.BlockSpec:
 def _outputs_block(plan: Plan, features: int) -> pl.BlockSpec:
     """A block of columns of outputs (h, w, f, n), or of their cotangents."""
 
-    def index(batch, step, columns):
+    def index(batch: jax.Array, step: jax.Array, columns: jax.Array) -> tuple[Any, ...]:
         return *_position(plan, step, columns), 0, batch
 
     return pl.BlockSpec((None, plan.columns, features, plan.lanes), index)
@@ -213,7 +214,7 @@ def _weights_block(plan: Plan, shape: tuple[int, ...]) -> pl.BlockSpec:
     if plan.filters is not None:
         return pl.BlockSpec(shape, lambda batch, step, columns: (0, 0, 0, 0))
 
-    def index(batch, step, columns):
+    def index(batch: jax.Array, step: jax.Array, columns: jax.Array) -> tuple[Any, ...]:
         return *(batch,) * (len(shape) - 4), *_position(plan, step, columns), 0, 0
 
     return pl.BlockSpec((*(None,) * (len(shape) - 3), plan.columns, *shape[-2:]), index)
@@ -242,7 +243,9 @@ def _plan_with_filters(
     return _plan(spec, channels, *arguments, gradient=gradient), packed
 
 
-def _plan(spec: Spec, channels, features, batch, dtype, *, gradient: bool) -> Plan:
+def _plan(
+    spec: Spec, channels: int, features: int, batch: int, dtype: np.dtype, *, gradient: bool
+) -> Plan:
     window = _two_axes_window(spec.window)
     plan = make_plan(window, channels, features, batch, jnp.dtype(dtype), gradient=gradient)
     assert plan is not None, "see supports()"

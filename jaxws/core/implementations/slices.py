@@ -78,13 +78,16 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
     return _transpose(lambda k: forward(x, k, spec), kernel, dy)
 
 
-def _transpose(function: Callable[[jax.Array], jax.Array], zeros: jax.Array, dy) -> jax.Array:
+def _transpose(
+    function: Callable[[jax.Array], jax.Array], zeros: jax.Array, dy: jax.Array
+) -> jax.Array:
     """The transpose of a linear function, which is its derivative's anywhere.
 
     ``jax.linear_transpose`` does not know over which axes of a mesh an argument varies.
     """
     _, pull_back = jax.vjp(function, vary_alike(dy, zeros)[1])
-    return pull_back(dy)[0]
+    transposed: jax.Array = pull_back(dy)[0]
+    return transposed
 
 
 SLICES = Implementation(
