@@ -21,12 +21,13 @@ from jaxws.core.implementations.autodiff import NAMES, contract
 from jaxws.core.implementations.spec import Spec
 from jaxws.core.local_kernels import accumulation_dtype
 from jaxws.core.pooled import PooledKernel
+from jaxws.core.shapes import AnyImages, AnyOutputs, Filters
 from jaxws.core.window import Padding, Window, make_window
 
 
 def local_conv(
-    x: jax.Array,
-    local_kernel: jax.Array | PooledKernel,
+    x: AnyImages,
+    local_kernel: Filters | PooledKernel,
     *,
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
@@ -36,7 +37,7 @@ def local_conv(
     precision: lax.PrecisionLike = None,
     preferred_element_type: jax.typing.DTypeLike | None = None,
     batch_last: bool = False,
-) -> jax.Array:
+) -> AnyOutputs:
     """Applies a different filter at every output position (Sec. 2 of the paper: an LC layer).
 
     Args:
@@ -89,8 +90,8 @@ def local_conv(
 
 
 def _check(
-    x: jax.Array,
-    local_kernel: jax.Array | PooledKernel,
+    x: AnyImages,
+    local_kernel: Filters | PooledKernel,
     strides: int | Sequence[int],
     padding: Padding,
     dilation: int | Sequence[int],

@@ -21,11 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, auto_axes
+from jaxtyping import Array, Float
 
-from jaxws.core.local_kernels import PyTree, map_local_kernels, position_ndim
+from jaxws.core.local_kernels import Kernel, PyTree, map_local_kernels, position_ndim
 from jaxws.core.partitioning import may_be_partitioned
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import AxisName, make_grid
+from jaxws.core.shapes import Filters, NumpyFilters, PoolFilters
 
 
 def share_weights(
@@ -80,8 +82,8 @@ def share_weights(
 
 
 def pool_mean(
-    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
-) -> jax.Array:
+    local_kernel: Filters | NumpyFilters, *, pools: str = "grid", axis_name: AxisName = None
+) -> PoolFilters:
     """The mean filter of every pool, in float32 at least.
 
     Args:
@@ -100,13 +102,13 @@ def pool_mean(
       >>> pool_mean(jnp.ones((32, 32, 3, 3, 16, 16))).shape
       (3, 3, 3, 3, 16, 16)
     """
-    means: jax.Array = _per_pool(make_grid(local_kernel, pools, axis_name).mean, local_kernel)
+    means: PoolFilters = per_pool(make_grid(local_kernel, pools, axis_name).mean, local_kernel)
     return means
 
 
 def pool_variance(
-    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
-) -> jax.Array:
+    local_kernel: Filters | NumpyFilters, *, pools: str = "grid", axis_name: AxisName = None
+) -> PoolFilters:
     """The variance of the weights within every pool, divided by the pool's size, not size - 1.
 
     Args:
@@ -126,13 +128,13 @@ def pool_variance(
     """
 
     grid = make_grid(local_kernel, pools, axis_name)
-    variances: jax.Array = _per_pool(lambda kernel: grid.moments(kernel)[1], local_kernel)
+    variances: PoolFilters = per_pool(lambda kernel: grid.moments(kernel)[1], local_kernel)
     return variances
 
 
 def pool_sizes(
-    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
-) -> np.ndarray:
+    local_kernel: Kernel, *, pools: str = "grid", axis_name: AxisName = None
+) -> Float[np.ndarray, "..."]:
     """The number of neurons in every pool; it differs by one position where k does not divide h.
 
     Args:
@@ -153,8 +155,21 @@ def pool_sizes(
     return make_grid(local_kernel, pools, axis_name).counts(local_kernel.ndim)
 
 
-def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: Any) -> Any:
-    """Applies a function from (h, w, ...) to (pools, pools, ...), whatever the sharding."""
+def per_pool(function: Callable[[jax.Array], jax.Array], kernel: Kernel) -> Any:
+    """Applies a function from (h, w, ...) to (pools, pools, ...), whatever the sharding.
+
+    Args:
+      function: a reduction over the positions of each pool.
+      kernel: filters, in any layout.
+
+    Returns:
+      What the function returns, packed if the filters are.
+
+    Example:
+      >>> kernel = jnp.ones((8, 8, 3, 3, 16, 32))
+      >>> per_pool(make_grid(kernel, "grid").mean, kernel).shape
+      (3, 3, 3, 3, 16, 32)
+    """
     ndim = position_ndim(kernel)
     kernel = kernel.spread() if isinstance(kernel, PooledKernel) else kernel
 
@@ -171,7 +186,9 @@ def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: Any) -> Any:
     return jax.tree.map(lambda a: apply(jnp.asarray(a)), kernel)
 
 
-def _keep_sharding(function: Callable[[jax.Array], jax.Array], kernel: jax.Array) -> jax.Array:
+def _keep_sharding(
+    function: Callable[[jax.Array], jax.Array], kernel: Float[Array, "*weights"]
+) -> Float[Array, "*weights"]:
     """Applies a shape-preserving function so that its result is sharded as its argument is."""
     sharding = jax.typeof(kernel).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:

@@ -28,6 +28,7 @@ from jaxws.core.implementations.manual_axes import shape_like
 from jaxws.core.implementations.spec import Implementation, Spec
 from jaxws.core.implementations.triton_geometry import Layer
 from jaxws.core.implementations.triton_tiles import SMALLEST, STAGES, Tile, make_tile
+from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 # Rows of x, y and the kernel are counted in int32.
@@ -60,7 +61,7 @@ def supports(
     return _obstacle(spec, kernel_shape, batch, dtype) is None
 
 
-def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+def forward(x: Images, kernel: PoolFilters, spec: Spec) -> Outputs:
     """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c / groups, f)."""
     layer = _layer(spec, kernel.shape, x.shape[-1], x.dtype, kernel.dtype)
     tile = make_tile(layer.features, layer.batch, _stretch(layer), layer.dtype.itemsize)
@@ -73,7 +74,7 @@ def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
     return _call(kernels.forward_kernel, layer, tile, grid, (x, kernel), shape, spec.result)
 
 
-def input_gradient(dy: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+def input_gradient(dy: Outputs, kernel: PoolFilters, spec: Spec) -> Images:
     """dx (H, W, c, n) of dy (h, w, f, n): the transpose of ``forward`` in x."""
     layer = _layer(spec, kernel.shape, dy.shape[-1], kernel.dtype, dy.dtype)
     tile = make_tile(layer.channels, layer.batch, layer.features, layer.dtype.itemsize)
@@ -88,7 +89,7 @@ def input_gradient(dy: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
     )
 
 
-def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
+def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> Filters:
     """The gradient (h, w, i, j, c / groups, f) of the kernel: the transpose in the kernel."""
     window = spec.window
     channels, features = x.shape[-2] // spec.groups, dy.shape[-2]
