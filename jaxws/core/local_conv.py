@@ -21,13 +21,13 @@ from jaxws.core.implementations.autodiff import NAMES, contract
 from jaxws.core.implementations.spec import Spec
 from jaxws.core.local_kernels import accumulation_dtype
 from jaxws.core.pooled import PooledKernel
-from jaxws.core.shapes import AnyImages, AnyOutputs, Filters
+from jaxws.core.shapes import AnyImages, AnyOutputs, Filters, NumpyFilters
 from jaxws.core.window import Padding, Window, make_window
 
 
 def local_conv(
     x: AnyImages,
-    local_kernel: Filters | PooledKernel,
+    local_kernel: Filters | NumpyFilters | PooledKernel,
     *,
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
@@ -84,14 +84,14 @@ def local_conv(
     result = jnp.dtype(preferred_element_type or compute)
     spec = Spec(window, feature_group_count, accumulation_dtype(compute), result, precision)
     x = x if batch_last else jnp.moveaxis(x, 0, -1)
-    x, local_kernel = jax.tree.map(lambda a: a.astype(compute), (x, local_kernel))
-    y = contract(x, local_kernel, spec, implementation)
+    images, kernel = jax.tree.map(lambda a: a.astype(compute), (x, local_kernel))
+    y = contract(images, kernel, spec, implementation)
     return y if batch_last else jnp.moveaxis(y, -1, 0)
 
 
 def _check(
     x: AnyImages,
-    local_kernel: Filters | PooledKernel,
+    local_kernel: Filters | NumpyFilters | PooledKernel,
     strides: int | Sequence[int],
     padding: Padding,
     dilation: int | Sequence[int],

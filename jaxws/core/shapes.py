@@ -33,7 +33,9 @@ Outputs: TypeAlias = Float[Array, "w f n"] | Float[Array, "h w f n"] | Float[Arr
 
 # The batch first or last: how many axes, not how large.
 AnyImages: TypeAlias = (
-    Float[Array, "_n _W _C"] | Float[Array, "_n _H _W _C"] | Float[Array, "_n _D _H _W _C"]
+    Float[Array | np.ndarray, "_n _W _C"]
+    | Float[Array | np.ndarray, "_n _H _W _C"]
+    | Float[Array | np.ndarray, "_n _D _H _W _C"]
 )
 AnyOutputs: TypeAlias = (
     Float[Array, "_n _w _f"] | Float[Array, "_n _h _w _f"] | Float[Array, "_n _d _h _w _f"]

@@ -82,7 +82,10 @@ def share_weights(
 
 
 def pool_mean(
-    local_kernel: Filters | NumpyFilters, *, pools: str = "grid", axis_name: AxisName = None
+    local_kernel: Filters | NumpyFilters | PooledKernel,
+    *,
+    pools: str = "grid",
+    axis_name: AxisName = None,
 ) -> PoolFilters:
     """The mean filter of every pool, in float32 at least.
 
@@ -107,7 +110,10 @@ def pool_mean(
 
 
 def pool_variance(
-    local_kernel: Filters | NumpyFilters, *, pools: str = "grid", axis_name: AxisName = None
+    local_kernel: Filters | NumpyFilters | PooledKernel,
+    *,
+    pools: str = "grid",
+    axis_name: AxisName = None,
 ) -> PoolFilters:
     """The variance of the weights within every pool, divided by the pool's size, not size - 1.
 

@@ -16,7 +16,7 @@ from jax import lax
 
 Int: TypeAlias = int | np.integer
 Ints: TypeAlias = Sequence[Int] | np.ndarray
-Padding: TypeAlias = str | Int | Sequence[Int | Sequence[Int]]
+Padding: TypeAlias = str | Int | Ints | Sequence[Int | Sequence[Int]]
 
 
 class Window(NamedTuple):

@@ -29,8 +29,11 @@ def lazy(module: str, attribute: str) -> Implementation:
       it, and ``obstacle`` says why.
 
     Example:
+      >>> from jaxws.core.window import make_window
       >>> missing = lazy("jaxws.no_such_module", "IMPLEMENTATION")
-      >>> missing.obstacle(None, (), 1, None)
+      >>> window = make_window((8, 8), (3, 3))
+      >>> spec = Spec(window, 1, np.dtype("float32"), np.dtype("float32"))
+      >>> missing.obstacle(spec, (8, 8, 3, 3, 4, 4), 1, np.dtype("float32"))
       "this installation (ModuleNotFoundError: No module named 'jaxws.no_such_module')"
     """
 
