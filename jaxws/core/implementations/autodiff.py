@@ -22,17 +22,14 @@ from jaxws.core.implementations.spec import Spec
 from jaxws.core.local_kernels import position_ndim
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import spread_pools
-from jaxws.core.shapes import Filters, Images, NumpyFilters, Outputs, PoolFilters
+from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
 
 PLAIN = {"slices": jax.checkpoint(slices.forward, static_argnums=2), "patches": patches.forward}
 NAMES = (*PLAIN, *dispatch.BY_NAME)
 
 
 def contract(
-    x: Images,
-    kernel: Filters | NumpyFilters | PooledKernel,
-    spec: Spec,
-    implementation: str | None,
+    x: Images, kernel: Filters | PooledKernel, spec: Spec, implementation: str | None
 ) -> Outputs:
     """y[h, w, f, n] = sum over i, j, c of x[h + i, w + j, c, n] * kernel[h, w, i, j, c, f].
 
