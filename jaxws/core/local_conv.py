@@ -84,8 +84,8 @@ def local_conv(
     result = jnp.dtype(preferred_element_type or compute)
     spec = Spec(window, feature_group_count, accumulation_dtype(compute), result, precision)
     x = x if batch_last else jnp.moveaxis(x, 0, -1)
-    arrays = jax.tree.map(lambda a: jnp.asarray(a).astype(compute), (x, local_kernel))
-    y = contract(*arrays, spec, implementation)
+    images, kernel = jax.tree.map(lambda a: jnp.asarray(a).astype(compute), (x, local_kernel))
+    y = contract(images, kernel, spec, implementation)
     return y if batch_last else jnp.moveaxis(y, -1, 0)
 
 
