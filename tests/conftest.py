@@ -30,11 +30,11 @@ import pytest
 from hypothesis import settings
 from jax.extend.backend import clear_backends
 
-# Shapes and types in signatures are checked in every call. An int may stand for a float.
-_CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-if os.environ.get("JAXWS_CHECK_TYPES", "1") != "0":
-    checked = ["jaxws.core", "jaxws.layers", "jaxws.dynamics"]
-    jaxtyping.install_import_hook(checked, _CHECKER)
+# Before any of them is imported. An int may stand for a float; JAXTYPING_DISABLE=1 checks nothing.
+jaxtyping.install_import_hook(
+    ["jaxws.core", "jaxws.layers", "jaxws.dynamics"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 jax.config.update("jax_num_cpu_devices", 1)
 
@@ -82,9 +82,10 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def unchecked_types():
     """What users meet, whose calls nobody checks: the errors of the functions themselves."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture

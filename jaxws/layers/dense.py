@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
+from jaxtyping import Array, Float, Num
 
 from jaxws.layers.conv import LocalConv
 
@@ -52,7 +53,7 @@ class LocalDense(nn.Module):
     same_start: bool = False
 
     @nn.compact
-    def __call__(self, inputs: jax.Array) -> jax.Array:
+    def __call__(self, inputs: Num[Array, "*batch t c"]) -> Float[Array, "*batch t f"]:
         """Applies the layer to tokens (..., t, c); returns (..., t, f)."""
 
         drawn_once = self.same_start and self.is_initializing()
