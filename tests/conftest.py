@@ -1,5 +1,7 @@
 """One CPU device, or as many as a test asks for; programs that compile fast and are kept.
 
+Calls of the library are checked against its signatures, the shapes of arrays included.
+
 Tests run with one device, as users do. Those marked ``devices(n)`` get n fake ones, and run last,
 since a change of their number forgets all compiled programs.
 """
@@ -23,11 +25,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
+import jaxtyping
 import pytest
 from hypothesis import settings
 from jax.extend.backend import clear_backends
 
 from tests.support.promotion import forbid_promotion
+
+# Before any of them is imported. An int may stand for a float; JAXTYPING_DISABLE=1 checks nothing.
+jaxtyping.install_import_hook(
+    ["jaxws.core", "jaxws.layers", "jaxws.dynamics"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 jax.config.update("jax_num_cpu_devices", 1)
 forbid_promotion()  # the library's own arithmetic must not lean on it
@@ -71,6 +80,15 @@ def folder(tmp_path_factory):
     from tests.support.small_run import make_folder
 
     return make_folder(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def unchecked_types():
+    """What users meet, whose calls nobody checks: the errors of the functions themselves."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def to_local(params: PyTree, like: PyTree, *, missing_ok: bool = False) -> PyTre
       {'conv1': {'local_kernel': (5, 5, 3, 3, 1, 8)}}
     """
 
-    def repeat(leaf, target, untied):
+    def repeat(leaf: jax.Array, target: jax.ShapeDtypeStruct, untied: bool) -> jax.Array:
         # Filters, and biases of LC layers, gain leading position axes; nothing else may change.
         same = leaf.shape == target.shape
         if not same and not (untied and leaf.shape == target.shape[target.ndim - leaf.ndim :]):
@@ -90,7 +90,7 @@ def to_conv(params: PyTree, like: PyTree | None = None, *, missing_ok: bool = Fa
     if like is None:
         return tied
 
-    def reshape(leaf, target, _):
+    def reshape(leaf: jax.Array, target: jax.Array | jax.ShapeDtypeStruct, _: bool) -> jax.Array:
         if leaf.size != target.size:
             raise ValueError(f"has shape {leaf.shape}, expected {target.shape}")
         return leaf.reshape(target.shape)

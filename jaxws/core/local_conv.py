@@ -21,12 +21,13 @@ from jaxws.core.implementations.autodiff import NAMES, contract
 from jaxws.core.implementations.spec import Spec
 from jaxws.core.local_kernels import accumulation_dtype
 from jaxws.core.pooled import PooledKernel
+from jaxws.core.shapes import AnyImages, AnyOutputs, Filters, NumpyFilters
 from jaxws.core.window import Padding, Window, make_window
 
 
 def local_conv(
-    x: jax.Array,
-    local_kernel: jax.Array | PooledKernel,
+    x: AnyImages,
+    local_kernel: Filters | NumpyFilters | PooledKernel,
     *,
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
@@ -36,7 +37,7 @@ def local_conv(
     precision: lax.PrecisionLike = None,
     preferred_element_type: jax.typing.DTypeLike | None = None,
     batch_last: bool = False,
-) -> jax.Array:
+) -> AnyOutputs:
     """Applies a different filter at every output position (Sec. 2 of the paper: an LC layer).
 
     Args:
@@ -83,12 +84,20 @@ def local_conv(
     result = jnp.dtype(preferred_element_type or compute)
     spec = Spec(window, feature_group_count, accumulation_dtype(compute), result, precision)
     x = x if batch_last else jnp.moveaxis(x, 0, -1)
-    x, local_kernel = jax.tree.map(lambda a: a.astype(compute), (x, local_kernel))
-    y = contract(x, local_kernel, spec, implementation)
+    images, kernel = jax.tree.map(lambda a: jnp.asarray(a).astype(compute), (x, local_kernel))
+    y = contract(images, kernel, spec, implementation)
     return y if batch_last else jnp.moveaxis(y, -1, 0)
 
 
-def _check(x, local_kernel, strides, padding, dilation, groups, batch_last) -> Window:
+def _check(
+    x: AnyImages,
+    local_kernel: Filters | NumpyFilters | PooledKernel,
+    strides: int | Sequence[int],
+    padding: Padding,
+    dilation: int | Sequence[int],
+    groups: int,
+    batch_last: bool,
+) -> Window:
     ndim = x.ndim - 2
     if ndim not in (1, 2, 3):
         shapes = ("(H, W, c, n)", "(W, c, n)", "(D, H, W, c, n)")

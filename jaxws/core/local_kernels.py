@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxws.core.shapes import Filters, NumpyFilters
+
 PyTree: TypeAlias = Any
 
 LOCAL_KERNEL = "local_kernel"
@@ -39,13 +41,17 @@ class KernelLayout:
         """Of the filters."""
 
     @abstractmethod
-    def to_array(self) -> jax.Array:
+    def to_array(self) -> Filters:
         """The filters as the array that the node stands for."""
 
     @property
     def ndim(self) -> int:
         """Number of axes of the filters."""
         return len(self.shape)
+
+
+# A leaf named ``local_kernel``, in any layout, or its shape.
+Kernel: TypeAlias = Filters | NumpyFilters | KernelLayout | jax.ShapeDtypeStruct
 
 
 def to_arrays(tree: PyTree) -> PyTree:
@@ -89,7 +95,7 @@ def accumulation_dtype(dtype: jax.typing.DTypeLike) -> np.dtype:
     return dtype if dtype.itemsize > 4 else jnp.dtype(jnp.float32)
 
 
-def position_ndim(local_kernel: jax.Array) -> int:
+def position_ndim(local_kernel: Kernel) -> int:
     """The number of position axes of LC filters, which is that of their kernel offsets.
 
     Args:

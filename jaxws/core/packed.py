@@ -24,6 +24,7 @@ import numpy as np
 
 from jaxws.core.local_kernels import KernelLayout, PyTree, map_local_kernels, position_ndim
 from jaxws.core.pooled import PooledKernel
+from jaxws.core.shapes import Filters, Packed
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["array"], meta_fields=["kernel_size"])
@@ -36,7 +37,7 @@ class PackedKernel(KernelLayout):
       kernel_size: (i, j), or likewise.
     """
 
-    array: jax.Array
+    array: Packed | Any  # JAX rebuilds nodes with anything in the place of arrays
     kernel_size: tuple[int, ...]
 
     @property
@@ -51,7 +52,7 @@ class PackedKernel(KernelLayout):
         """Of the filters."""
         return self.array.dtype
 
-    def to_array(self) -> jax.Array:
+    def to_array(self) -> Filters:
         """Of shape (h, w, i, j, c / groups, f)."""
         return unpack_kernel(self.array, self.kernel_size)
 
@@ -88,7 +89,7 @@ def pack_kernels(tree: PyTree) -> PyTree:
     return map_local_kernels(pack, unpack_kernels(tree))
 
 
-def _pack(kernel: Any) -> PackedKernel:
+def _pack(kernel: Filters) -> PackedKernel:
     ndim = position_ndim(kernel)
     return PackedKernel(pack_kernel(kernel), tuple(kernel.shape[ndim : 2 * ndim]))
 
@@ -118,7 +119,7 @@ def _is_packed(node: Any) -> bool:
     return isinstance(node, PackedKernel)
 
 
-def pack_kernel(local_kernel: jax.Array) -> jax.Array:
+def pack_kernel(local_kernel: Filters) -> Packed:
     """Moves the features in front of the weights of each, and makes those one axis.
 
     Args:
@@ -136,7 +137,7 @@ def pack_kernel(local_kernel: jax.Array) -> jax.Array:
     return packed.reshape(*packed.shape[: ndim + 1], math.prod(packed.shape[ndim + 1 :]))
 
 
-def unpack_kernel(packed: jax.Array, kernel_size: Sequence[int]) -> jax.Array:
+def unpack_kernel(packed: Packed, kernel_size: Sequence[int]) -> Filters:
     """The inverse of :func:`pack_kernel`.
 
     Args:

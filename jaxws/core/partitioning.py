@@ -47,7 +47,8 @@ def may_be_partitioned(*arrays: Any) -> bool:
     if mesh.empty:
         return jax.device_count() > 1
     axes = zip(mesh.axis_types, mesh.axis_sizes, strict=True)
-    return math.prod(size for kind, size in axes if kind != AxisType.Manual) > 1
+    devices: int = math.prod(size for kind, size in axes if kind != AxisType.Manual)
+    return devices > 1
 
 
 @contextmanager

@@ -18,8 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxws.core.local_kernels import KernelLayout, PyTree, map_local_kernels, position_ndim
+from jaxws.core.local_kernels import Kernel, KernelLayout, PyTree, map_local_kernels, position_ndim
 from jaxws.core.pools import Grid, make_grid, spread_pools
+from jaxws.core.shapes import Filters
 
 
 @partial(
@@ -51,14 +52,15 @@ class PooledKernel(KernelLayout):
     @property
     def dtype(self) -> np.dtype:
         """Of the filters."""
-        return self.filters.dtype
+        dtype: np.dtype = self.filters.dtype
+        return dtype
 
     def spread(self) -> Any:
         """The layer's weights: each position's filter, and the probe."""
         weights = jax.tree.map(lambda array: spread_pools(array, self.positions), self.filters)
         return weights if self.probe is None else jax.tree.map(jnp.add, weights, self.probe)
 
-    def to_array(self) -> jax.Array:
+    def to_array(self) -> Filters:
         """Of shape (h, w, i, j, c / groups, f)."""
         weights = self.spread()
         return weights.to_array() if isinstance(weights, KernelLayout) else weights
@@ -100,7 +102,7 @@ def pool_kernels(params: PyTree, *, pools: str = "grid", missing_ok: bool = Fals
     return map_local_kernels(pool, params, needed_by=None if missing_ok else "pool_kernels")
 
 
-def _pool(kernel: Any, grid: Grid) -> PooledKernel:
+def _pool(kernel: Kernel, grid: Grid) -> PooledKernel:
     filters = jax.tree.map(lambda a: grid.mean(jnp.asarray(a)).astype(a.dtype), kernel)
     return PooledKernel(filters, tuple(kernel.shape[: position_ndim(kernel)]))
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float, Shaped
 
-from jaxws.core.local_kernels import accumulation_dtype, position_ndim
+from jaxws.core.local_kernels import Kernel, accumulation_dtype, position_ndim
 
 AxisName: TypeAlias = str | Sequence[str | None] | None
 
@@ -43,7 +44,7 @@ class Grid(NamedTuple):
 
     # Jitted for callers that are not: each slice below would be compiled by itself.
     @functools.partial(jax.jit, static_argnums=0, inline=True)
-    def mean(self, weights: jax.Array) -> jax.Array:
+    def mean(self, weights: Float[Array, "..."]) -> Float[Array, "..."]:
         """The mean of each pool, in float32 at least: (h, w, ...) to (*periods, ...)."""
         weights = weights.astype(accumulation_dtype(weights.dtype))
         for axis in range(len(self.local)):
@@ -54,7 +55,9 @@ class Grid(NamedTuple):
         return weights
 
     @functools.partial(jax.jit, static_argnums=0, inline=True)
-    def moments(self, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def moments(
+        self, weights: Float[Array, "..."]
+    ) -> tuple[Float[Array, "*pools_and_rest"], Float[Array, "*pools_and_rest"]]:
         """Mean and variance of each pool, in the same pass over the weights as ``mean``."""
         weights = weights.astype(accumulation_dtype(weights.dtype))
         if any(self.names):
@@ -68,14 +71,15 @@ class Grid(NamedTuple):
         return weights, variance
 
     @functools.partial(jax.jit, static_argnums=0, inline=True)
-    def spread(self, values: jax.Array) -> jax.Array:
+    def spread(self, values: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
         """Gives every position the value of its pool: (*periods, ...) to (h, w, ...)."""
         for axis, name in enumerate(self.names):
             if name is not None:
                 values = jnp.roll(values, -self._start(axis), axis)
-        return lax.platform_dependent(values, tpu=self._select, default=self._tile)
+        spread: jax.Array = lax.platform_dependent(values, tpu=self._select, default=self._tile)
+        return spread
 
-    def counts(self, ndim: int) -> np.ndarray:
+    def counts(self, ndim: int) -> Float[np.ndarray, "..."]:
         """Number of positions in each pool, with ``ndim`` axes."""
         counts = [self._axis_counts(axis, len(self.sizes)) for axis in range(len(self.sizes))]
         product = functools.reduce(np.multiply, counts, np.ones((), np.float32))
@@ -103,7 +107,8 @@ class Grid(NamedTuple):
             weights = jnp.pad(weights, padding)
         zeros = jnp.zeros_like(lax.slice_in_dim(weights, 0, period, axis=axis))
         total = jnp.roll(_add_blocks(weights, axis, zeros), self._start(axis), axis)
-        return lax.psum(total, self.names[axis]) / self._axis_counts(axis, weights.ndim)
+        summed: jax.Array = lax.psum(total, self.names[axis])
+        return summed / self._axis_counts(axis, weights.ndim)
 
     def _start(self, axis: int) -> jax.Array:
         """The first row of this device's slab."""
@@ -128,7 +133,7 @@ class Grid(NamedTuple):
         return values
 
 
-def make_grid(kernel: Any, pools: str, axis_name: AxisName = None) -> Grid:
+def make_grid(kernel: Kernel, pools: str, axis_name: AxisName = None) -> Grid:
     """Reads the pools of a layer from the shape of its kernel.
 
     Args:
@@ -166,7 +171,7 @@ def make_grid(kernel: Any, pools: str, axis_name: AxisName = None) -> Grid:
     return Grid(local, sizes, periods, names)
 
 
-def spread_pools(filters: jax.Array, positions: tuple[int, ...]) -> jax.Array:
+def spread_pools(filters: Shaped[Array, "..."], positions: tuple[int, ...]) -> Shaped[Array, "..."]:
     """Gives position (h, w) the filter (h mod p, w mod q) of p * q filters.
 
     Args:
@@ -183,7 +188,9 @@ def spread_pools(filters: jax.Array, positions: tuple[int, ...]) -> jax.Array:
     periods = filters.shape[: len(positions)]
     if periods == positions:
         return filters
-    return Grid(positions, positions, periods, (None,) * len(positions)).spread(filters)
+    grid = Grid(positions, positions, periods, (None,) * len(positions))
+    spread: jax.Array = grid.spread(filters)
+    return spread
 
 
 def _add_blocks(

@@ -21,11 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, auto_axes
+from jaxtyping import Array, Float
 
-from jaxws.core.local_kernels import PyTree, map_local_kernels, position_ndim
+from jaxws.core.local_kernels import Kernel, PyTree, map_local_kernels, position_ndim
 from jaxws.core.partitioning import may_be_partitioned
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import AxisName, make_grid
+from jaxws.core.shapes import Filters, NumpyFilters, PoolFilters
 
 
 def share_weights(
@@ -70,7 +72,8 @@ def share_weights(
             return kernel.pooled_by(grid)
 
         def share_array(array: jax.Array) -> jax.Array:
-            return grid.spread(grid.mean(array)).astype(array.dtype)
+            shared: jax.Array = grid.spread(grid.mean(array))
+            return shared.astype(array.dtype)
 
         # The array of packed kernels has the same position axes in front.
         return jax.tree.map(lambda a: _keep_sharding(share_array, jnp.asarray(a)), kernel)
@@ -79,8 +82,11 @@ def share_weights(
 
 
 def pool_mean(
-    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
-) -> jax.Array:
+    local_kernel: Filters | NumpyFilters | PooledKernel,
+    *,
+    pools: str = "grid",
+    axis_name: AxisName = None,
+) -> PoolFilters:
     """The mean filter of every pool, in float32 at least.
 
     Args:
@@ -99,12 +105,16 @@ def pool_mean(
       >>> pool_mean(jnp.ones((32, 32, 3, 3, 16, 16))).shape
       (3, 3, 3, 3, 16, 16)
     """
-    return _per_pool(make_grid(local_kernel, pools, axis_name).mean, local_kernel)
+    means: PoolFilters = per_pool(make_grid(local_kernel, pools, axis_name).mean, local_kernel)
+    return means
 
 
 def pool_variance(
-    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
-) -> jax.Array:
+    local_kernel: Filters | NumpyFilters | PooledKernel,
+    *,
+    pools: str = "grid",
+    axis_name: AxisName = None,
+) -> PoolFilters:
     """The variance of the weights within every pool, divided by the pool's size, not size - 1.
 
     Args:
@@ -123,12 +133,13 @@ def pool_variance(
       Array([1.], dtype=float32)
     """
     grid = make_grid(local_kernel, pools, axis_name)
-    return _per_pool(lambda kernel: grid.moments(kernel)[1], local_kernel)
+    variances: PoolFilters = per_pool(lambda kernel: grid.moments(kernel)[1], local_kernel)
+    return variances
 
 
 def pool_sizes(
-    local_kernel: jax.Array, *, pools: str = "grid", axis_name: AxisName = None
-) -> np.ndarray:
+    local_kernel: Kernel, *, pools: str = "grid", axis_name: AxisName = None
+) -> Float[np.ndarray, "..."]:
     """The number of neurons in every pool; it differs by one position where k does not divide h.
 
     Args:
@@ -149,8 +160,21 @@ def pool_sizes(
     return make_grid(local_kernel, pools, axis_name).counts(local_kernel.ndim)
 
 
-def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: Any) -> Any:
-    """Applies a function from (h, w, ...) to (pools, pools, ...), whatever the sharding."""
+def per_pool(function: Callable[[jax.Array], jax.Array], kernel: Kernel) -> Any:
+    """Applies a function from (h, w, ...) to (pools, pools, ...), whatever the sharding.
+
+    Args:
+      function: a reduction over the positions of each pool.
+      kernel: filters, in any layout.
+
+    Returns:
+      What the function returns, packed if the filters are.
+
+    Example:
+      >>> kernel = jnp.ones((8, 8, 3, 3, 16, 32))
+      >>> per_pool(make_grid(kernel, "grid").mean, kernel).shape
+      (3, 3, 3, 3, 16, 32)
+    """
     ndim = position_ndim(kernel)
     kernel = kernel.spread() if isinstance(kernel, PooledKernel) else kernel
 
@@ -159,17 +183,22 @@ def _per_pool(function: Callable[[jax.Array], jax.Array], kernel: Any) -> Any:
         if AxisType.Explicit not in sharding.mesh.axis_types:
             return function(array)
         spec = PartitionSpec(*(None,) * ndim, *sharding.spec[ndim:])
-        return auto_axes(function, out_sharding=NamedSharding(sharding.mesh, spec))(array)
+        named = NamedSharding(sharding.mesh, spec)
+        per_pool: jax.Array = auto_axes(function, out_sharding=named)(array)
+        return per_pool
 
     # The array of packed kernels has the same position axes in front.
     return jax.tree.map(lambda a: apply(jnp.asarray(a)), kernel)
 
 
-def _keep_sharding(function: Callable[[jax.Array], jax.Array], kernel: jax.Array) -> jax.Array:
+def _keep_sharding(
+    function: Callable[[jax.Array], jax.Array], kernel: Float[Array, "*weights"]
+) -> Float[Array, "*weights"]:
     """Applies a shape-preserving function so that its result is sharded as its argument is."""
     sharding = jax.typeof(kernel).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:
-        return auto_axes(function, out_sharding=sharding)(kernel)
+        kept: jax.Array = auto_axes(function, out_sharding=sharding)(kernel)
+        return kept
     if not may_be_partitioned(kernel):
         return function(kernel)
     # The compiler is free to choose under Auto axes, and would gather a kernel split by position.

@@ -6,11 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from jaxws.core.local_kernels import accumulation_dtype, map_local_kernels
+from jaxws.core.local_kernels import Kernel, accumulation_dtype, map_local_kernels
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import AxisName, make_grid
-from jaxws.core.sharing import pool_mean, pool_variance
+from jaxws.core.sharing import per_pool
 
 
 def weight_snr(
@@ -19,7 +20,7 @@ def weight_snr(
     pools: str = "grid",
     axis_name: AxisName = None,
     missing_ok: bool = False,
-) -> dict[str, jax.Array]:
+) -> dict[str, Float[Array, ""]]:
     """Signal-to-noise ratio of the weights within pools, Eq. (6), per locally connected layer.
 
     For each weight of the filter, the squared mean over the pool's neurons divided by the variance
@@ -44,9 +45,9 @@ def weight_snr(
       >>> weight_snr({"conv1": {"local_kernel": jnp.asarray([1.0, 3.0]).reshape(2, 1, 1, 1)}})
       {'conv1': Array(4., dtype=float32)}
     """
-    ratios: dict[str, jax.Array] = {}
+    ratios: dict[str, Float[Array, ""]] = {}
 
-    def measure(path: str, kernel: jax.Array) -> jax.Array:
+    def measure(path: str, kernel: Any) -> Any:
         ratios[path] = _layer_snr(kernel, pools, axis_name)
         return kernel
 
@@ -54,7 +55,9 @@ def weight_snr(
     return ratios
 
 
-def signal_to_noise(mean: jax.Array, variance: jax.Array) -> jax.Array:
+def signal_to_noise(
+    mean: Float[Array, "*shape"], variance: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
     """The ratio within Eq. (6).
 
     Args:
@@ -72,13 +75,13 @@ def signal_to_noise(mean: jax.Array, variance: jax.Array) -> jax.Array:
     return jnp.where(exact, jnp.inf, jnp.square(mean) / jnp.where(exact, 1, variance))
 
 
-def _layer_snr(kernel: Any, pools: str, axis_name: AxisName) -> jax.Array:
+def _layer_snr(kernel: Kernel, pools: str, axis_name: AxisName) -> Float[Array, ""]:
     grid = make_grid(kernel, pools, axis_name)
     if isinstance(kernel, PooledKernel) and kernel.is_pooled_by(grid):
         return jnp.asarray(jnp.inf, accumulation_dtype(kernel.dtype))  # no need to spread it
     # Of packed kernels, the arrays: a mean over all weights has no use for their order.
-    (variance,) = jax.tree.leaves(pool_variance(kernel, pools=pools, axis_name=axis_name))
-    (mean,) = jax.tree.leaves(pool_mean(kernel, pools=pools, axis_name=axis_name))
+    (variance,) = jax.tree.leaves(per_pool(lambda array: grid.moments(array)[1], kernel))
+    (mean,) = jax.tree.leaves(per_pool(grid.mean, kernel))
     ratio = signal_to_noise(mean, variance)
     counted = grid.counts(ratio.ndim) > 1
     if not counted.any():

@@ -14,7 +14,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jax import lax
 
-Padding: TypeAlias = str | int | Sequence[int | tuple[int, int]]
+Int: TypeAlias = int | np.integer
+Ints: TypeAlias = Sequence[Int] | np.ndarray
+Padding: TypeAlias = str | Int | Ints | Sequence[Int | Sequence[Int]]
 
 
 class Window(NamedTuple):
@@ -50,11 +52,11 @@ class LayerWindow(NamedTuple):
 
 
 def make_window(
-    input_size: Sequence[int],
-    kernel_size: Sequence[int],
-    strides: int | Sequence[int] = 1,
+    input_size: Ints,
+    kernel_size: Ints,
+    strides: Int | Ints = 1,
     padding: Padding = "SAME",
-    dilation: int | Sequence[int] = 1,
+    dilation: Int | Ints = 1,
 ) -> Window:
     """Checks the geometry of a layer and computes its grid of output positions.
 
@@ -78,32 +80,32 @@ def make_window(
       >>> make_window((32, 32), (3, 3), strides=2, padding="SAME").padding
       ((0, 1), (0, 1))
     """
-    input_size = tuple(map(operator.index, input_size))
-    kernel_size = tuple(map(operator.index, kernel_size))
-    ndim = len(input_size)
-    if len(kernel_size) != ndim or any(k < 1 for k in kernel_size):
+    image = tuple(map(operator.index, input_size))
+    kernel = tuple(map(operator.index, kernel_size))
+    ndim = len(image)
+    if len(kernel) != ndim or any(k < 1 for k in kernel):
         raise ValueError(
-            f"kernel_size={kernel_size}: expected {ndim} positive numbers, one per spatial axis of"
-            f" an image of size {input_size}."
+            f"kernel_size={kernel}: expected {ndim} positive numbers, one per spatial axis of"
+            f" an image of size {image}."
         )
-    strides = per_axis("strides", strides, ndim)
-    dilation = per_axis("dilation", dilation, ndim)
-    span = tuple((k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True))
-    pairs = _padding_pairs(padding, input_size, span, strides)
+    steps = per_axis("strides", strides, ndim)
+    spread = per_axis("dilation", dilation, ndim)
+    span = tuple((k - 1) * d + 1 for k, d in zip(kernel, spread, strict=True))
+    pairs = _padding_pairs(padding, image, span, steps)
     output_size = tuple(
         (size + low + high - s) // stride + 1
-        for size, (low, high), s, stride in zip(input_size, pairs, span, strides, strict=True)
+        for size, (low, high), s, stride in zip(image, pairs, span, steps, strict=True)
     )
     if any(size < 1 for size in output_size):
         raise ValueError(
-            f"a kernel of size {kernel_size} with dilation {dilation} spans {span} pixels and does"
-            f" not fit into an image of size {input_size} padded by {pairs}: use a larger image, a"
+            f"a kernel of size {kernel} with dilation {spread} spans {span} pixels and does"
+            f" not fit into an image of size {image} padded by {pairs}: use a larger image, a"
             " smaller kernel or more padding."
         )
-    return Window(input_size, kernel_size, strides, pairs, dilation, output_size)
+    return Window(image, kernel, steps, pairs, spread, output_size)
 
 
-def per_axis(name: str, value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+def per_axis(name: str, value: Int | Ints, ndim: int) -> tuple[int, ...]:
     """Spells out an argument that is one number for all spatial axes or one for each.
 
     Args:

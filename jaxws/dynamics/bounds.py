@@ -8,16 +8,18 @@ unrolled sum only, which is not used here: the recursion is computed as it stand
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from jaxws.dynamics.checks import check_above_zero, check_at_least
 
 
 def gaussian_fourth_moment(
-    mean: jax.Array, covariance: jax.Array, noise_variance: jax.Array | float = 0.0
-) -> jax.Array:
+    mean: Float[Array, "d"],
+    covariance: Float[Array, "d d"],
+    noise_variance: Float[Array, ""] | float = 0.0,
+) -> Float[Array, ""]:
     """c_x_eps of Eq. (29) for Gaussian inputs: E |x + eps|^4, averaged over inputs too.
 
     With S = covariance + sigma^2 I, it is ``(tr S + |mean|^2)^2 + 2 tr S^2 + 4 mean . S mean``. The
@@ -45,7 +47,9 @@ def gaussian_fourth_moment(
     return jnp.square(square) + 2 * jnp.sum(jnp.square(seen)) + 4 * mean @ seen @ mean
 
 
-def largest_contracting_rate(gamma: float, fourth_moment: jax.Array | float) -> jax.Array | float:
+def largest_contracting_rate(
+    gamma: float, fourth_moment: Float[Array, ""] | float
+) -> Float[Array, ""] | float:
     """The rate below which Eq. (53) contracts: gamma / (8 (2 c_x_eps + gamma^2)).
 
     Args:
@@ -69,11 +73,11 @@ def largest_contracting_rate(gamma: float, fourth_moment: jax.Array | float) -> 
 
 def largest_noise_limited_rate(
     gamma: float,
-    fourth_moment: jax.Array | float,
+    fourth_moment: Float[Array, ""] | float,
     noise_variance: float,
-    optimum_norm: jax.Array | float,
-    initial_norm: jax.Array | float,
-) -> jax.Array | float:
+    optimum_norm: Float[Array, ""] | float,
+    initial_norm: Float[Array, ""] | float,
+) -> Float[Array, ""] | float:
     """The rate below which noise outweighs the variance of SGD, the condition before Eq. (55).
 
     Printed, its right side is sigma^2; for (55) to follow from (54) it has to be sigma^2 |W*|^2.
@@ -103,14 +107,14 @@ def largest_noise_limited_rate(
 
 
 def error_bound(
-    learning_rates: jax.Array,
+    learning_rates: Float[Array, "steps"],
     gamma: float,
-    fourth_moment: jax.Array | float,
+    fourth_moment: Float[Array, ""] | float,
     noise_variance: float,
-    optimum_norm: jax.Array | float,
-    initial_norm: jax.Array | float,
-    initial_error: jax.Array | float,
-) -> jax.Array:
+    optimum_norm: Float[Array, ""] | float,
+    initial_norm: Float[Array, ""] | float,
+    initial_error: Float[Array, ""] | float,
+) -> Float[Array, "steps"]:
     """The proof's bound on E |W - W*|^2 after every step: the recursion of Eqs. (53), (54).
 
     It holds for any rates. Where a rate is below :func:`largest_noise_limited_rate` its last two
@@ -141,7 +145,9 @@ def error_bound(
     growth = 8 * (2 * fourth_moment + gamma**2)
     variance = growth * optimum_norm + 4 * gamma**2 * initial_norm
 
-    def step(bound: jax.Array, rate: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def step(
+        bound: Float[Array, ""], rate: Float[Array, ""]
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         kept = (1 - gamma * rate + rate**2 * growth) * bound
         bound = kept + 2 * rate * noise_variance * optimum_norm + rate**2 * variance
         return bound, bound

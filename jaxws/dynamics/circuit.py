@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Bool, Float
 
 from jaxws.dynamics.checks import check_above_zero, check_at_least, check_weights
 
@@ -58,10 +59,10 @@ class CircuitState(NamedTuple):
       inhibition: r_inh, a scalar.
     """
 
-    weights: jax.Array
-    velocity: jax.Array
-    rates: jax.Array
-    inhibition: jax.Array
+    weights: Float[Array, "*runs N d"]
+    velocity: Float[Array, "*runs N d"]
+    rates: Float[Array, "*runs N"]
+    inhibition: Float[Array, "*runs"]
 
 
 def check_circuit(circuit: Circuit) -> None:
@@ -89,7 +90,7 @@ def check_circuit(circuit: Circuit) -> None:
         )
 
 
-def at_rest(weights: jax.Array, circuit: Circuit) -> CircuitState:
+def at_rest(weights: Float[Array, "N d"], circuit: Circuit) -> CircuitState:
     """The circuit without input: rates at the baseline, no inhibition, weights that do not move.
 
     Args:
@@ -112,7 +113,9 @@ def at_rest(weights: jax.Array, circuit: Circuit) -> CircuitState:
     return CircuitState(weights, jnp.zeros_like(weights), rates, jnp.zeros((), weights.dtype))
 
 
-def steady_state(weights: jax.Array, x: jax.Array, circuit: Circuit) -> tuple[jax.Array, jax.Array]:
+def steady_state(
+    weights: Float[Array, "N d"], x: Float[Array, "d"], circuit: Circuit
+) -> tuple[Float[Array, "N"], Float[Array, ""]]:
     """The rates that a constant input leads to, with the weights held: Eq. (8a) at rest.
 
     ``r_i - b = w_i . x - alpha / (1 + alpha) mean_j(w_j . x)``, which tends to the response of rule
@@ -143,12 +146,12 @@ def steady_state(weights: jax.Array, x: jax.Array, circuit: Circuit) -> tuple[ja
 
 def euler_step(
     state: CircuitState,
-    initial: jax.Array,
-    x: jax.Array,
-    learning_rate: jax.Array | float,
-    plastic: jax.Array | bool,
+    initial: Float[Array, "N d"],
+    x: Float[Array, "d"],
+    learning_rate: Float[Array, ""] | float,
+    plastic: Bool[Array, ""] | bool,
     *,
-    gamma: jax.Array | float,
+    gamma: Float[Array, ""] | float,
     circuit: Circuit,
 ) -> CircuitState:
     """One step of Euler's method for the rates, then one of plasticity from the new rates.
@@ -185,12 +188,12 @@ def euler_step(
 
 def present(
     state: CircuitState,
-    initial: jax.Array,
-    x: jax.Array,
-    learning_rates: jax.Array,
-    plastic: jax.Array | np.ndarray,
+    initial: Float[Array, "N d"],
+    x: Float[Array, "d"],
+    learning_rates: Float[Array, "steps"],
+    plastic: Bool[Array | np.ndarray, "steps"],
     *,
-    gamma: jax.Array | float,
+    gamma: Float[Array, ""] | float,
     circuit: Circuit,
 ) -> CircuitState:
     """Presents one input, step by step.

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxws.dynamics.checks import check_above_zero, check_at_least
 from jaxws.dynamics.circuit import Circuit, CircuitState, at_rest, check_circuit
@@ -93,8 +94,8 @@ class Curve(NamedTuple):
     simulation: str
     size: int
     gamma: float
-    iterations: np.ndarray
-    values: np.ndarray
+    iterations: Int[np.ndarray, "points"]
+    values: Float[np.ndarray, "runs points"]
     text_floor: float
     exact_floor: float
 
@@ -223,15 +224,22 @@ def _rule_chunks(
 
 @partial(jax.jit, static_argnames=("alpha", "every"), donate_argnums=0)
 def _descend_all(
-    state: Descent, initial: jax.Array, x: jax.Array, gammas: jax.Array, alpha: float, every: int
-) -> tuple[Descent, jax.Array]:
+    state: Descent,
+    initial: Float[Array, "runs N d"],
+    x: Float[Array, "runs iterations d"],
+    gammas: Float[Array, "gammas"],
+    alpha: float,
+    every: int,
+) -> tuple[Descent, Float[Array, "_records gammas runs"]]:
     def one(state: Descent, initial: jax.Array, x: jax.Array, gamma: jax.Array) -> Any:
         return descend(
             state, initial, x, momentum_sgd(), gamma=gamma, alpha=alpha, record_every=every
         )
 
     runs = jax.vmap(one, in_axes=(0, 0, 0, None), out_axes=(0, 1))
-    return jax.vmap(runs, in_axes=(0, None, None, 0), out_axes=(0, 1))(state, initial, x, gammas)
+    everything = jax.vmap(runs, in_axes=(0, None, None, 0), out_axes=(0, 1))
+    descended: tuple[Descent, jax.Array] = everything(state, initial, x, gammas)
+    return descended
 
 
 def _circuit_chunks(
@@ -259,14 +267,14 @@ def _circuit_chunks(
 @partial(jax.jit, static_argnames=("circuit", "every"), donate_argnums=0)
 def present_all(
     state: CircuitState,
-    initial: jax.Array,
-    x: jax.Array,
-    rates: jax.Array,
-    plastic: jax.Array,
-    gammas: jax.Array,
+    initial: Float[Array, "runs N d"],
+    x: Float[Array, "runs presentations d"],
+    rates: Float[Array, "presentations steps"],
+    plastic: Bool[Array, "steps"],
+    gammas: Float[Array, "gammas"],
     circuit: Circuit,
     every: int,
-) -> tuple[CircuitState, jax.Array]:
+) -> tuple[CircuitState, Float[Array, "_records gammas runs"]]:
     """Presents inputs to the circuits of all gammas and runs at once.
 
     Args:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 from jax import lax
+from jaxtyping import Array, Float
 
 from jaxws.dynamics.checks import check_above_zero, check_at_least, check_weights
 from jaxws.dynamics.rules import hebbian_update, inhibition_share
@@ -25,7 +26,7 @@ class Descent(NamedTuple):
       optimizer_state: of optax.
     """
 
-    weights: jax.Array
+    weights: Float[Array, "*runs N d"]
     optimizer_state: Any
 
 
@@ -49,7 +50,7 @@ def momentum_sgd(
     return optax.sgd(learning_rate, momentum)
 
 
-def begin(weights: jax.Array, optimizer: optax.GradientTransformation) -> Descent:
+def begin(weights: Float[Array, "N d"], optimizer: optax.GradientTransformation) -> Descent:
     """The start of a descent.
 
     Args:
@@ -73,13 +74,13 @@ def begin(weights: jax.Array, optimizer: optax.GradientTransformation) -> Descen
 
 def descend(
     state: Descent,
-    initial: jax.Array,
-    inputs: jax.Array,
+    initial: Float[Array, "N d"],
+    inputs: Float[Array, "iterations *M d"],
     optimizer: optax.GradientTransformation,
     *,
-    gamma: jax.Array | float,
-    alpha: jax.Array | float = math.inf,
-    noise_std: jax.Array | float = 0.0,
+    gamma: Float[Array, ""] | float,
+    alpha: Float[Array, ""] | float = math.inf,
+    noise_std: Float[Array, ""] | float = 0.0,
     key: jax.Array | None = None,
     record: Callable[[jax.Array], Any] = neg_log_snr,
     record_every: int = 1,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
 from jaxws.dynamics.checks import check_above_zero, check_at_least, check_weights
 from jaxws.dynamics.rules import inhibition_share
 
 
-def second_moment(inputs: jax.Array) -> jax.Array:
+def second_moment(inputs: Float[Array, "M d"]) -> Float[Array, "d d"]:
     """C = (1/M) sum_m x_m x_m^T, which the paper calls the covariance; the mean is not subtracted.
 
     Args:
@@ -27,7 +28,7 @@ def second_moment(inputs: jax.Array) -> jax.Array:
     return inputs.T @ inputs / len(inputs)
 
 
-def gaussian_second_moment(size: int, mean: float = 1.0) -> jax.Array:
+def gaussian_second_moment(size: int, mean: float = 1.0) -> Float[Array, "{size} {size}"]:
     """C of inputs whose components are N(mean, 1) and independent: I + mean^2 1 1^T.
 
     Args:
@@ -46,8 +47,12 @@ def gaussian_second_moment(size: int, mean: float = 1.0) -> jax.Array:
 
 
 def fixed_point_mean(
-    mean: jax.Array, covariance: jax.Array, gamma: jax.Array | float, *, alpha: float = math.inf
-) -> jax.Array:
+    mean: Float[Array, "d"],
+    covariance: Float[Array, "d d"],
+    gamma: Float[Array, ""] | float,
+    *,
+    alpha: float = math.inf,
+) -> Float[Array, "d"]:
     """The mean weight in the end: Eq. (15), unchanged, or with inhibition's bias that of (23).
 
     Args:
@@ -69,12 +74,18 @@ def fixed_point_mean(
     """
     check_above_zero("gamma", gamma)
     leak = 1 - inhibition_share(alpha)
-    return jnp.linalg.solve(leak * covariance / gamma + _identity(covariance), mean)
+    matrix = leak * covariance / gamma + _identity(covariance)
+    end: Float[Array, "d"] = jnp.linalg.solve(matrix, mean)
+    return end
 
 
 def fixed_point(
-    initial: jax.Array, covariance: jax.Array, gamma: jax.Array | float, *, alpha: float = math.inf
-) -> jax.Array:
+    initial: Float[Array, "N d"],
+    covariance: Float[Array, "d d"],
+    gamma: Float[Array, ""] | float,
+    *,
+    alpha: float = math.inf,
+) -> Float[Array, "N d"]:
     """The weights in the end: Eq. (19) for the rule (13), Eq. (24) for the rule (21).
 
     Args:
@@ -97,12 +108,15 @@ def fixed_point(
     check_weights(initial, covariance)
     mean = fixed_point_mean(jnp.mean(initial, axis=0), covariance, gamma, alpha=alpha)
     target = inhibition_share(alpha) * (covariance @ mean)[None] + gamma * initial
-    return jnp.linalg.solve(covariance + gamma * _identity(covariance), target.T).T
+    ends: Float[Array, "d N"] = jnp.linalg.solve(
+        covariance + gamma * _identity(covariance), target.T
+    )
+    return ends.T
 
 
 def isotropic_fixed_point(
-    initial: jax.Array, gamma: float, *, alpha: float = math.inf
-) -> jax.Array:
+    initial: Float[Array, "N d"], gamma: float, *, alpha: float = math.inf
+) -> Float[Array, "N d"]:
     """The weights in the end for C = I: Eq. (20) for the rule (13), Eq. (25) for the rule (21).
 
     Args:
@@ -128,7 +142,9 @@ def isotropic_fixed_point(
     return gamma / (1 + gamma) * (scale * jnp.mean(initial, axis=0, keepdims=True) + initial)
 
 
-def neg_log_snr_min(gamma: jax.Array | float, *, alpha: float = math.inf) -> jax.Array:
+def neg_log_snr_min(
+    gamma: Float[Array | np.ndarray, "*gammas"] | float, *, alpha: float = math.inf
+) -> Float[Array, "*gammas"]:
     """A.5's -log SNR in the end, where C = I and initial weights are N(1, 1).
 
     ``2 log(gamma / (1 + gamma))`` as printed, for the rule (13). With inhibition's bias, by the
@@ -155,13 +171,13 @@ def neg_log_snr_min(gamma: jax.Array | float, *, alpha: float = math.inf) -> jax
 
 
 def noisy_fixed_point(
-    initial: jax.Array,
-    covariance: jax.Array,
+    initial: Float[Array, "N d"],
+    covariance: Float[Array, "d d"],
     gamma: float,
     noise_variance: float,
     *,
     alpha: float = math.inf,
-) -> jax.Array:
+) -> Float[Array, "N d"]:
     """Where rule (28) leads on average, with isotropic noise of each neuron's own.
 
     Not in the paper. In expectation, noise adds ``sigma^2 (1 - share / N) w_i`` to the gradient,
@@ -194,5 +210,5 @@ def noisy_fixed_point(
     return gamma / decay * fixed_point(initial, covariance, decay, alpha=alpha)
 
 
-def _identity(matrix: jax.Array) -> jax.Array:
+def _identity(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
     return jnp.eye(len(matrix), dtype=matrix.dtype)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float, Int
 
 from jaxws.dynamics.bounds import error_bound, gaussian_fourth_moment, largest_contracting_rate
 from jaxws.dynamics.checks import check_above_zero, check_at_least
@@ -54,9 +55,9 @@ class NoiseCurve(NamedTuple):
     """
 
     noise_variance: float
-    iterations: np.ndarray
-    errors: np.ndarray
-    bound: np.ndarray
+    iterations: Int[np.ndarray, "points"]
+    errors: Float[np.ndarray, "points"]
+    bound: Float[np.ndarray, "points"]
     slope: float
     floor: float
     exact_floor: float
@@ -132,12 +133,12 @@ def measure_noise(study: NoiseStudy) -> list[NoiseCurve]:
 @partial(jax.jit, static_argnames="study")
 def _errors(
     keys: jax.Array,
-    initial: jax.Array,
-    optimum: jax.Array,
-    noise_std: jax.Array,
-    offset: jax.Array,
+    initial: Float[Array, "N d"],
+    optimum: Float[Array, "N d"],
+    noise_std: Float[Array, ""],
+    offset: Float[Array, ""],
     study: NoiseStudy,
-) -> jax.Array:
+) -> Float[Array, "{study.trials} {study.points}"]:
     """|W - W*|^2 of every trial, (trials, points)."""
     optimizer = optax.sgd(lambda k: 2 / (study.gamma * (offset + k.astype(initial.dtype))))
 
@@ -145,6 +146,7 @@ def _errors(
         input_key, noise_key = jax.random.split(key)
         drawn = jax.random.normal(input_key, (study.iterations * study.inputs,), initial.dtype)
         inputs = drawn.reshape(study.iterations, study.inputs)
+        errors: jax.Array
         _, errors = descend(
             begin(initial, optimizer),
             initial,
@@ -158,10 +160,13 @@ def _errors(
         )
         return errors
 
-    return jax.vmap(trial)(keys)
+    errors: jax.Array = jax.vmap(trial)(keys)
+    return errors
 
 
-def _fit(iterations: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
+def _fit(
+    iterations: Float[np.ndarray, "points"], errors: Float[np.ndarray, "points"]
+) -> tuple[float, float]:
     """Least squares of A / k + floor, relative to each error, over the second half of log k."""
     late = iterations > np.sqrt(iterations[0] * iterations[-1])
     design = np.stack([1 / iterations[late], np.ones(late.sum())], axis=1)

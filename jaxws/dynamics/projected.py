@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Bool, Float
 
 from jaxws.dynamics.checks import check_at_least, check_weights
 from jaxws.dynamics.circuit import Circuit, CircuitState, check_circuit
@@ -36,17 +37,17 @@ class Maps(NamedTuple):
       mean: shape (..., 4, 5): the same with the inhibition at the end of both.
     """
 
-    weights: jax.Array
-    deviation: jax.Array
-    mean: jax.Array
+    weights: Float[Array, "*inputs 4"]
+    deviation: Float[Array, "*inputs 3 4"]
+    mean: Float[Array, "*inputs 4 5"]
 
 
 def presentation_maps(
-    norms: jax.Array,
-    learning_rates: jax.Array,
-    plastic: jax.Array | np.ndarray,
+    norms: Float[Array, "*inputs"],
+    learning_rates: Float[Array | np.ndarray, "steps *_"],
+    plastic: Bool[Array | np.ndarray, "steps"],
     *,
-    gamma: jax.Array | float,
+    gamma: Float[Array, "..."] | float,
     circuit: Circuit,
 ) -> Maps:
     """Composes the steps of presentations, for all of them at once.
@@ -109,14 +110,14 @@ def presentation_maps(
 
 
 def _step(
-    rows: jax.Array,
-    drive: jax.Array,
-    norms: jax.Array,
-    gamma: jax.Array,
-    rate: jax.Array,
-    changes: jax.Array,
+    rows: Float[Array, "rows columns *inputs"],
+    drive: Float[Array, "3 *inputs"],
+    norms: Float[Array, "*inputs"],
+    gamma: Float[Array, "*inputs"],
+    rate: Float[Array, "*inputs"],
+    changes: Bool[Array, ""],
     circuit: Circuit,
-) -> jax.Array:
+) -> Float[Array, "rows columns *inputs"]:
     """One step of :func:`jaxws.dynamics.circuit.euler_step` for (s, z, r - b[, r_inh])."""
     speed = circuit.dt / circuit.tau
     along, velocity, response = rows[0], rows[1], rows[2]
@@ -135,7 +136,12 @@ def _step(
 
 
 def present_projected(
-    state: CircuitState, initial: jax.Array, x: jax.Array, maps: Maps, *, circuit: Circuit
+    state: CircuitState,
+    initial: Float[Array, "N d"],
+    x: Float[Array, "d"],
+    maps: Maps,
+    *,
+    circuit: Circuit,
 ) -> CircuitState:
     """Presents one input; the same result as :func:`jaxws.dynamics.circuit.present`.
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxws.dynamics.checks import check_at_least, check_weights
 
 
 def objective(
-    weights: jax.Array, initial: jax.Array, inputs: jax.Array, gamma: jax.Array | float
-) -> jax.Array:
+    weights: Float[Array, "N d"],
+    initial: Float[Array, "N d"],
+    inputs: Float[Array, "*M d"],
+    gamma: Float[Array, ""] | float,
+) -> Float[Array, ""]:
     """Eqs. (11), (12): how much responses differ between neurons, and weights from their start.
 
     Args:
@@ -47,14 +50,14 @@ def objective(
 
 
 def hebbian_update(
-    weights: jax.Array,
-    initial: jax.Array,
-    inputs: jax.Array,
-    gamma: jax.Array | float,
+    weights: Float[Array, "N d"],
+    initial: Float[Array, "N d"],
+    inputs: Float[Array, "*M d"],
+    gamma: Float[Array, ""] | float,
     *,
-    alpha: jax.Array | float = math.inf,
-    noise: jax.Array | None = None,
-) -> jax.Array:
+    alpha: Float[Array, ""] | float = math.inf,
+    noise: Float[Array, "*M N d"] | None = None,
+) -> Float[Array, "N d"]:
     """The update of Eqs. (13), (21) and (28), to be multiplied with a learning rate.
 
     Without noise and with infinite alpha it is minus the gradient of :func:`objective`.
@@ -96,7 +99,7 @@ def hebbian_update(
     return -hebbian - gamma * (weights - initial)
 
 
-def inhibition_share(alpha: jax.Array | float) -> jax.Array | float:
+def inhibition_share(alpha: Float[Array, ""] | float) -> Float[Array, ""] | float:
     """alpha / (1 + alpha): how much of the mean response inhibition takes away.
 
     Args:
@@ -116,7 +119,9 @@ def inhibition_share(alpha: jax.Array | float) -> jax.Array | float:
     return 1 - 1 / (1 + alpha)
 
 
-def _check_noise(noise: jax.Array, weights: jax.Array, inputs: jax.Array) -> None:
+def _check_noise(
+    noise: Float[Array, "..."], weights: Float[Array, "N d"], inputs: Float[Array, "*M d"]
+) -> None:
     expected = (*jnp.shape(inputs)[:-1], *weights.shape)
     if noise.shape != expected:
         raise ValueError(

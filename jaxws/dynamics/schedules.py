@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jaxws.dynamics.checks import check_above_zero, check_at_least
 
@@ -14,7 +14,7 @@ COUNTERS = ("step", "presentation", "step_of_presentation")
 MOMENTS = ("every_step", "presentation_end")
 
 
-def rule_learning_rate(iteration: jax.Array | int) -> jax.Array:
+def rule_learning_rate(iteration: Shaped[Array, ""] | int) -> Float[Array, ""]:
     """The rate of Figs 4A and 5A: eta_k = 0.5 / (1000 + k). An optax schedule.
 
     Args:
@@ -71,8 +71,8 @@ def check_plasticity(plasticity: Plasticity) -> None:
 
 
 def circuit_learning_rates(
-    presentations: np.ndarray, steps: int, plasticity: Plasticity
-) -> np.ndarray:
+    presentations: Int[np.ndarray, "presentations"], steps: int, plasticity: Plasticity
+) -> Float[np.ndarray, "presentations {steps}"]:
     """The rate in every step of presentations.
 
     Args:
@@ -100,7 +100,7 @@ def circuit_learning_rates(
     return np.where(k >= plasticity.onset, plasticity.scale / np.sqrt(1 + k / 2), 0.0)
 
 
-def plastic_steps(steps: int, plasticity: Plasticity) -> np.ndarray:
+def plastic_steps(steps: int, plasticity: Plasticity) -> Bool[np.ndarray, "{steps}"]:
     """In which steps of a presentation weights change.
 
     Args:

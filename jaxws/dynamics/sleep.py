@@ -24,11 +24,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float, Int
 
 from jaxws.config.choices import BORDERS, check_one_of
 from jaxws.core.local_kernels import PyTree, accumulation_dtype, map_local_kernels, position_ndim
 from jaxws.core.packed import PackedKernel, pack_kernel, unpack_kernel
 from jaxws.core.pooled import PooledKernel
+from jaxws.core.shapes import Filters
 from jaxws.core.window import LayerWindow
 from jaxws.dynamics.phase import PUBLISHED, Rule, check_rate, check_rule
 from jaxws.dynamics.tiling import Tiling, by_pool, by_position, make_tiling
@@ -141,8 +143,8 @@ def check_sleep_phase(
 # Jitted for callers that are not; layers of the same geometry share a program.
 @partial(jax.jit, static_argnames=("rule", "layer", "borders"))
 def _sleep(
-    key: jax.Array, kernel: jax.Array, rule: Rule, layer: LayerWindow | None, borders: str
-) -> jax.Array:
+    key: jax.Array, kernel: Filters, rule: Rule, layer: LayerWindow | None, borders: str
+) -> Filters:
     """A phase of one layer, (h, w, i, j, c / groups, f) to the same."""
     tiling = make_tiling("", kernel.shape, layer, borders == "out")
     weights = _by_pool(kernel, tiling).astype(accumulation_dtype(kernel.dtype))
@@ -156,7 +158,9 @@ def _sleep(
     return _by_position(weights, tiling, kernel.shape).astype(kernel.dtype)
 
 
-def _evolve(key: jax.Array, deviation: jax.Array, tiling: Tiling, rule: Rule) -> jax.Array:
+def _evolve(
+    key: jax.Array, deviation: Float[Array, "pools g inputs m"], tiling: Tiling, rule: Rule
+) -> Float[Array, "pools g inputs m"]:
     """Applies all iterations to deviations (pools, groups, inputs, neurons * features / groups).
 
     An iteration costs 4 * patterns operations per weight, the composed map 2 * inputs for all of
@@ -174,7 +178,12 @@ def _evolve(key: jax.Array, deviation: jax.Array, tiling: Tiling, rule: Rule) ->
     return jnp.einsum("gpab,pgbm->pgam", maps, deviation, precision=lax.Precision.HIGHEST)
 
 
-def _iterate(key: jax.Array, start: jax.Array, entries: np.ndarray, rule: Rule) -> jax.Array:
+def _iterate(
+    key: jax.Array,
+    start: Float[Array, "pools g inputs m"],
+    entries: Int[np.ndarray, "pools inputs"],
+    rule: Rule,
+) -> Float[Array, "pools g inputs m"]:
     """The rule, step by step; pool p sees entry ``entries[p, a]`` of a patch as input a."""
     groups, inputs = start.shape[1:3]
     rate = rule.rate_for(inputs)
@@ -193,15 +202,19 @@ def _iterate(key: jax.Array, start: jax.Array, entries: np.ndarray, rule: Rule) 
     return lax.scan(update, start, jax.random.split(key, rule.iterations))[0]
 
 
-def _by_pool(kernel: jax.Array, tiling: Tiling) -> jax.Array:
+def _by_pool(kernel: Filters, tiling: Tiling) -> Float[Array, "pools g inputs N features"]:
     """(h, w, i, j, c, f) to (pools, groups, inputs, neurons of a pool, features of a group)."""
     positions, features = kernel.shape[: position_ndim(kernel)], kernel.shape[-1] // tiling.groups
     kernel = kernel.reshape(*positions, -1, tiling.groups, features)
-    return by_pool(kernel, tiling.periods, jnp.pad).transpose(0, 3, 2, 1, 4)
+    weights: jax.Array = by_pool(kernel, tiling.periods, jnp.pad)
+    return weights.transpose(0, 3, 2, 1, 4)
 
 
-def _by_position(weights: jax.Array, tiling: Tiling, shape: tuple[int, ...]) -> jax.Array:
+def _by_position(
+    weights: Float[Array, "pools g inputs N features"], tiling: Tiling, shape: tuple[int, ...]
+) -> Filters:
     """The inverse of :func:`_by_pool`."""
     positions = shape[: len(tiling.periods)]
     weights = weights.transpose(0, 3, 2, 1, 4)
-    return by_position(weights, tiling.periods, positions).reshape(shape)
+    kernel: jax.Array = by_position(weights, tiling.periods, positions)
+    return kernel.reshape(shape)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxws.core.snr import signal_to_noise
 from jaxws.dynamics.checks import check_weights
 
 
-def pool_snr(weights: jax.Array) -> jax.Array:
+def pool_snr(weights: Float[Array, "N d"]) -> Float[Array, ""]:
     """Eq. (6): the mean over inputs of squared mean over variance, both over neurons.
 
     Args:
@@ -30,7 +30,7 @@ def pool_snr(weights: jax.Array) -> jax.Array:
     return jnp.mean(signal_to_noise(mean, variance))
 
 
-def neg_log_snr(weights: jax.Array) -> jax.Array:
+def neg_log_snr(weights: Float[Array, "N d"]) -> Float[Array, ""]:
     """-log SNR of Eq. (6), which Figs 4 and 5 show: the lower, the better shared.
 
     Args:
@@ -49,7 +49,7 @@ def neg_log_snr(weights: jax.Array) -> jax.Array:
     return -jnp.log(pool_snr(weights))
 
 
-def log_mean_inverse_snr(weights: jax.Array) -> jax.Array:
+def log_mean_inverse_snr(weights: Float[Array, "N d"]) -> Float[Array, ""]:
     """Another measure: log of the mean over inputs of variance over squared mean.
 
     Eq. (6) averages the ratio and then inverts it, this the inverse ratio; by Jensen's inequality
@@ -74,7 +74,7 @@ def log_mean_inverse_snr(weights: jax.Array) -> jax.Array:
     return jnp.log(jnp.mean(inverse))
 
 
-def _moments(weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _moments(weights: Float[Array, "N d"]) -> tuple[Float[Array, "d"], Float[Array, "d"]]:
     """Mean and variance over neurons, relative to one of them: equal weights have exactly 0."""
     check_weights(weights)
     relative = weights - weights[:1]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from jaxws.core.window import LayerWindow, Window, make_window
 
@@ -31,8 +32,8 @@ class Tiling(NamedTuple):
 
     periods: tuple[int, ...]
     groups: int
-    entries: np.ndarray
-    pooled: np.ndarray
+    entries: Int[np.ndarray, "pools inputs"]
+    pooled: Bool[np.ndarray, "pools N"]
 
 
 def make_tiling(
@@ -101,21 +102,23 @@ def _window(
     return window, layer.groups
 
 
-def _offsets(window: Window, axis: int) -> np.ndarray:
+def _offsets(window: Window, axis: int) -> Int[np.ndarray, "k k"]:
     """Where in the pattern the inputs of each pool lie along one axis: (pools, kernel offsets)."""
     k = window.kernel_size[axis]
     begin = np.arange(k) * window.strides[axis] - window.padding[axis][0]
     return (begin[:, None] + np.arange(k) * window.dilation[axis]) % k
 
 
-def _inside(window: Window, axis: int) -> np.ndarray:
+def _inside(window: Window, axis: int) -> Bool[np.ndarray, "positions"]:
     """Which positions along one axis see no padding."""
     begin = np.arange(window.output_size[axis]) * window.strides[axis] - window.padding[axis][0]
     end = begin + (window.kernel_size[axis] - 1) * window.dilation[axis]
     return (begin >= 0) & (end < window.input_size[axis])
 
 
-def _entries(offsets: list[np.ndarray], kernel_size: tuple[int, ...], channels: int) -> np.ndarray:
+def _entries(
+    offsets: list[np.ndarray], kernel_size: tuple[int, ...], channels: int
+) -> Int[np.ndarray, "pools inputs"]:
     ndim = len(offsets)
     total = np.zeros((1,) * (2 * ndim), np.intp)
     for axis, (table, k) in enumerate(zip(offsets, kernel_size, strict=True)):

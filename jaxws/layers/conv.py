@@ -13,6 +13,7 @@ import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.nn.initializers import Initializer
+from jaxtyping import Array, Float, Num
 
 from jaxws.core.local_conv import local_conv
 from jaxws.core.local_kernels import LOCAL_KERNEL
@@ -43,7 +44,9 @@ def per_position(init: Initializer, ndim: int) -> Initializer:
       2.00
     """
 
-    def initialize(key, shape, dtype=jnp.float32, out_sharding=None):
+    def initialize(
+        key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None
+    ) -> Any:
         positions, filter_shape = shape[:ndim], shape[ndim:]
         keys = jax.random.split(key, math.prod(positions))
         filters: Any = jax.vmap(lambda k: init(k, filter_shape, dtype))(keys)
@@ -128,7 +131,7 @@ class LocalConv(nn.Module):
         return make_window(image_size, kernel_size, self.strides or 1, padding, dilation)
 
     @nn.compact
-    def __call__(self, inputs: jax.Array) -> jax.Array:
+    def __call__(self, inputs: Num[Array, "*images C"]) -> Float[Array, "*outputs f"]:
         """Applies the layer to images (..., H, W, c); returns (..., h, w, f)."""
         if self.batch_last:
             return self._apply(inputs)
@@ -138,7 +141,7 @@ class LocalConv(nn.Module):
         y = self._apply(jnp.moveaxis(x, 0, -1))
         return jnp.moveaxis(y, -1, 0).reshape(*batch, *y.shape[:-1])
 
-    def _apply(self, x: jax.Array) -> jax.Array:
+    def _apply(self, x: Num[Array, "*pixels C n"]) -> Float[Array, "*positions f n"]:
         """Maps (H, W, c, n) to (h, w, f, n)."""
         ndim = self.ndim
         x = _dilate(x, self.input_dilation or 1)
@@ -177,7 +180,7 @@ class LocalConv(nn.Module):
         return y if bias is None else y + bias[..., None]
 
 
-def _dilate(x: jax.Array, dilation: int | Sequence[int]) -> jax.Array:
+def _dilate(x: Num[Array, "*_ C n"], dilation: int | Sequence[int]) -> Num[Array, "*_ C n"]:
     steps = per_axis("input_dilation", dilation, x.ndim - 2)
     if all(step == 1 for step in steps):
         return x

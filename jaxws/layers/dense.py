@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
+from jaxtyping import Array, Float, Num
 
 from jaxws.layers.conv import LocalConv
 
@@ -51,12 +53,14 @@ class LocalDense(nn.Module):
     same_start: bool = False
 
     @nn.compact
-    def __call__(self, inputs: jax.Array) -> jax.Array:
+    def __call__(self, inputs: Num[Array, "*batch t c"]) -> Float[Array, "*batch t f"]:
         """Applies the layer to tokens (..., t, c); returns (..., t, f)."""
         drawn_once = self.same_start and self.is_initializing()
         one_key = self.make_rng("params") if drawn_once else None
 
-        def init(key, shape, dtype=jnp.float32, out_sharding=None):
+        def init(
+            key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None
+        ) -> Any:
             weights = self.kernel_init(key if one_key is None else one_key, shape[1:], dtype)
             if isinstance(weights, nn.Partitioned):
                 weights = weights.replace(names=(None, *weights.names))

@@ -403,6 +403,7 @@ X = jnp.ones((1, 8, 8, 4))
 K = jnp.ones((8, 8, 3, 3, 4, 6))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("x", "kernel", "arguments", "match"),
     [

@@ -179,6 +179,7 @@ def test_a_circuit_that_makes_no_sense(circuit, message):
         at_rest(jnp.ones((2, 2)), circuit)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_other_mistakes():
     circuit, weights = Circuit(), jnp.ones((2, 2))
     state, steps = at_rest(weights, circuit), (jnp.zeros(150), np.ones(150, bool))

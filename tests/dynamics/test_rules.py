@@ -229,6 +229,7 @@ def test_snr():
 ONES = np.ones((3, 2))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("call", "message"),
     [

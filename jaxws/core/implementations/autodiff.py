@@ -22,14 +22,15 @@ from jaxws.core.implementations.spec import Spec
 from jaxws.core.local_kernels import position_ndim
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import spread_pools
+from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
 
 PLAIN = {"slices": jax.checkpoint(slices.forward, static_argnums=2), "patches": patches.forward}
 NAMES = (*PLAIN, *dispatch.BY_NAME)
 
 
 def contract(
-    x: jax.Array, kernel: jax.Array | PooledKernel, spec: Spec, implementation: str | None
-) -> jax.Array:
+    x: Images, kernel: Filters | PooledKernel, spec: Spec, implementation: str | None
+) -> Outputs:
     """y[h, w, f, n] = sum over i, j, c of x[h + i, w + j, c, n] * kernel[h, w, i, j, c, f].
 
     Args:
@@ -49,36 +50,42 @@ def contract(
         return PLAIN[implementation](x, weights, spec)
     if implementation is not None:
         dispatch.check(implementation, spec, kernel.shape, x.shape[-1], x.dtype)
+    y: Outputs
     if not isinstance(kernel, PooledKernel):
-        return _forward(*vary_alike(x, kernel), spec, implementation)
-    if kernel.probe is None:
-        return _forward(*vary_alike(x, kernel.filters), spec, implementation)
-    return _forward_probed(*vary_alike(x, kernel.filters, kernel.probe), spec, implementation)
+        y = _forward(*vary_alike(x, kernel), spec, implementation)
+    elif kernel.probe is None:
+        y = _forward(*vary_alike(x, kernel.filters), spec, implementation)
+    else:
+        y = _forward_probed(*vary_alike(x, kernel.filters, kernel.probe), spec, implementation)
+    return y
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _forward(x, kernel, spec, implementation):
+def _forward(x: Images, kernel: PoolFilters, spec: Spec, implementation: str | None) -> Outputs:
     return dispatch.run("forward", x, kernel, spec, implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _input_gradient(dy, kernel, spec, implementation):
+def _input_gradient(
+    dy: Outputs, kernel: PoolFilters, spec: Spec, implementation: str | None
+) -> Images:
     return dispatch.run("input_gradient", dy, kernel, spec, implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _kernel_gradient(x, dy, spec, implementation):
+def _kernel_gradient(x: Images, dy: Outputs, spec: Spec, implementation: str | None) -> Filters:
     return dispatch.run("kernel_gradient", x, dy, spec, implementation)
 
 
-def _fold(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
+def _fold(gradient: Filters, kernel: PoolFilters) -> PoolFilters:
     """A filter that repeats gets the gradients of all its positions, added up."""
     positions = gradient.shape[: position_ndim(gradient)]
     _, pull_back = jax.vjp(lambda filters: spread_pools(filters, positions), kernel)
-    return pull_back(gradient)[0]
+    folded: PoolFilters = pull_back(gradient)[0]
+    return folded
 
 
-def _rule(function: Any, first: Callable, second: Callable) -> None:
+def _rule(function: Any, first: Callable[..., Any], second: Callable[..., Any]) -> None:
     """Says that the derivatives of ``function(a, b)``, given its cotangent t, are these two."""
     function.defvjp(
         lambda a, b, *static: (function(a, b, *static), (a, b)),
@@ -104,12 +111,17 @@ _rule(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _forward_probed(x, filters, probe, spec, implementation):
+def _forward_probed(
+    x: Images, filters: PoolFilters, probe: Filters, spec: Spec, implementation: str | None
+) -> Outputs:
     """``_forward`` of the filters plus the probe, which is zero."""
-    return _forward(x, filters, spec, implementation)
+    y: Outputs = _forward(x, filters, spec, implementation)
+    return y
 
 
-def _probed_gradients(spec, implementation, arrays, t):
+def _probed_gradients(
+    spec: Spec, implementation: str | None, arrays: tuple[Images, PoolFilters], t: Outputs
+) -> tuple[Images, PoolFilters, Filters]:
     x, filters = arrays
     dkernel = _kernel_gradient(x, t, spec, implementation)
     return _input_gradient(t, filters, spec, implementation), _fold(dkernel, filters), dkernel

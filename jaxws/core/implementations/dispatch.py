@@ -9,7 +9,7 @@ from jax import lax
 from jaxws.core.implementations import native, slices
 from jaxws.core.implementations.lazy import lazy
 from jaxws.core.implementations.proof import trusted
-from jaxws.core.implementations.spec import Implementation, Spec, kernel_shape
+from jaxws.core.implementations.spec import Contraction, Implementation, Spec, kernel_shape
 from jaxws.core.partitioning import may_be_partitioned
 
 BY_NAME: dict[str, Implementation] = {
@@ -22,7 +22,9 @@ BY_NAME: dict[str, Implementation] = {
 FASTEST = {"cpu": ("native", "cpu"), "tpu": ("mosaic", "tpu"), "gpu": ("triton", "cuda")}
 
 
-def check(name: str, spec: Spec, shape: tuple[int, ...], batch: int, dtype) -> None:
+def check(
+    name: str, spec: Spec, shape: tuple[int, ...], batch: int, dtype: jax.typing.DTypeLike
+) -> None:
     """Checks that an implementation that was asked for can compute a layer.
 
     Args:
@@ -56,8 +58,9 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
       The map's result.
     """
     if name is not None:
-        return getattr(BY_NAME[name], map_name)(a, b, spec)
-    plain = getattr(slices.SLICES, map_name)
+        named: Contraction = getattr(BY_NAME[name], map_name)
+        return named(a, b, spec)
+    plain: Contraction = getattr(slices.SLICES, map_name)
     fastest, platform = FASTEST.get(jax.default_backend(), (None, ""))
     if fastest is None or may_be_partitioned(a, b):
         return plain(a, b, spec)
@@ -66,14 +69,15 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
         return plain(a, b, spec)
     if not trusted(fastest, BY_NAME[fastest], jax.default_backend(), dtype):
         return plain(a, b, spec)
-    fast = getattr(BY_NAME[fastest], map_name)
+    fast: Contraction = getattr(BY_NAME[fastest], map_name)
     # A program of this process may be compiled for another platform all the same.
-    return lax.platform_dependent(
+    result: jax.Array = lax.platform_dependent(
         a,
         b,
         **{platform: lambda a, b: fast(a, b, spec)},
         default=lambda a, b: plain(a, b, spec),
     )
+    return result
 
 
 def _sizes(

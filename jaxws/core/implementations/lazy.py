@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 
-from jaxws.core.implementations.spec import MAPS, Implementation, error_line
+import jax
+import numpy as np
+
+from jaxws.core.implementations.spec import MAPS, Contraction, Implementation, Spec, error_line
 
 
 def lazy(module: str, attribute: str) -> Implementation:
@@ -25,30 +29,37 @@ def lazy(module: str, attribute: str) -> Implementation:
       it, and ``obstacle`` says why.
 
     Example:
+      >>> from jaxws.core.window import make_window
       >>> missing = lazy("jaxws.no_such_module", "IMPLEMENTATION")
-      >>> missing.obstacle(None, (), 1, None)
+      >>> window = make_window((8, 8), (3, 3))
+      >>> spec = Spec(window, 1, np.dtype("float32"), np.dtype("float32"))
+      >>> missing.obstacle(spec, (8, 8, 3, 3, 4, 4), 1, np.dtype("float32"))
       "this installation (ModuleNotFoundError: No module named 'jaxws.no_such_module')"
     """
 
     @functools.cache
     def load() -> Implementation | str:
         try:
-            return getattr(importlib.import_module(module), attribute)
+            loaded: Implementation = getattr(importlib.import_module(module), attribute)
+            return loaded
         except Exception as error:  # whatever an experimental module raises when it is outdated
             return f"this installation ({error_line(error)})"
 
-    def obstacle(spec, kernel_shape, batch, dtype) -> str | None:
+    def obstacle(
+        spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dtype
+    ) -> str | None:
         loaded = load()
         if isinstance(loaded, str):
             return loaded
         return loaded.obstacle(spec, kernel_shape, batch, dtype)
 
-    def map_of(name):
-        def function(a, b, spec):
+    def map_of(name: str) -> Contraction:
+        def function(a: jax.Array, b: jax.Array, spec: Spec) -> jax.Array:
             loaded = load()
             if isinstance(loaded, str):
                 raise ValueError(f"{module} does not support {loaded}.")
-            return getattr(loaded, name)(a, b, spec)
+            contraction: Contraction = getattr(loaded, name)
+            return contraction(a, b, spec)
 
         return function
 

@@ -33,6 +33,7 @@ from jaxws.core.implementations.mosaic_plan import VMEM_LIMIT, Plan, hbm_bytes, 
 from jaxws.core.implementations.spec import Implementation, Spec
 from jaxws.core.packed import pack_kernel, unpack_kernel
 from jaxws.core.pools import spread_pools
+from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
 from jaxws.core.window import Window
 
 _HALF_OR_SINGLE = (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16))
@@ -72,7 +73,7 @@ def supports(spec: Spec, channels: int, features: int, batch: int, dtype: np.dty
     return None not in plans
 
 
-def forward(x: jax.Array, kernel: jax.Array, spec: Spec, interpret: Any = False) -> jax.Array:
+def forward(x: Images, kernel: PoolFilters, spec: Spec, interpret: Any = False) -> Outputs:
     """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c, f)."""
     features, batch = kernel.shape[-1], x.shape[-1]
     x = _two_axes(x, spec)
@@ -89,9 +90,7 @@ def forward(x: jax.Array, kernel: jax.Array, spec: Spec, interpret: Any = False)
     return y[..., :batch].reshape(*spec.window.output_size, features, batch)
 
 
-def input_gradient(
-    dy: jax.Array, kernel: jax.Array, spec: Spec, interpret: Any = False
-) -> jax.Array:
+def input_gradient(dy: Outputs, kernel: PoolFilters, spec: Spec, interpret: Any = False) -> Images:
     """dx (H, W, c, n) of dy (h, w, f, n) and the kernel (h, w, i, j, c, f)."""
     channels, batch = kernel.shape[-2], dy.shape[-1]
     dy = _two_axes(dy, spec)
@@ -108,7 +107,7 @@ def input_gradient(
     return dx[..., :batch].reshape(*spec.window.input_size, channels, batch)
 
 
-def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec, interpret: Any = False) -> jax.Array:
+def kernel_gradient(x: Images, dy: Outputs, spec: Spec, interpret: Any = False) -> Filters:
     """The gradient (h, w, i, j, c, f) of the kernel, of x (H, W, c, n) and dy (h, w, f, n)."""
     features, batch, dtype = dy.shape[-2], x.shape[-1], x.dtype
     x, dy = _two_axes(x, spec), _two_axes(dy, spec)
@@ -182,13 +181,14 @@ def _call(
         interpret=interpret,
         name=body.__qualname__.split("_body")[0],
     )
-    return call(*arrays.values())
+    computed: jax.Array = call(*arrays.values())
+    return computed
 
 
 def _image_block(plan: Plan, channels: int) -> pl.BlockSpec:
     """Rows of images (H, W, c, n), or of their gradient: ``stride`` rows per step."""
 
-    def index(batch, step, columns):
+    def index(batch: jax.Array, step: jax.Array, columns: jax.Array) -> tuple[Any, ...]:
         first = step - plan.lag if plan.gradient else step
         return jnp.clip(first, 0, plan.row_blocks - 1), 0, 0, batch
 
@@ -199,7 +199,7 @@ def _image_block(plan: Plan, channels: int) -> pl.BlockSpec:
 def _outputs_block(plan: Plan, features: int) -> pl.BlockSpec:
     """A block of columns of outputs (h, w, f, n), or of their cotangents."""
 
-    def index(batch, step, columns):
+    def index(batch: jax.Array, step: jax.Array, columns: jax.Array) -> tuple[Any, ...]:
         return *_position(plan, step, columns), 0, batch
 
     return pl.BlockSpec((None, plan.columns, features, plan.lanes), index)
@@ -213,7 +213,7 @@ def _weights_block(plan: Plan, shape: tuple[int, ...]) -> pl.BlockSpec:
     if plan.filters is not None:
         return pl.BlockSpec(shape, lambda batch, step, columns: (0, 0, 0, 0))
 
-    def index(batch, step, columns):
+    def index(batch: jax.Array, step: jax.Array, columns: jax.Array) -> tuple[Any, ...]:
         return *(batch,) * (len(shape) - 4), *_position(plan, step, columns), 0, 0
 
     return pl.BlockSpec((*(None,) * (len(shape) - 3), plan.columns, *shape[-2:]), index)
@@ -242,7 +242,9 @@ def _plan_with_filters(
     return _plan(spec, channels, *arguments, gradient=gradient), packed
 
 
-def _plan(spec: Spec, channels, features, batch, dtype, *, gradient: bool) -> Plan:
+def _plan(
+    spec: Spec, channels: int, features: int, batch: int, dtype: np.dtype, *, gradient: bool
+) -> Plan:
     window = _two_axes_window(spec.window)
     plan = make_plan(window, channels, features, batch, jnp.dtype(dtype), gradient=gradient)
     assert plan is not None, "see supports()"

@@ -105,7 +105,7 @@ def input_gradient_body(plan: Plan, precision: Precision) -> Callable[..., None]
         _each_position(plan, step, position)
 
         @pl.when(pl.program_id(2) == plan.column_blocks - 1)
-        def _write_finished_rows():
+        def _write_finished_rows() -> None:
             for row in range(stride):
                 slot = lax.rem(step * stride, plan.slots) + row
                 finished = ring[slot, pl.ds(low, plan.window.input_size[1])]
@@ -120,14 +120,16 @@ def _filters(
 ) -> jax.Array:
     """The filters (f, K) of output position (row, w), the column-th of the block."""
     if plan.filters is None:
-        return kernel_ref[column]
-    rows, columns = plan.filters
-    return kernel_ref[lax.rem(row, rows), lax.rem(w, columns)]
+        filters: jax.Array = kernel_ref[column]
+    else:
+        rows, columns = plan.filters
+        filters = kernel_ref[lax.rem(row, rows), lax.rem(w, columns)]
+    return filters
 
 
 def _clear_first(ring: Ref) -> None:
     @pl.when((pl.program_id(1) == 0) & (pl.program_id(2) == 0))
-    def _clear():
+    def _clear() -> None:
         ring[...] = jnp.zeros(ring.shape, ring.dtype)
 
 
@@ -145,11 +147,11 @@ def _read_rows(plan: Plan, x_ref: Ref, ring: Ref) -> jax.Array:
         first_block, inside = pl.program_id(2) == 0, step * stride + row < height
 
         @pl.when(first_block & inside)
-        def _copy(row=row, slot=slot):
+        def _copy(row: int = row, slot: jax.Array = slot) -> None:
             ring[slot, pl.ds(low, width)] = x_ref[row]
 
         @pl.when(first_block & ~inside)
-        def _pad(slot=slot):
+        def _pad(slot: jax.Array = slot) -> None:
             ring[slot] = jnp.zeros(ring.shape[1:], ring.dtype)
 
     return step - plan.lag
@@ -181,7 +183,7 @@ def _each_position(
     rows, columns = plan.window.output_size
 
     @pl.when((row >= 0) & (row < rows))
-    def _run():
+    def _run() -> None:
         stop = jnp.minimum(plan.columns, columns - first)
         lax.fori_loop(0, stop, lambda column, _: function(column, first + column), None)
 

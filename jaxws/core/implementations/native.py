@@ -27,6 +27,7 @@ from jaxws.core.implementations.manual_axes import vary_alike
 from jaxws.core.implementations.spec import MAPS, Implementation, Spec, kernel_shape
 from jaxws.core.local_kernels import position_ndim
 from jaxws.core.native import load_library
+from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
 from jaxws.core.window import Window
 
 
@@ -47,19 +48,19 @@ def available() -> bool:
     return True
 
 
-def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+def forward(x: Images, kernel: PoolFilters, spec: Spec) -> Outputs:
     """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c / groups, f)."""
     shape = (*spec.window.output_size, kernel.shape[-1], x.shape[-1])
     return _call("forward", _image(x), _filters(kernel), shape, spec).astype(spec.result)
 
 
-def input_gradient(dy: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+def input_gradient(dy: Outputs, kernel: PoolFilters, spec: Spec) -> Images:
     """dx (H, W, c, n) of dy (h, w, f, n) and the kernel (h, w, i, j, c / groups, f)."""
     shape = (*spec.window.input_size, kernel.shape[-2] * spec.groups, dy.shape[-1])
     return _call("input_gradient", _image(dy), _filters(kernel), shape, spec).astype(kernel.dtype)
 
 
-def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
+def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> Filters:
     """The kernel's gradient (h, w, i, j, c / groups, f) of x (H, W, c, n) and dy (h, w, f, n)."""
     shape = kernel_shape(x, dy, spec)
     return _call("kernel_gradient", _image(x), _image(dy), shape, spec).astype(x.dtype)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxws.core.implementations.spec import Spec
+from jaxws.core.shapes import Filters, Images, Outputs
 
 
-def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+def forward(x: Images, kernel: Filters, spec: Spec) -> Outputs:
     """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c / groups, f)."""
     window, groups = spec.window, spec.groups
     ndim = len(window.kernel_size)

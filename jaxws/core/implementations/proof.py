@@ -116,7 +116,9 @@ def reference(problem: Problem) -> dict[str, np.ndarray]:
     return dict(zip(MAPS, (y, d_padded[inside], d_kernel), strict=True))
 
 
-def compiled(implementation: Implementation, problem: Problem, device: jax.Device) -> dict:
+def compiled(
+    implementation: Implementation, problem: Problem, device: jax.Device
+) -> dict[str, Callable[[], jax.Array]]:
     """Each map as a function without arguments, and its arguments, on a device.
 
     Args:
@@ -128,7 +130,7 @@ def compiled(implementation: Implementation, problem: Problem, device: jax.Devic
       By map, a function; it compiles when it is called first.
     """
 
-    def on_device(name: str, arrays: tuple) -> Callable[[], jax.Array]:
+    def on_device(name: str, arrays: tuple[np.ndarray, np.ndarray]) -> Callable[[], jax.Array]:
         contraction, spec = getattr(implementation, name), problem.spec
         function = jax.jit(lambda a, b: contraction(a, b, spec))
         arrays = jax.device_put(arrays, device)

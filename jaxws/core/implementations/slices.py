@@ -20,13 +20,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from jaxws.core.implementations.manual_axes import vary_alike
 from jaxws.core.implementations.spec import Implementation, Spec, kernel_shape
 from jaxws.core.pools import spread_pools
+from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
 
 
-def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+def forward(x: Images, kernel: PoolFilters, spec: Spec) -> Outputs:
     """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c / groups, f)."""
     window, groups = spec.window, spec.groups
     kernel = spread_pools(kernel, window.output_size)
@@ -65,26 +67,29 @@ def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
     return y.reshape(*positions, groups * f, batch).astype(spec.result)
 
 
-def input_gradient(dy: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+def input_gradient(dy: Outputs, kernel: PoolFilters, spec: Spec) -> Images:
     """dx (H, W, c, n) of dy (h, w, f, n): the transpose of ``forward`` in x."""
     channels = kernel.shape[-2] * spec.groups
     x = jnp.zeros((*spec.window.input_size, channels, dy.shape[-1]), kernel.dtype)
     return _transpose(lambda x: forward(x, kernel, spec), x, dy)
 
 
-def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
+def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> Filters:
     """The gradient (h, w, i, j, c / groups, f) of the kernel: the transpose in the kernel."""
     kernel = jnp.zeros(kernel_shape(x, dy, spec), x.dtype)
     return _transpose(lambda k: forward(x, k, spec), kernel, dy)
 
 
-def _transpose(function: Callable[[jax.Array], jax.Array], zeros: jax.Array, dy) -> jax.Array:
+def _transpose(
+    function: Callable[[jax.Array], jax.Array], zeros: Float[Array, "*shape"], dy: Outputs
+) -> Float[Array, "*shape"]:
     """The transpose of a linear function, which is its derivative's anywhere.
 
     ``jax.linear_transpose`` does not know over which axes of a mesh an argument varies.
     """
     _, pull_back = jax.vjp(function, vary_alike(dy, zeros)[1])
-    return pull_back(dy)[0]
+    transposed: jax.Array = pull_back(dy)[0]
+    return transposed
 
 
 SLICES = Implementation(

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax import lax
 
+from jaxws.core.shapes import Images, Outputs
 from jaxws.core.window import Window
 
 # The fields of Implementation that compute something.
@@ -46,7 +47,7 @@ def error_line(error: Exception) -> str:
     return f"{type(error).__name__}: {detail}"
 
 
-def kernel_shape(x: jax.Array, dy: jax.Array, spec: Spec) -> tuple[int, ...]:
+def kernel_shape(x: Images, dy: Outputs, spec: Spec) -> tuple[int, ...]:
     """The kernel's shape (h, w, i, j, c / groups, f), from x (H, W, c, n) and dy (h, w, f, n)."""
     window = spec.window
     filters = (x.shape[-2] // spec.groups, dy.shape[-2])

@@ -13,11 +13,12 @@ unless ``precision`` is ``HIGHEST``. Sums are kept in float32, of float64 in flo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
@@ -25,7 +26,9 @@ from jax.experimental.pallas import triton as plgpu
 from jaxws.core.implementations import triton_kernels as kernels
 from jaxws.core.implementations.manual_axes import shape_like
 from jaxws.core.implementations.spec import Implementation, Spec
-from jaxws.core.implementations.triton_tiles import SMALLEST, STAGES, make_tile
+from jaxws.core.implementations.triton_geometry import Layer
+from jaxws.core.implementations.triton_tiles import SMALLEST, STAGES, Tile, make_tile
+from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 # Rows of x, y and the kernel are counted in int32.
@@ -58,7 +61,7 @@ def supports(
     return _obstacle(spec, kernel_shape, batch, dtype) is None
 
 
-def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+def forward(x: Images, kernel: PoolFilters, spec: Spec) -> Outputs:
     """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c / groups, f)."""
     layer = _layer(spec, kernel.shape, x.shape[-1], x.dtype, kernel.dtype)
     tile = make_tile(layer.features, layer.batch, _stretch(layer), layer.dtype.itemsize)
@@ -71,7 +74,7 @@ def forward(x: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
     return _call(kernels.forward_kernel, layer, tile, grid, (x, kernel), shape, spec.result)
 
 
-def input_gradient(dy: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
+def input_gradient(dy: Outputs, kernel: PoolFilters, spec: Spec) -> Images:
     """dx (H, W, c, n) of dy (h, w, f, n): the transpose of ``forward`` in x."""
     layer = _layer(spec, kernel.shape, dy.shape[-1], kernel.dtype, dy.dtype)
     tile = make_tile(layer.channels, layer.batch, layer.features, layer.dtype.itemsize)
@@ -86,7 +89,7 @@ def input_gradient(dy: jax.Array, kernel: jax.Array, spec: Spec) -> jax.Array:
     )
 
 
-def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
+def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> Filters:
     """The gradient (h, w, i, j, c / groups, f) of the kernel: the transpose in the kernel."""
     window = spec.window
     channels, features = x.shape[-2] // spec.groups, dy.shape[-2]
@@ -101,7 +104,9 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
     return _call(kernels.kernel_gradient_kernel, layer, tile, grid, (x, dy), shape, x.dtype)
 
 
-def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype) -> str | None:
+def _obstacle(
+    spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: jax.typing.DTypeLike
+) -> str | None:
     """What keeps the kernels from computing this layer, if anything does."""
     if jnp.dtype(dtype).name not in DTYPES:
         return f"the dtype {jnp.dtype(dtype)}: expected one of {DTYPES}"
@@ -121,7 +126,9 @@ def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype) -> str
 TRITON = Implementation(forward, input_gradient, kernel_gradient, _obstacle)
 
 
-def _layer(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype, other) -> kernels.Layer:
+def _layer(
+    spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dtype, other: np.dtype
+) -> Layer:
     """What the kernels need to know; factors of two dtypes are multiplied in that of the sums."""
     obstacle = _obstacle(spec, kernel_shape, batch, dtype)
     if obstacle is not None:
@@ -131,23 +138,31 @@ def _layer(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype, other) ->
     channels, features = kernel_shape[-2], kernel_shape[-1] // spec.groups
     common = jnp.dtype(dtype) if dtype == other else spec.accumulate
     filters = tuple(kernel_shape[: len(spec.window.kernel_size)])
-    return kernels.Layer(spec, channels, features, batch, common, filters)
+    return Layer(spec, channels, features, batch, common, filters)
 
 
-def _stretch(layer: kernels.Layer) -> int:
+def _stretch(layer: Layer) -> int:
     """What blocks of terms must divide: channels, so that a block is of one offset, if they can."""
     return layer.terms if layer.channels % SMALLEST else layer.channels
 
 
-def _call(kernel, layer, tile, grid, arrays, shape, dtype) -> jax.Array:
+def _call(
+    kernel: Callable[..., None],
+    layer: Layer,
+    tile: Tile,
+    grid: tuple[int, ...],
+    arrays: tuple[jax.Array, jax.Array],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+) -> jax.Array:
     """Runs a kernel on matrices: all axes of an array but the last are its rows."""
     if 0 in (math.prod(shape), *(array.size for array in arrays)):
         return jnp.zeros(shape, dtype)
     matrices = [a.reshape(-1, a.shape[-1]) for a in arrays]
     matrix = shape_like(arrays[0], (math.prod(shape[:-1]), shape[-1]), dtype)
 
-    def run(*matrices, interpret):
-        return pl.pallas_call(
+    def run(*matrices: jax.Array, interpret: bool) -> jax.Array:
+        result: jax.Array = pl.pallas_call(
             partial(kernel, layer=layer, tile=tile),
             out_shape=matrix,
             grid=grid,
@@ -155,8 +170,9 @@ def _call(kernel, layer, tile, grid, arrays, shape, dtype) -> jax.Array:
             compiler_params=plgpu.CompilerParams(num_warps=tile.warps, num_stages=STAGES),
             name=kernel.__name__,
         )(*matrices)
+        return result
 
-    y = lax.platform_dependent(
+    y: jax.Array = lax.platform_dependent(
         *matrices, cuda=partial(run, interpret=False), default=partial(run, interpret=True)
     )
     return y.reshape(shape)

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 
 from jaxws.core.implementations.spec import Spec
+
+Mask: TypeAlias = jax.Array | None
 
 
 class Layer(NamedTuple):
@@ -47,7 +50,7 @@ class Layer(NamedTuple):
         return math.prod(self.spec.window.kernel_size) * self.channels
 
 
-def filter_of(layer: Layer, position):
+def filter_of(layer: Layer, position: jax.Array) -> jax.Array:
     """The index of a position's filter."""
     positions = layer.spec.window.output_size
     if layer.filters == positions:
@@ -67,7 +70,9 @@ def candidates(layer: Layer) -> tuple[int, ...]:
     )
 
 
-def patch(layer: Layer, position, group, block, size: int):
+def patch(
+    layer: Layer, position: jax.Array, group: jax.Array, block: jax.Array, size: int
+) -> tuple[jax.Array, Mask, jax.Array, Mask]:
     """Terms k of a block, whether they exist, the rows of x that they see, whether those do."""
     window = layer.spec.window
     lanes = lax.iota(jnp.int32, size)
@@ -96,7 +101,9 @@ def patch(layer: Layer, position, group, block, size: int):
     return k, k_exists, row, both(k_exists, seen)
 
 
-def meeting(layer: Layer, pixel, candidate):
+def meeting(
+    layer: Layer, pixel: jax.Array, candidate: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The position and offset of a candidate, and whether both exist and meet at the pixel.
 
     q * stride = r + low - o * dilation has the solutions o = first + t * step, t = 0, 1, ..., if
@@ -126,27 +133,27 @@ def meeting(layer: Layer, pixel, candidate):
     return _ravel(position, window.output_size), _ravel(offset, window.kernel_size), meets
 
 
-def block_entries(index, size: int, limit: int):
+def block_entries(index: jax.Array, size: int, limit: int) -> tuple[jax.Array, Mask]:
     """The entries of a block of an axis, and which of them exist: None for all."""
     entries = index * size + lax.iota(jnp.int32, size)
     return entries, None if limit % size == 0 else entries < limit
 
 
-def group_entries(index, size: int, per_group: int):
+def group_entries(index: jax.Array, size: int, per_group: int) -> tuple[jax.Array, jax.Array, Mask]:
     """Blocks of an axis of groups, none of them across two groups: group, entries, existence."""
     group, block = divide(index, pl.cdiv(per_group, size))
     entries, exist = block_entries(block, size, per_group)
     return group, group * per_group + entries, exist
 
 
-def both(a, b):
+def both(a: Mask, b: Mask) -> Mask:
     """Where two masks are True."""
     if a is None or b is None:
         return b if a is None else a
     return a & b
 
 
-def divide(index, divisor: int):
+def divide(index: jax.Array, divisor: int) -> tuple[jax.Array, jax.Array]:
     """Quotient and remainder, rounded towards zero: a single division on the GPU."""
     if divisor == 1:
         return index, index * 0
@@ -154,7 +161,7 @@ def divide(index, divisor: int):
     return quotient, index - quotient * divisor
 
 
-def _unravel(index, sizes: Sequence[int]) -> list:
+def _unravel(index: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
     """Coordinates of an index, the last axis fastest."""
     coordinates = []
     for size in sizes[:0:-1]:
@@ -163,7 +170,7 @@ def _unravel(index, sizes: Sequence[int]) -> list:
     return [index, *reversed(coordinates)]
 
 
-def _ravel(coordinates: Sequence, sizes: Sequence[int]):
+def _ravel(coordinates: Sequence[jax.Array], sizes: Sequence[int]) -> jax.Array:
     index = coordinates[0]
     for coordinate, size in zip(coordinates[1:], sizes[1:], strict=True):
         index = index * size + coordinate

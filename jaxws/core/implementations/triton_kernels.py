@@ -15,6 +15,8 @@ numbers. A row outside the image counts as zeros: neither it nor the weights it 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +27,7 @@ from jax.experimental.pallas import triton as plgpu
 
 from jaxws.core.implementations.triton_geometry import (
     Layer,
+    Mask,
     block_entries,
     both,
     candidates,
@@ -36,15 +39,18 @@ from jaxws.core.implementations.triton_geometry import (
 )
 from jaxws.core.implementations.triton_tiles import Tile
 
+Ref: TypeAlias = Any  # Pallas has no public name for its references
+Add: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 
-def forward_kernel(x_ref, kernel_ref, y_ref, *, layer: Layer, tile: Tile) -> None:
+
+def forward_kernel(x_ref: Ref, kernel_ref: Ref, y_ref: Ref, *, layer: Layer, tile: Tile) -> None:
     """Program (block of n, block of f, position): a block of y, (f, n)."""
     position, features = pl.program_id(2), layer.spec.groups * layer.features
     n, n_exists = block_entries(pl.program_id(0), tile.columns, layer.batch)
     group, f, f_exists = group_entries(pl.program_id(1), tile.rows, layer.features)
     first = filter_of(layer, position) * layer.terms
 
-    def add(step, total):
+    def add(step: jax.Array, total: jax.Array) -> jax.Array:
         k, _, row, seen = patch(layer, position, group, step, tile.inner)
         filters = _load(kernel_ref, first + k, f, seen, f_exists)
         pixels = _load(x_ref, row, n, seen, n_exists)
@@ -54,13 +60,15 @@ def forward_kernel(x_ref, kernel_ref, y_ref, *, layer: Layer, tile: Tile) -> Non
     _store(y_ref, position * features + f, n, y, f_exists, n_exists)
 
 
-def kernel_gradient_kernel(x_ref, dy_ref, dk_ref, *, layer: Layer, tile: Tile) -> None:
+def kernel_gradient_kernel(
+    x_ref: Ref, dy_ref: Ref, dk_ref: Ref, *, layer: Layer, tile: Tile
+) -> None:
     """Program (block of f, block of k, position): a block of the kernel's gradient, (k, f)."""
     position, features = pl.program_id(2), layer.spec.groups * layer.features
     group, f, f_exists = group_entries(pl.program_id(0), tile.columns, layer.features)
     k, k_exists, row, seen = patch(layer, position, group, pl.program_id(1), tile.rows)
 
-    def add(step, total):
+    def add(step: jax.Array, total: jax.Array) -> jax.Array:
         n, n_exists = block_entries(step, tile.inner, layer.batch)
         pixels = _load(x_ref, row, n, seen, n_exists)
         dy = _load(dy_ref, position * features + f, n, f_exists, n_exists)
@@ -70,14 +78,16 @@ def kernel_gradient_kernel(x_ref, dy_ref, dk_ref, *, layer: Layer, tile: Tile) -
     _store(dk_ref, position * layer.terms + k, f, dk, k_exists, f_exists)
 
 
-def input_gradient_kernel(dy_ref, kernel_ref, dx_ref, *, layer: Layer, tile: Tile) -> None:
+def input_gradient_kernel(
+    dy_ref: Ref, kernel_ref: Ref, dx_ref: Ref, *, layer: Layer, tile: Tile
+) -> None:
     """Program (block of n, block of c, pixel): a block of the image's gradient, (c, n)."""
     pixel, groups = pl.program_id(2), layer.spec.groups
     n, n_exists = block_entries(pl.program_id(0), tile.columns, layer.batch)
     group, c, c_exists = group_entries(pl.program_id(1), tile.rows, layer.channels)
     feature_blocks = pl.cdiv(layer.features, tile.inner)
 
-    def add(step, total):
+    def add(step: jax.Array, total: jax.Array) -> jax.Array:
         candidate, feature_block = divide(step, feature_blocks)
         position, offset, meets = meeting(layer, pixel, candidate)
         f, f_exists = block_entries(feature_block, tile.inner, layer.features)
@@ -92,9 +102,10 @@ def input_gradient_kernel(dy_ref, kernel_ref, dx_ref, *, layer: Layer, tile: Til
     _store(dx_ref, pixel * groups * layer.channels + c, n, dx, c_exists, n_exists)
 
 
-def _sum(layer: Layer, tile: Tile, steps: int, add) -> jax.Array:
+def _sum(layer: Layer, tile: Tile, steps: int, add: Add) -> jax.Array:
     zeros = jnp.zeros((tile.rows, tile.columns), layer.spec.accumulate)
-    return lax.fori_loop(np.int32(0), np.int32(steps), add, zeros)
+    total: jax.Array = lax.fori_loop(np.int32(0), np.int32(steps), add, zeros)
+    return total
 
 
 def _dot(layer: Layer, a: jax.Array, b: jax.Array, a_axis: int, b_axis: int) -> jax.Array:
@@ -108,18 +119,27 @@ def _dot(layer: Layer, a: jax.Array, b: jax.Array, a_axis: int, b_axis: int) -> 
     )
 
 
-def _load(ref, rows, columns, row_exists, column_exists) -> jax.Array:
+def _load(
+    ref: Ref, rows: jax.Array, columns: jax.Array, row_exists: Mask, column_exists: Mask
+) -> jax.Array:
     mask = _outer(row_exists, column_exists, rows.size, columns.size)
     where = ref.at[rows[:, None], columns[None, :]]
     return plgpu.load(where) if mask is None else plgpu.load(where, mask=mask, other=0)
 
 
-def _store(ref, rows, columns, values, row_exists, column_exists) -> None:
+def _store(
+    ref: Ref,
+    rows: jax.Array,
+    columns: jax.Array,
+    values: jax.Array,
+    row_exists: Mask,
+    column_exists: Mask,
+) -> None:
     mask = _outer(row_exists, column_exists, rows.size, columns.size)
     plgpu.store(ref.at[rows[:, None], columns[None, :]], values.astype(ref.dtype), mask=mask)
 
 
-def _outer(rows, columns, *shape: int) -> jax.Array | None:
+def _outer(rows: Mask, columns: Mask, *shape: int) -> Mask:
     """The mask of a block out of those of its axes."""
     if rows is not None:
         rows = jnp.broadcast_to(rows[:, None], shape)

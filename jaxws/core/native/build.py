@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import jax
-import jaxlib
+import jaxlib.version
 
 from jaxws.system.user_cache import user_cache
 
@@ -54,7 +54,7 @@ def load_library() -> ctypes.CDLL | None:
 def _build() -> Path:
     compiler = _compiler()
     target, macros = _native_target(compiler)
-    key = hashlib.sha256(f"{jaxlib.__version__} {_FLAGS} {target}\n{macros}".encode())
+    key = hashlib.sha256(f"{jaxlib.version.__version__} {_FLAGS} {target}\n{macros}".encode())
     for source in sorted(SOURCES.glob("*.h")) + sorted(SOURCES.glob("*.cc")):
         key.update(source.read_bytes())
     cache = user_cache()
