@@ -184,8 +184,8 @@ def per_pool(function: Callable[[jax.Array], jax.Array], kernel: Kernel) -> Any:
             return function(array)
         spec = PartitionSpec(*(None,) * ndim, *sharding.spec[ndim:])
         named = NamedSharding(sharding.mesh, spec)
-        per_pool: jax.Array = auto_axes(function, out_sharding=named)(array)
-        return per_pool
+        reduced: jax.Array = auto_axes(function, out_sharding=named)(array)
+        return reduced
 
     # The array of packed kernels has the same position axes in front.
     return jax.tree.map(lambda a: apply(jnp.asarray(a)), kernel)
