@@ -138,7 +138,7 @@ def rows_of(
             problem = make_problem(window, channels, channels, batch, dtype)
             work, expected = _work(problem), reference(problem)
             obstacles = {
-                name: _obstacle(name, implementation, problem, device)
+                name: _unsupported_reason(name, implementation, problem, device)
                 for name, implementation in implementations.items()
             }
             default = fastest[0] if fastest and not obstacles[fastest[0]] else "slices"
@@ -165,18 +165,18 @@ def _implementations() -> dict[str, Implementation]:
         kernel = jax.numpy.zeros(shape, dy.dtype)
         return jax.vjp(lambda kernel: patches.forward(x, kernel, spec), kernel)[1](dy)[0]
 
-    plain = Implementation(patches.forward, in_x, in_kernel, slices.SLICES.obstacle)
+    plain = Implementation(patches.forward, in_x, in_kernel, slices.SLICES.unsupported_reason)
     return {**dispatch.BY_NAME, "slices": slices.SLICES, "patches": plain}
 
 
-def _obstacle(
+def _unsupported_reason(
     name: str, implementation: Implementation, problem: Problem, device: jax.Device
 ) -> str | None:
     for platform_name, (fastest, _) in dispatch.FASTEST.items():
         if fastest == name and platform_name != device.platform:
             return f"it needs a {platform_name.upper()}"
     x, kernel = problem.arguments["forward"]
-    return implementation.obstacle(problem.spec, kernel.shape, x.shape[-1], x.dtype)
+    return implementation.unsupported_reason(problem.spec, kernel.shape, x.shape[-1], x.dtype)
 
 
 def _try(

@@ -107,7 +107,7 @@ def _pool(kernel: Kernel, grid: Grid) -> PooledKernel:
     return PooledKernel(filters, tuple(kernel.shape[: position_ndim(kernel)]))
 
 
-def spread_kernels(tree: PyTree) -> PyTree:
+def expand_pools(tree: PyTree) -> PyTree:
     """Gives every position its pool's filter; a tree without pooled kernels comes back as it is.
 
     Args:
@@ -118,7 +118,7 @@ def spread_kernels(tree: PyTree) -> PyTree:
 
     Example:
       >>> params = {"local_kernel": jnp.arange(4.0).reshape(4, 1, 1, 1)}
-      >>> spread_kernels(pool_kernels(params))["local_kernel"].ravel()
+      >>> expand_pools(pool_kernels(params))["local_kernel"].ravel()
       Array([1.5, 1.5, 1.5, 1.5], dtype=float32)
     """
     return _map_pooled(PooledKernel.spread, tree)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Num
 
 from jaxws.core.local_conv import local_conv
 from jaxws.core.local_kernels import LOCAL_KERNEL
-from jaxws.core.pooled import spread_kernels
+from jaxws.core.pooled import expand_pools
 from jaxws.core.window import Padding, Window, make_window, per_axis
 
 _JNP_PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
@@ -157,7 +157,7 @@ class LocalConv(nn.Module):
             self.param_dtype,
         )
         if self.mask is not None:
-            kernel = spread_kernels(kernel) * self.mask
+            kernel = expand_pools(kernel) * self.mask
         bias = None
         if self.use_bias:
             bias_shape = (*window.output_size, self.features)

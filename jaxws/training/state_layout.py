@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from jaxws.core.packed import pack_kernels, unpack_kernels
-from jaxws.core.pooled import holds_pooled, pool_kernels, spread_kernels
+from jaxws.core.pooled import expand_pools, holds_pooled, pool_kernels
 from jaxws.training.state import TrainState
 from jaxws.training.weight_sharing import Sharing
 
@@ -59,7 +59,7 @@ def pool_if_shared(state: TrainState, sharing: Sharing) -> TrainState:
 @partial(jax.jit, static_argnums=1)
 def _pool(params: Any, pools: str) -> tuple[Any, jax.Array]:
     pooled = pool_kernels(params, pools=pools)
-    equal = jax.tree.map(lambda a, b: jnp.all(a == b), spread_kernels(pooled), params)
+    equal = jax.tree.map(lambda a, b: jnp.all(a == b), expand_pools(pooled), params)
     return pooled, jnp.all(jnp.asarray(jax.tree.leaves(equal)))
 
 
@@ -83,7 +83,7 @@ def to_checkpoint(state: Any) -> Any:
 
 
 def _plain(state: Any) -> Any:
-    return unpack_kernels(spread_kernels(state))
+    return unpack_kernels(expand_pools(state))
 
 
 def from_checkpoint(state: Any) -> Any:

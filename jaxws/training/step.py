@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxws.core.pooled import holds_pooled, pool_kernels, spread_kernels
+from jaxws.core.pooled import expand_pools, holds_pooled, pool_kernels
 from jaxws.core.snr import weight_snr
 from jaxws.data.batch import Batch
 from jaxws.training.gradients import batch_gradients
@@ -150,7 +150,7 @@ def _update(
     unless: jax.Array | None,
 ) -> tuple[Any, optax.OptState, Any]:
     """Parameters, moments, statistics after an update; where ``unless`` is true, those before."""
-    before = spread_kernels(state.params)
+    before = expand_pools(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, before)
     after = (optax.apply_updates(before, updates), opt_state, batch_stats)
     if unless is None:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import harness, jax_peers, lc_step, plot, problem
 from jaxws import LocalConv, share_weights
 from jaxws.core.named_leaves import named_leaves
-from jaxws.core.pooled import spread_kernels
+from jaxws.core.pooled import expand_pools
 from jaxws.models import ResNet, from_torch_state_dict, resnet18, resnet_cifar
 
 SMALL = problem.Problem(batch=3, depth=8, width=4, image=9, classes=5)
@@ -62,7 +62,7 @@ def test_weights_and_images_are_the_same_in_every_process():
 
 
 def spread(params):
-    return jax.device_get(jax.jit(spread_kernels)(params))
+    return jax.device_get(jax.jit(expand_pools)(params))
 
 
 @pytest.fixture(scope="module")

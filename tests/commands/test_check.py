@@ -76,7 +76,7 @@ def test_wrong_in_other_ways():
     nans = SLICES._replace(forward=lambda a, b, s: SLICES.forward(a, b, s) * jnp.nan)
     assert "forward by inf" in proof.failure(nans, "cpu", "float32")
     assert "forward by" in proof.failure(SLICES._replace(forward=half_sums), "cpu", "bfloat16")
-    unable = SLICES._replace(obstacle=lambda *arguments: "this machine")
+    unable = SLICES._replace(unsupported_reason=lambda *arguments: "this machine")
     assert "does not support this machine" in proof.failure(unable, "cpu", "float32")
     # The real kernels for TPUs on something else.
     assert "interpret mode" in proof.failure(mosaic.MOSAIC, "cpu", "float32")

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxws import share_weights, to_conv, to_local, weight_snr
 from jaxws.core.local_kernels import to_arrays
 from jaxws.core.packed import pack_kernels
-from jaxws.core.pooled import pool_kernels, spread_kernels
+from jaxws.core.pooled import expand_pools, pool_kernels
 from jaxws.core.sharing import pool_mean, pool_variance
 from jaxws.dynamics import sleep_phase
 
@@ -140,7 +140,7 @@ def test_pooled_kernels_are_shared_and_measured_as_the_weights_that_they_stand_f
             np.testing.assert_allclose(
                 function(kernel, pools=second), function(array, pools=second), atol=1e-6
             )
-    for repacked in (pack_kernels(spread_kernels(pooled)), pack_kernels(pooled)):
+    for repacked in (pack_kernels(expand_pools(pooled)), pack_kernels(pooled)):
         jax.tree.map(np.testing.assert_array_equal, to_arrays(repacked), plain)
 
 

@@ -13,7 +13,7 @@ from jaxws import LocalConv, local_conv, share_weights
 from jaxws.core.implementations import mosaic, native
 from jaxws.core.implementations.spec import Spec
 from jaxws.core.packed import pack_kernels, unpack_kernels
-from jaxws.core.pooled import PooledKernel, pool_kernels, probes, spread_kernels, with_probes
+from jaxws.core.pooled import PooledKernel, expand_pools, pool_kernels, probes, with_probes
 from jaxws.core.window import make_window
 from jaxws.data.batch import Batch
 from jaxws.models import ResNet, resnet_cifar
@@ -147,13 +147,13 @@ def test_pooling_is_sharing(pack, pools):
     tree = {"conv1": {"local_kernel": jnp.asarray(kernel), "bias": jnp.ones(3)}, "steps": 7}
     # One program each; op by op they take many times as long to compile.
     share, pool = (jax.jit(partial(f, pools=pools)) for f in (share_weights, pool_kernels))
-    spread, share_pooled = jax.jit(spread_kernels), jax.jit(share_weights)
+    spread, share_pooled = jax.jit(expand_pools), jax.jit(share_weights)
     shared, pooled = share(pack(tree)), pool(pack(tree))
     written = spread(pooled)
     chex.assert_trees_all_equal(written, shared)
     # Idempotent to the last bit: a checkpoint of spread weights pools to what it was made from.
     chex.assert_trees_all_equal(pool(written), pooled)
-    assert spread_kernels(tree) == tree
+    assert expand_pools(tree) == tree
     chex.assert_trees_all_equal(spread(with_probes(pooled, probes(pooled))), shared)
     chex.assert_trees_all_equal(share_pooled(pooled), pooled)
 
@@ -195,7 +195,7 @@ def test_steps_equal_those_of_all_weights(model, pack, steps):
         np.testing.assert_allclose(others[0]["loss"], metrics["loss"], rtol=1e-5)
     assert losses[-1] < losses[0]
     assert isinstance(pooled.params["conv1"]["local_kernel"], PooledKernel)
-    spread = unpack_kernels(pooled.replace(params=jax.jit(spread_kernels)(pooled.params)))
+    spread = unpack_kernels(pooled.replace(params=jax.jit(expand_pools)(pooled.params)))
     chex.assert_trees_all_equal_structs(spread, state)
     leaves = (jax.tree.leaves(jax.device_get(tree)) for tree in (spread, state))
     for actual, expected in zip(*leaves, strict=True):

@@ -12,7 +12,7 @@ import pytest
 
 from jaxws import LocalConv, LocalDense, layer_windows, share_weights, weight_snr
 from jaxws.core.packed import pack_kernels, unpack_kernels
-from jaxws.core.pooled import pool_kernels, spread_kernels
+from jaxws.core.pooled import expand_pools, pool_kernels
 from jaxws.dynamics import Rule, sleep_phase
 from jaxws.models import ResNet
 
@@ -183,8 +183,8 @@ def test_packed_and_pooled_kernels_stay_so(network):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
     assert jax.tree.structure(packed) == jax.tree.structure(pack_kernels(params))
     pooled = pool_kernels(params)
-    slept = spread_kernels(sleep_phase(key, pooled, rule))
-    for a, b in zip(jax.tree.leaves(slept), jax.tree.leaves(spread_kernels(pooled)), strict=True):
+    slept = expand_pools(sleep_phase(key, pooled, rule))
+    for a, b in zip(jax.tree.leaves(slept), jax.tree.leaves(expand_pools(pooled)), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -37,9 +37,9 @@ def check(
     Raises:
       ValueError: it cannot, and why.
     """
-    if obstacle := BY_NAME[name].obstacle(spec, shape, batch, np.dtype(dtype)):
+    if reason := BY_NAME[name].unsupported_reason(spec, shape, batch, np.dtype(dtype)):
         raise ValueError(
-            f"implementation={name!r} does not support {obstacle}; use implementation='slices', or"
+            f"implementation={name!r} does not support {reason}; use implementation='slices', or"
             " None for the fastest that does."
         )
 
@@ -65,7 +65,7 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
     if fastest is None or may_be_partitioned(a, b):
         return plain(a, b, spec)
     shape, batch, dtype = _sizes(map_name, a, b, spec)
-    if BY_NAME[fastest].obstacle(spec, shape, batch, dtype):
+    if BY_NAME[fastest].unsupported_reason(spec, shape, batch, dtype):
         return plain(a, b, spec)
     if not trusted(fastest, BY_NAME[fastest], jax.default_backend(), dtype):
         return plain(a, b, spec)

@@ -2,7 +2,7 @@
 
 Pallas is experimental, takes a second to import, and its backends come and go. Whoever runs on a
 CPU needs none of them, and where one cannot be imported the layer must still be computed: then the
-reason is the implementation's obstacle, and another one takes its place.
+reason is the implementation's unsupported_reason, and another one takes its place.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def lazy(module: str, attribute: str) -> Implementation:
 
     Returns:
       An implementation that does what the module's does; if the import fails, everything is beyond
-      it, and ``obstacle`` says why.
+      it, and ``unsupported_reason`` says why.
 
     Example:
       >>> from jaxws.core.window import make_window
       >>> missing = lazy("jaxws.no_such_module", "IMPLEMENTATION")
       >>> window = make_window((8, 8), (3, 3))
       >>> spec = Spec(window, 1, np.dtype("float32"), np.dtype("float32"))
-      >>> missing.obstacle(spec, (8, 8, 3, 3, 4, 4), 1, np.dtype("float32"))
+      >>> missing.unsupported_reason(spec, (8, 8, 3, 3, 4, 4), 1, np.dtype("float32"))
       "this installation (ModuleNotFoundError: No module named 'jaxws.no_such_module')"
     """
 
@@ -45,13 +45,13 @@ def lazy(module: str, attribute: str) -> Implementation:
         except Exception as error:  # whatever an experimental module raises when it is outdated
             return f"this installation ({error_line(error)})"
 
-    def obstacle(
+    def unsupported_reason(
         spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dtype
     ) -> str | None:
         loaded = load()
         if isinstance(loaded, str):
             return loaded
-        return loaded.obstacle(spec, kernel_shape, batch, dtype)
+        return loaded.unsupported_reason(spec, kernel_shape, batch, dtype)
 
     def map_of(name: str) -> Contraction:
         def function(a: jax.Array, b: jax.Array, spec: Spec) -> jax.Array:
@@ -64,4 +64,4 @@ def lazy(module: str, attribute: str) -> Implementation:
         return function
 
     forward, input_gradient, kernel_gradient = map(map_of, MAPS)
-    return Implementation(forward, input_gradient, kernel_gradient, obstacle)
+    return Implementation(forward, input_gradient, kernel_gradient, unsupported_reason)

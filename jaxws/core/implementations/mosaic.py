@@ -129,7 +129,9 @@ def kernel_gradient(x: Images, dy: Outputs, spec: Spec, interpret: Any = False) 
     return unpack_kernel(gradient, spec.window.kernel_size)
 
 
-def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dtype) -> str | None:
+def _unsupported_reason(
+    spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dtype
+) -> str | None:
     channels, features = kernel_shape[-2] * spec.groups, kernel_shape[-1]
     if supports(spec, channels, features, batch, dtype):
         return None
@@ -139,7 +141,7 @@ def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dty
     )
 
 
-MOSAIC = Implementation(forward, input_gradient, kernel_gradient, _obstacle)
+MOSAIC = Implementation(forward, input_gradient, kernel_gradient, _unsupported_reason)
 
 
 def _call(

@@ -110,10 +110,12 @@ def _geometry(window: Window, groups: int, filters: tuple[int, ...]) -> np.ndarr
     return np.array([*np.ravel(rows), groups], np.int64)
 
 
-def _obstacle(spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dtype) -> str | None:
+def _unsupported_reason(
+    spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dtype
+) -> str | None:
     if spec.accumulate != jnp.float32:
         return f"the dtype {dtype}: expected float32 or a half precision"
     return None if available() else "this machine: the C++ kernels could not be built, see the log"
 
 
-NATIVE = Implementation(forward, input_gradient, kernel_gradient, _obstacle)
+NATIVE = Implementation(forward, input_gradient, kernel_gradient, _unsupported_reason)

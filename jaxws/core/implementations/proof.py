@@ -200,8 +200,8 @@ def _failure(implementation: Implementation, platform: str, dtype: np.dtype) -> 
         with jax.enable_x64(True) if dtype == np.float64 else nullcontext():
             problem = make_problem(window, 5, 18, 37, dtype)
             kernel_shape = problem.arguments["forward"][1].shape
-            if obstacle := implementation.obstacle(problem.spec, kernel_shape, 37, dtype):
-                return f"it does not support {obstacle}"
+            if reason := implementation.unsupported_reason(problem.spec, kernel_shape, 37, dtype):
+                return f"it does not support {reason}"
             device = jax.local_devices(backend=platform)[0]
             actual, expected = compiled(implementation, problem, device), reference(problem)
             worst = {name: difference(actual[name](), expected[name]) for name in MAPS}

@@ -37,7 +37,7 @@ class Spec(NamedTuple):
 
 
 def error_line(error: Exception) -> str:
-    r"""What a compiler, a driver or an import has raised, as one line that an obstacle can hold.
+    r"""What a compiler, a driver or an import has raised, as one line that a reason can hold.
 
     Example:
       >>> error_line(RuntimeError("no such instruction\nand a long trace"))
@@ -69,11 +69,11 @@ class Implementation(NamedTuple):
       input_gradient: ``input_gradient(dy, kernel, spec)`` returns dx in the dtype of the kernel.
       kernel_gradient: ``kernel_gradient(x, dy, spec)`` returns the kernel's gradient in the dtype
         of x.
-      obstacle: ``obstacle(spec, kernel_shape, batch, dtype)`` says what of a layer is not
-        supported, or None.
+      unsupported_reason: ``unsupported_reason(spec, kernel_shape, batch, dtype)`` says what of a
+        layer is not supported, or None.
     """
 
     forward: Contraction
     input_gradient: Contraction
     kernel_gradient: Contraction
-    obstacle: Callable[[Spec, Sequence[int], int, np.dtype], str | None]
+    unsupported_reason: Callable[[Spec, Sequence[int], int, np.dtype], str | None]

@@ -58,7 +58,7 @@ def supports(
       >>> supports(spec, (8, 8, 3, 3, 4, 4), 2, jnp.float8_e4m3fn)
       False
     """
-    return _obstacle(spec, kernel_shape, batch, dtype) is None
+    return _unsupported_reason(spec, kernel_shape, batch, dtype) is None
 
 
 def forward(x: Images, kernel: PoolFilters, spec: Spec) -> Outputs:
@@ -104,7 +104,7 @@ def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> Filters:
     return _call(kernels.kernel_gradient_kernel, layer, tile, grid, (x, dy), shape, x.dtype)
 
 
-def _obstacle(
+def _unsupported_reason(
     spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: jax.typing.DTypeLike
 ) -> str | None:
     """What keeps the kernels from computing this layer, if anything does."""
@@ -123,17 +123,17 @@ def _obstacle(
     return None
 
 
-TRITON = Implementation(forward, input_gradient, kernel_gradient, _obstacle)
+TRITON = Implementation(forward, input_gradient, kernel_gradient, _unsupported_reason)
 
 
 def _layer(
     spec: Spec, kernel_shape: Sequence[int], batch: int, dtype: np.dtype, other: np.dtype
 ) -> Layer:
     """What the kernels need to know; factors of two dtypes are multiplied in that of the sums."""
-    obstacle = _obstacle(spec, kernel_shape, batch, dtype)
-    if obstacle is not None:
+    reason = _unsupported_reason(spec, kernel_shape, batch, dtype)
+    if reason is not None:
         raise ValueError(
-            f"implementation='triton' does not support {obstacle}; use implementation='slices'."
+            f"implementation='triton' does not support {reason}; use implementation='slices'."
         )
     channels, features = kernel_shape[-2], kernel_shape[-1] // spec.groups
     common = jnp.dtype(dtype) if dtype == other else spec.accumulate
