@@ -85,7 +85,7 @@ def wall_seconds(run: RunDirectory) -> float:
     Returns:
       Seconds, compilation and steps that were done again included.
     """
-    return sum(stretch["seconds"] for stretch in run.provenance.get("stretches", []))
+    return sum(session["seconds"] for session in run.provenance.get("stretches", []))
 
 
 def _tested_on(run: RunDirectory) -> str:
@@ -114,8 +114,8 @@ def _result(run: RunDirectory, last: dict[str, Any]) -> Iterator[str]:
         ("epochs", f"{last['epoch']:.4g} of {run.config.epochs}"),
         ("steps", last["step"]),
     ]
-    if stretches := run.provenance.get("stretches"):
-        starts = f"{len(stretches)} start{'s' if len(stretches) > 1 else ''}"
+    if sessions := run.provenance.get("stretches"):
+        starts = f"{len(sessions)} start{'s' if len(sessions) > 1 else ''}"
         rows.append(("wall time", f"{duration(wall_seconds(run))} in {starts}"))
     caption = "After the last epoch; training images are augmented"
     if _tested_on(run) == "validation":

@@ -30,24 +30,24 @@ def events(run: RunDirectory) -> Iterator[str]:
 def origin(run: RunDirectory) -> Iterator[str]:
     """Starts of the run, how to repeat it, versions."""
     yield "<h2>Origin</h2>"
-    stretches = run.provenance.get("stretches", [])
-    if not stretches:
+    sessions = run.provenance.get("stretches", [])
+    if not sessions:
         yield "<p>Not recorded: there is no provenance.json in the run's directory.</p>"
         return
     rows = [
         (
-            stretch["started"].replace("T", " ").replace("+00:00", " UTC"),
-            f"{stretch['first_step']} to {stretch['last_step']}",
-            duration(stretch["seconds"]),
-            stretch["machine"]["device"],
-            _commit(stretch),
+            session["started"].replace("T", " ").replace("+00:00", " UTC"),
+            f"{session['first_step']} to {session['last_step']}",
+            duration(session["seconds"]),
+            session["machine"]["device"],
+            _commit(session),
         )
-        for stretch in stretches
+        for session in sessions
     ]
     head = ["started", "steps", "wall time", "device", "commit of jaxws"]
     yield folded(page.table("Starts of the run", head, rows), f"{len(rows)} starts", len(rows))
-    last = stretches[-1]
-    commits = {_commit(stretch) for stretch in stretches}
+    last = sessions[-1]
+    commits = {_commit(session) for session in sessions}
     several = " (the starts had different ones, see above)" if len(commits) > 1 else ""
     yield f"<p>To repeat the run, with a directory of its own and this commit{several}:</p>"
     yield f"<pre><code>{escape(_command(last))}</code></pre>"
@@ -56,15 +56,15 @@ def origin(run: RunDirectory) -> Iterator[str]:
     yield page.table("Versions at the last start", ["package", "version"], last["versions"].items())
 
 
-def _command(stretch: dict[str, Any]) -> str:
-    git = stretch["git"]
+def _command(session: dict[str, Any]) -> str:
+    git = session["git"]
     dirty = "  # and changes that were not committed" if git and git["dirty"] else ""
     checkout = f"git checkout {git['commit']}{dirty}\n" if git else ""
-    return checkout + stretch["command"]
+    return checkout + session["command"]
 
 
-def _commit(stretch: dict[str, Any]) -> str:
-    git = stretch["git"]
+def _commit(session: dict[str, Any]) -> str:
+    git = session["git"]
     if not git:
         return "not in a repository"
     return git["commit"][:12] + (", changed" if git["dirty"] else "")
