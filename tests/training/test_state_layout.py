@@ -21,7 +21,7 @@ def config(folder, tmp_path):
 def pack(patch):
     """From now on, as on a TPU."""
     for module in (state_layout, resume):
-        patch.setattr(module, "packs", lambda: True)
+        patch.setattr(module, "uses_packed_layout", lambda: True)
 
 
 def train(config, workdir):
