@@ -34,7 +34,7 @@ def make_metadata(
     Args:
       state: a train state with a ``step``.
       identity: :func:`jaxws.config.identity.to_json` of the run.
-      epoch: sums of the epoch in progress, of :class:`jaxws.training.epoch_totals.EpochTotals`.
+      epoch: sums of the epoch in progress, of the run's training steps so far.
       history: records of the run so far.
 
     Returns:

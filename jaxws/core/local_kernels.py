@@ -69,13 +69,35 @@ def to_arrays(tree: PyTree) -> PyTree:
       >>> jax.tree.map(jnp.shape, to_arrays(pooled))
       {'local_kernel': (8, 8, 3, 3, 16, 32)}
     """
+    return map_layouts(lambda node: node.to_array(), tree)
+
+
+def map_layouts(
+    function: Callable[[Any], Any], tree: PyTree, kind: type[Any] = KernelLayout
+) -> PyTree:
+    """Applies a function to the nodes of one layout and leaves everything else alone.
+
+    Args:
+      function: called on each such node.
+      tree: any pytree.
+      kind: class of the layout; by default, of all.
+
+    Returns:
+      The pytree with what the function returns in place of these nodes.
+
+    Example:
+      >>> from jaxws.core.packed import PackedKernel, pack_kernels
+      >>> packed = pack_kernels({"local_kernel": jnp.ones((8, 8, 3, 3, 16, 32)), "bias": 0})
+      >>> map_layouts(lambda kernel: kernel.array.shape, packed, PackedKernel)
+      {'bias': 0, 'local_kernel': (8, 8, 32, 144)}
+    """
+
+    def is_such(node: Any) -> bool:
+        return isinstance(node, kind)
+
     return jax.tree.map(
-        lambda node: node.to_array() if _is_layout(node) else node, tree, is_leaf=_is_layout
+        lambda node: function(node) if is_such(node) else node, tree, is_leaf=is_such
     )
-
-
-def _is_layout(node: Any) -> bool:
-    return isinstance(node, KernelLayout)
 
 
 def accumulation_dtype(dtype: jax.typing.DTypeLike) -> np.dtype:
@@ -139,7 +161,7 @@ def map_local_kernels(
     seen: set[str] = set()
 
     def visit(path: Any, leaf: Any, *rest: Any) -> Any:
-        names = [_entry_name(entry) for entry in path]
+        names = [jax.tree_util.keystr((entry,), simple=True) for entry in path]
         if names and names[-1] == "value":  # the box of nnx.Variable and nn.Partitioned
             names.pop()
         seen.update(names[-1:])
@@ -154,7 +176,9 @@ def map_local_kernels(
             )
         return function(layer, leaf, *rest)
 
-    mapped = jax.tree_util.tree_map_with_path(visit, params, *others, is_leaf=_is_layout)
+    mapped = jax.tree_util.tree_map_with_path(
+        visit, params, *others, is_leaf=lambda node: isinstance(node, KernelLayout)
+    )
     if needed_by and LOCAL_KERNEL not in seen:
         raise ValueError(none_found(needed_by, seen))
     return mapped
@@ -182,10 +206,3 @@ def none_found(needed_by: str, seen: Iterable[str]) -> str:
         f" (h, w, i, j, c / groups, f) under that name, as jaxws.LocalConv does; give"
         " missing_ok=True for networks that have no locally connected layer."
     )
-
-
-def _entry_name(entry: Any) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(entry, attribute):
-            return str(getattr(entry, attribute))
-    return str(entry)

@@ -22,7 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxws.core.local_kernels import KernelLayout, PyTree, map_local_kernels, position_ndim
+from jaxws.core.local_kernels import (
+    KernelLayout,
+    PyTree,
+    map_layouts,
+    map_local_kernels,
+    position_ndim,
+)
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.shapes import Filters, Packed
 
@@ -108,15 +114,7 @@ def unpack_kernels(tree: PyTree) -> PyTree:
       >>> unpack_kernels(packed)["local_kernel"].shape
       (8, 8, 3, 3, 16, 32)
     """
-    return jax.tree.map(
-        lambda leaf: leaf.to_array() if _is_packed(leaf) else leaf,
-        tree,
-        is_leaf=_is_packed,
-    )
-
-
-def _is_packed(node: Any) -> bool:
-    return isinstance(node, PackedKernel)
+    return map_layouts(PackedKernel.to_array, tree, PackedKernel)
 
 
 def pack_kernel(local_kernel: Filters) -> Packed:

@@ -18,7 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxws.core.local_kernels import Kernel, KernelLayout, PyTree, map_local_kernels, position_ndim
+from jaxws.core.local_kernels import (
+    Kernel,
+    KernelLayout,
+    PyTree,
+    map_layouts,
+    map_local_kernels,
+    position_ndim,
+)
 from jaxws.core.pools import Grid, make_grid, spread_pools
 from jaxws.core.shapes import Filters
 
@@ -121,7 +128,7 @@ def expand_pools(tree: PyTree) -> PyTree:
       >>> expand_pools(pool_kernels(params))["local_kernel"].ravel()
       Array([1.5, 1.5, 1.5, 1.5], dtype=float32)
     """
-    return _map_pooled(PooledKernel.spread, tree)
+    return map_layouts(PooledKernel.spread, tree, PooledKernel)
 
 
 def holds_pooled(tree: PyTree) -> bool:
@@ -160,7 +167,7 @@ def probes(params: PyTree) -> PyTree:
         shapes = jax.eval_shape(dataclasses.replace(kernel, probe=None).spread)
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    return _map_pooled(zeros, params)
+    return map_layouts(zeros, params, PooledKernel)
 
 
 def with_probes(params: PyTree, given: PyTree) -> PyTree:
@@ -183,12 +190,6 @@ def with_probes(params: PyTree, given: PyTree) -> PyTree:
         params,
         given,
         is_leaf=_is_pooled,
-    )
-
-
-def _map_pooled(function: Any, tree: PyTree) -> PyTree:
-    return jax.tree.map(
-        lambda node: function(node) if _is_pooled(node) else node, tree, is_leaf=_is_pooled
     )
 
 

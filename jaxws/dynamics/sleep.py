@@ -68,8 +68,8 @@ def sleep_phase(
 
     Raises:
       ValueError: a number of ``rule`` that is out of range, or a rate at which weights would
-        diverge (:func:`variance_ratio`); no layer is locally connected; a kernel that is larger
-        than its layer; ``windows`` that are not those of ``params``.
+        diverge (:func:`jaxws.dynamics.variance_ratio`); no layer is locally connected; a kernel
+        that is larger than its layer; ``windows`` that are not those of ``params``.
 
     Example:
       >>> kernel = jax.random.normal(jax.random.key(0), (6, 6, 3, 3, 2, 4)) + 1

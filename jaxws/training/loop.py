@@ -61,26 +61,26 @@ def train(run: Run) -> dict[str, Any]:
         closing(_checkpoints(run)) as checkpoints,
         Progress(run.last_step) as progress,
     ):
-        _train_until_end(run, Session(checkpoints, signals, progress))
+        _train_until_end(run, _Process(checkpoints, signals, progress))
     return read_run(run.workdir.path).of_kind("epoch")[-1]
 
 
-class Session(NamedTuple):
-    """What stays open while a process trains a run, from however many checkpoints."""
+class _Process(NamedTuple):
+    """What a process has open while it trains a run, from however many checkpoints."""
 
     checkpoints: Checkpoints
     signals: Signals
     progress: Progress
 
 
-def _train_until_end(run: Run, session: Session) -> None:
+def _train_until_end(run: Run, process: _Process) -> None:
     """Trains, and goes back to a checkpoint as often as the configuration allows."""
-    policy, checkpoints = DivergencePolicy(run.config.divergence), session.checkpoints
+    policy, checkpoints = DivergencePolicy(run.config.divergence), process.checkpoints
     while True:
-        start = restore_or_init(run, checkpoints, policy, session.progress)
+        start = restore_or_init(run, checkpoints, policy, process.progress)
         try:
             if epochs := start.epochs(run.feed.steps_per_epoch, run.last_step):
-                _train_epochs(epochs, run, start, session)
+                _train_epochs(epochs, run, start, process)
             break
         except Diverged as diverged:
             checkpoints.wait()
@@ -96,7 +96,7 @@ def _train_until_end(run: Run, session: Session) -> None:
         )
 
 
-def _train_epochs(epochs: list[range], run: Run, start: Start, session: Session) -> None:
+def _train_epochs(epochs: list[range], run: Run, start: Start, process: _Process) -> None:
     with data.Prefetch(run.feed.train_inputs(start.step), run.config.data.prefetch) as inputs:
         timer = InputTimer(inputs)
         with Recorder(
@@ -104,11 +104,11 @@ def _train_epochs(epochs: list[range], run: Run, start: Start, session: Session)
             run.workdir,
             run.feed,
             timer,
-            session.progress,
+            process.progress,
             first_step=start.step,
             last_step=run.last_step,
         ) as recorder:
-            trainer = _Trainer(run, start, session, timer, recorder)
+            trainer = _Trainer(run, start, process, timer, recorder)
             for steps in epochs:
                 trainer.train_epoch(steps)
                 trainer.end_epoch(trainer.evaluate())
@@ -118,9 +118,9 @@ class _Trainer:
     """Training from a start until the end, a signal or a divergence."""
 
     def __init__(
-        self, run: Run, start: Start, session: Session, timer: InputTimer, recorder: Recorder
+        self, run: Run, start: Start, process: _Process, timer: InputTimer, recorder: Recorder
     ):
-        self._run, self._session, self._timer, self._recorder = run, session, timer, recorder
+        self._run, self._process, self._timer, self._recorder = run, process, timer, recorder
         self._state, self._step, self._first_step = start.state, start.step, start.step
         self._results = Results(start.totals, recorder, run.config.divergence)
         self._settings = step_settings(run, start.optimizer)
@@ -130,7 +130,7 @@ class _Trainer:
         results = self._results
         with self._recorder.epoch():
             for step in steps:
-                if self._session.signals.stop_before(step):
+                if self._process.signals.stop_before(step):
                     results.take()
                     self._stop()
                 inputs = self._timer.next(results.pending)
@@ -154,7 +154,7 @@ class _Trainer:
             model=run.model,
             prefetch=run.config.data.prefetch,
             before_each=self._stop_if_told,
-            compiling=self._session.progress.compiling("the evaluation"),
+            compiling=self._process.progress.compiling("the evaluation"),
         )
         return means(sums, "test")
 
@@ -189,7 +189,7 @@ class _Trainer:
         state, workdir = to_checkpoint(self._state), self._run.workdir
         epoch, history = self._results.totals.to_json(), workdir.history
         metadata = make_metadata(state, identity=workdir.identity, epoch=epoch, history=history)
-        self._session.checkpoints.save(state, metadata)
+        self._process.checkpoints.save(state, metadata)
 
     def _check_state(self) -> None:
         """Weights that are not finite are never saved: a step's loss is of those before it."""
@@ -197,11 +197,11 @@ class _Trainer:
             raise Diverged("a weight, moment or statistic is not finite", self._step)
 
     def _stop_if_told(self) -> None:
-        if self._session.signals.stop_now:
+        if self._process.signals.stop_now:
             self._stop()  # resumed, the run begins with this evaluation
 
     def _stop(self) -> None:
-        checkpoints, cause = self._session.checkpoints, self._session.signals.received
+        checkpoints, cause = self._process.checkpoints, self._process.signals.received
         if self._step != self._first_step:
             self._save()
         checkpoints.wait()
@@ -212,7 +212,7 @@ class _Trainer:
         if self._step >= self._first_step + 2:
             return nullcontext()
         shared = " for shared weights" if holds_pooled(self._state.params) else ""
-        return self._session.progress.compiling(f"the training step{shared}")
+        return self._process.progress.compiling(f"the training step{shared}")
 
 
 def _checkpoints(run: Run) -> Checkpoints:

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
-from jaxws.core.packed import pack_kernels, unpack_kernels
+from jaxws.core.local_kernels import to_arrays
+from jaxws.core.packed import pack_kernels
 from jaxws.core.pooled import expand_pools, holds_pooled, pool_kernels
 from jaxws.training.state import TrainState
 from jaxws.training.weight_sharing import Sharing
@@ -79,11 +80,7 @@ def to_checkpoint(state: Any) -> Any:
     """
     if uses_packed_layout():
         state = jax.device_put(state, _host())
-    return jax.jit(_plain)(state) if uses_packed_layout() or holds_pooled(state) else state
-
-
-def _plain(state: Any) -> Any:
-    return unpack_kernels(expand_pools(state))
+    return jax.jit(to_arrays)(state) if uses_packed_layout() or holds_pooled(state) else state
 
 
 def from_checkpoint(state: Any) -> Any:
