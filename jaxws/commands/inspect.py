@@ -17,7 +17,7 @@ from jaxws.checkpointing.directory import steps_in, unrecognised_entries, verify
 from jaxws.commands.arguments import add_json, add_workdir, run_of
 from jaxws.records.report import wall_seconds
 from jaxws.records.run_directory import RunDirectory
-from jaxws.records.summary import metric_label, metric_text
+from jaxws.records.summary import metric_label, metric_means, metric_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def inspect(past: RunDirectory) -> dict[str, Any]:
     """
     ends = {record["step"]: record for record in past.of_kind("epoch")}
     epochs = past.of_kind("epoch")
-    metrics = [name for name in (epochs or [{}])[-1] if name.startswith(("train_", "test_"))]
+    metrics = list(metric_means(epochs[-1])) if epochs else []
     return {
         "workdir": str(past.path),
         "epochs": epochs[-1]["epoch"] if epochs else 0,
@@ -95,7 +95,8 @@ def _checkpoint(
         "bytes": size,
         "epoch": end["epoch"] if end else None,
     }
-    return found | {name: end[name] if end else None for name in metrics}
+    # A metric that was added to a run is not in its earlier records.
+    return found | {name: (end or {}).get(name) for name in metrics}
 
 
 def _show(found: dict[str, Any], console: Console) -> None:
@@ -106,11 +107,7 @@ def _show(found: dict[str, Any], console: Console) -> None:
         soft_wrap=True,
     )
     table = Table()
-    metrics = [
-        name
-        for name in (found["checkpoints"] or [{}])[0]
-        if name == "train_loss" or name.startswith("test_")
-    ]
+    metrics = list(metric_means((found["checkpoints"] or [{}])[0], "train_loss", "test_"))
     for name in ("step", "epoch", *map(metric_label, metrics), "MB"):
         table.add_column(name, justify="right")
     table.add_column("health", no_wrap=True)

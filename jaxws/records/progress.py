@@ -12,6 +12,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeElapsedColumn
 from rich.text import Text
 
+from jaxws.records.summary import rate_text
 from jaxws.system.terminal import Bar, duration
 
 PATIENCE = 1.0  # seconds that a compilation may take before it is told
@@ -113,7 +114,7 @@ class Progress:
         """
         loss, wait, left = f"{values['train_loss']:.3f}", _wait(values), duration(seconds_left)
         self._bar.update(
-            f"step {step}/{self._last}  loss {loss}  {_rate(values)} images/s"
+            f"step {step}/{self._last}  loss {loss}  {rate_text(values)} images/s"
             f"  data wait {wait}  left {left}",
             completed=step,
             loss=loss,
@@ -134,7 +135,7 @@ class Progress:
             f"  loss {record['train_loss']:.4f}"
             f"  train {100 * record['train_top1']:5.2f} %"
             f"  test {100 * record['test_top1']:5.2f} %"
-            f"  {_rate(record)} images/s"
+            f"  {rate_text(record)} images/s"
             f"  data wait {_wait(record)}  left {duration(seconds_left)}"
         )
 
@@ -153,11 +154,6 @@ class _Doing(ProgressColumn):
     def render(self, task: Task) -> Text:
         begin = task.fields["compiling"]
         return Text("step" if begin is None else f"compiling {time.monotonic() - begin:.0f} s")
-
-
-def _rate(values: Mapping[str, Any]) -> str:
-    rate = values.get("images_per_second")
-    return "..." if rate is None else f"{rate:.0f}"
 
 
 def _wait(values: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from jaxws.records import html as page
 from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
 from jaxws.records.report_origin import MANY, configuration, events, folded, origin
 from jaxws.records.run_directory import RunDirectory
-from jaxws.records.summary import metric_label, metric_text
+from jaxws.records.summary import metric_label, metric_means, metric_text
 from jaxws.system.atomic import replacing, write_atomically
 from jaxws.system.terminal import duration
 
@@ -106,9 +106,7 @@ def _result(run: RunDirectory, last: dict[str, Any]) -> Iterator[str]:
     rows = [
         *(
             (metric_label(name), metric_text(name, value, "not finite"))
-            for prefix in ("test_", "train_")
-            for name, value in last.items()
-            if name.startswith(prefix)
+            for name, value in metric_means(last, "test_", "train_").items()
         ),
         ("best test top-1", f"{_percent(best['test_top1'])} after epoch {best['epoch']:.4g}"),
         ("epochs", f"{last['epoch']:.4g} of {run.config.epochs}"),

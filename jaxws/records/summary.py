@@ -44,6 +44,41 @@ def metric_text(name: str, value: float | None, missing: str = "...") -> str:
     return f"{100 * value:.2f} %" if re.search(r"top\d+$", name) else f"{value:.4f}"
 
 
+def metric_means(record: Mapping[str, Any], *prefixes: str) -> dict[str, float | None]:
+    """The means over images that a record of an epoch holds.
+
+    Args:
+      record: of kind ``epoch``.
+      *prefixes: of the names, in the order to list them in; by default ``'train_'``, ``'test_'``.
+
+    Returns:
+      Means by name; None if they are not finite.
+
+    Example:
+      >>> metric_means({"step": 9, "train_loss": 0.5, "test_top1": 0.25}, "test_")
+      {'test_top1': 0.25}
+    """
+    wanted = prefixes or ("train_", "test_")
+    return {n: value for p in wanted for n, value in record.items() if n.startswith(p)}
+
+
+def rate_text(record: Mapping[str, Any]) -> str:
+    """Images per second as text.
+
+    Args:
+      record: whatever holds ``images_per_second``, a number or None.
+
+    Returns:
+      The text.
+
+    Example:
+      >>> rate_text({"images_per_second": 99.6}), rate_text({})
+      ('100', '...')
+    """
+    rate = record.get("images_per_second")
+    return "..." if rate is None else f"{rate:.0f}"
+
+
 def summary_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The rows of the table that ends a run.
 
@@ -58,13 +93,8 @@ def summary_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
       >>> summary_rows({"epoch": 2, "step": 9, "test_top1": 0.25, "images_per_second": 100.0})[1]
       ('test top-1', '25.00 %')
     """
-    rate = record["images_per_second"]
     return [
         ("epochs, steps", f"{record['epoch']:.4g}, {record['step']}"),
-        *(
-            (metric_label(name), metric_text(name, value))
-            for name, value in record.items()
-            if name.startswith(("train_", "test_"))
-        ),
-        ("images/s, last epoch", "..." if rate is None else f"{rate:.0f}"),
+        *((metric_label(n), metric_text(n, value)) for n, value in metric_means(record).items()),
+        ("images/s, last epoch", rate_text(record)),
     ]

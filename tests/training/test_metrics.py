@@ -5,6 +5,7 @@ import json
 import jax.numpy as jnp
 import pytest
 
+from jaxws.commands.inspect import inspect
 from jaxws.records.report import write_report
 from jaxws.records.run_directory import read_run
 from jaxws.records.summary import summary_rows
@@ -39,6 +40,7 @@ def test_totals_of_old_checkpoints_are_read_and_newer_metrics_have_no_mean(entro
 
 def test_a_metric_of_others_needs_one_entry(entropy, folder, data_dir, tmp_path, capsys):
     config = small_config(folder, data_dir)
+    config.checkpoint.keep = 5
     for config.max_steps in (STEPS_PER_EPOCH + 1, 2 * STEPS_PER_EPOCH):
         record = train(prepare_small(config, tmp_path / "run"))
     assert 0 < record["test_entropy"] <= jnp.log(2.0)
@@ -50,3 +52,6 @@ def test_a_metric_of_others_needs_one_entry(entropy, folder, data_dir, tmp_path,
     assert all("train_entropy" in r for r in run.of_kind("train"))
     saved = json.loads(next(run.checkpoints.glob("8/run/metadata")).read_text())
     assert "entropy" in saved["epoch"]
+    del run.of_kind("epoch")[0]["test_entropy"]  # as if it had been added after the first epoch
+    found = {each["step"]: each["test_entropy"] for each in inspect(run)["checkpoints"]}
+    assert (found[4], found[8]) == (None, record["test_entropy"])
