@@ -16,13 +16,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxws.core.local_kernels import (
-    LOCAL_KERNEL,
+    NAMES,
+    Masks,
     PyTree,
     accumulation_dtype,
     map_local_kernels,
     position_ndim,
     to_arrays,
 )
+from jaxws.core.masks import read_masks
+from jaxws.core.sharing import pool_mean
 
 KERNEL = "kernel"
 
@@ -62,7 +65,13 @@ def to_local(params: PyTree, like: PyTree, *, missing_ok: bool = False) -> PyTre
     return converted
 
 
-def to_conv(params: PyTree, like: PyTree | None = None, *, missing_ok: bool = False) -> PyTree:
+def to_conv(
+    params: PyTree,
+    like: PyTree | None = None,
+    *,
+    mask: PyTree | None = None,
+    missing_ok: bool = False,
+) -> PyTree:
     """Averages filters over all positions: the convolution nearest to an LC network.
 
     The inverse of :func:`to_local`. Weights shared with ``pools='global'`` lose nothing.
@@ -71,6 +80,8 @@ def to_conv(params: PyTree, like: PyTree | None = None, *, missing_ok: bool = Fa
       params: parameters of an LC network, nested dicts (or ``nnx.State``).
       like: parameters of the convolutional network, or their shapes. Needed only where layers of
         another shape are meant, as ``nn.Dense`` for :class:`jaxws.LocalDense`.
+      mask: as in :func:`jaxws.share_weights`: a weight of the convolution is the mean over the
+        positions that have it, and 0 if none has.
       missing_ok: allows a pytree without any such leaf, which is an error otherwise.
 
     Returns:
@@ -85,8 +96,10 @@ def to_conv(params: PyTree, like: PyTree | None = None, *, missing_ok: bool = Fa
       >>> jax.tree.map(jnp.shape, to_conv(local))
       {'conv1': {'kernel': (3, 3, 1, 8)}}
     """
-    map_local_kernels(_same, params, needed_by=None if missing_ok else "to_conv")
-    tied = _tie(to_arrays(params))
+    masks, params = read_masks(mask), to_arrays(params)
+    needed_by = None if missing_ok else "to_conv"
+    map_local_kernels(_same, params, needed_by=needed_by, masks=masks)
+    tied = _tie(params, masks, ())
     if like is None:
         return tied
 
@@ -102,24 +115,31 @@ def _same(path: str, kernel: Any) -> Any:
     return kernel
 
 
-def _tie(node: Any) -> Any:
+def _tie(node: Any, masks: Masks, path: tuple[str, ...]) -> Any:
     children = _children(node)
     if children is None:
         return node
-    if LOCAL_KERNEL not in children:
-        return _rebuild(node, {name: _tie(child) for name, child in children.items()})
-    (kernel,) = jax.tree.leaves(children[LOCAL_KERNEL])
+    kernels = [child for name, child in children.items() if name in NAMES]
+    if not kernels:
+        tied_children = {
+            name: _tie(child, masks, (*path, str(name))) for name, child in children.items()
+        }
+        return _rebuild(node, tied_children)
+    (kernel,) = jax.tree.leaves(kernels)
     ndim = position_ndim(kernel)
 
-    def tied(name: str, leaf: jax.Array) -> jax.Array:
-        extra = ndim if name == LOCAL_KERNEL else leaf.ndim - 1  # biases: (h, w, f)
+    def tied(name: str, leaf: Any) -> Any:
+        if name in NAMES and (mask := masks.get("/".join(path))) is not None:
+            means = pool_mean(leaf, pools="global", mask=mask)
+            return means.reshape(leaf.shape[ndim:]).astype(leaf.dtype)
+        extra = ndim if name in NAMES else leaf.ndim - 1  # biases: (h, w, f)
         wide = leaf.astype(accumulation_dtype(leaf.dtype))
         return wide.mean(tuple(range(extra))).astype(leaf.dtype)
 
     return _rebuild(
         node,
         {
-            KERNEL if name == LOCAL_KERNEL else name: jax.tree.map(partial(tied, name), child)
+            KERNEL if name in NAMES else name: jax.tree.map(partial(tied, name), child)
             for name, child in children.items()
         },
     )
@@ -143,12 +163,13 @@ def _convert(params: PyTree, like: PyTree, fit: Callable[[Any, Any, bool], jax.A
                 problems.append(f"{path}: {error}")
                 return source
         sources, children, used = sources or {}, {}, set()
+        is_local = not targets.keys().isdisjoint(NAMES)
         for name, child in targets.items():
-            key = KERNEL if name == LOCAL_KERNEL and name not in sources else name
+            key = KERNEL if name in NAMES and name not in sources else name
             used.add(key)
             where = f"{path}/{name}".lstrip("/")
             if key in sources and (_children(sources[key]) is None) == (_children(child) is None):
-                children[name] = visit(sources[key], child, where, LOCAL_KERNEL in targets)
+                children[name] = visit(sources[key], child, where, is_local)
             else:
                 problems.append(f"{path}/{key}: missing".lstrip("/"))
         problems.extend(

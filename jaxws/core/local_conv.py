@@ -46,12 +46,13 @@ def local_conv(
         3-D. The kernel size is read from this shape, and (h, w) must be the output size. Weights
         that are equal within their pools may come as a :class:`jaxws.core.pooled.PooledKernel`.
       strides: distance between output positions in pixels, an int or one per spatial axis.
-      padding: ``'SAME'`` or ``'VALID'`` as in XLA, an int, or ``(low, high)`` pairs per spatial
-        axis; PyTorch's padding of an odd kernel is the int ``(k - 1) // 2``.
+      padding: ``'SAME'``, ``'SAME_LOWER'`` or ``'VALID'`` as in XLA, an int, or ``(low, high)``
+        pairs per spatial axis; PyTorch's padding of an odd kernel is the int ``(k - 1) // 2``.
       dilation: distance between kernel offsets in pixels, an int or one per spatial axis.
       feature_group_count: g; group q of c / g channels feeds the q-th f / g features only.
       implementation: a name out of :mod:`jaxws.core.implementations`, or None for the fastest on
-        JAX's default backend. Forward-mode differentiation (``jax.jvp``, ``jax.jacfwd``,
+        JAX's default backend. Programs for :mod:`jax.export` need ``'slices'``: JAX cannot
+        serialise the kernels of others. Forward-mode differentiation (``jax.jvp``, ``jax.jacfwd``,
         ``jax.hessian``) needs ``'slices'``.
       precision: passed to the matrix product, as in :func:`jax.lax.dot_general`.
       preferred_element_type: dtype of the result; None means the promoted dtype of the arguments.

@@ -8,7 +8,7 @@ size, and so which positions share weights; no metadata travels with the paramet
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -20,6 +20,8 @@ from jaxws.core.shapes import Filters, NumpyFilters
 PyTree: TypeAlias = Any
 
 LOCAL_KERNEL = "local_kernel"
+MASKED_KERNEL = "masked_local_kernel"  # of layers with a mask, see jaxws.core.masks
+NAMES = (LOCAL_KERNEL, MASKED_KERNEL)
 _MOST_NAMES = 12  # of leaves, in an error
 
 
@@ -50,6 +52,8 @@ class KernelLayout:
         return len(self.shape)
 
 
+# By the layer's path, what is multiplied onto its filters.
+Masks: TypeAlias = Mapping[str, Any]
 # A leaf named ``local_kernel``, in any layout, or its shape.
 Kernel: TypeAlias = Filters | NumpyFilters | KernelLayout | jax.ShapeDtypeStruct
 
@@ -135,7 +139,11 @@ def position_ndim(local_kernel: Kernel) -> int:
 
 
 def map_local_kernels(
-    function: Callable[..., Any], params: PyTree, *others: PyTree, needed_by: str | None = None
+    function: Callable[..., Any],
+    params: PyTree,
+    *others: PyTree,
+    needed_by: str | None = None,
+    masks: Masks | None = None,
 ) -> PyTree:
     """Applies a function to the leaves named ``local_kernel`` and leaves all others alone.
 
@@ -146,12 +154,15 @@ def map_local_kernels(
       *others: pytrees of the same structure, as in :func:`jax.tree.map`.
       needed_by: name of the function that has nothing to do without such leaves, for the error
         where there are none; None allows that.
+      masks: of layers that have one, by path; a layer whose mask is missing is an error. None
+        leaves layers with masks alone.
 
     Returns:
       A pytree of the same structure.
 
     Raises:
-      ValueError: a ``local_kernel`` whose rank is not 4, 6 or 8; none where one is needed.
+      ValueError: a ``local_kernel`` whose rank is not 4, 6 or 8; none where one is needed; a layer
+        without its mask, or a mask without its layer.
 
     Example:
       >>> params = {"conv1": {"local_kernel": jnp.ones((2, 1, 1, 1)), "bias": jnp.ones(3)}}
@@ -159,29 +170,70 @@ def map_local_kernels(
       {'conv1': {'bias': Array(3., dtype=float32), 'local_kernel': Array(10., dtype=float32)}}
     """
     seen: set[str] = set()
+    layers: set[str] = set()
 
     def visit(path: Any, leaf: Any, *rest: Any) -> Any:
-        names = [jax.tree_util.keystr((entry,), simple=True) for entry in path]
-        if names and names[-1] == "value":  # the box of nnx.Variable and nn.Partitioned
-            names.pop()
-        seen.update(names[-1:])
-        if not names or names[-1] != LOCAL_KERNEL:
+        name = (_names(path) or [""])[-1]
+        seen.add(name)
+        if name not in NAMES:
             return leaf
-        layer = "/".join(names[:-1])
+        layer = layer_of(path)
+        layers.add(layer)
         if leaf.ndim not in (4, 6, 8):
             raise ValueError(
-                f"{LOCAL_KERNEL} of layer {layer!r} has shape {leaf.shape}: expected (h, w, i, j,"
+                f"{name} of layer {layer!r} has shape {leaf.shape}: expected (h, w, i, j,"
                 " c / groups, f), or 4 or 8 axes in 1-D and 3-D. Replicated copies with a leading"
                 " device axis belong under jax.pmap or jax.vmap."
+            )
+        if name == MASKED_KERNEL and layer not in (masks or ()):
+            if masks is None:
+                return leaf
+            raise ValueError(
+                f"layer {layer!r} has a mask, and the weights that it removes must not count: give"
+                " mask=variables['masks'] to share_weights, weight_snr or to_conv. Other functions"
+                " do not know masks."
             )
         return function(layer, leaf, *rest)
 
     mapped = jax.tree_util.tree_map_with_path(
         visit, params, *others, is_leaf=lambda node: isinstance(node, KernelLayout)
     )
-    if needed_by and LOCAL_KERNEL not in seen:
-        raise ValueError(none_found(needed_by, seen))
+    if needed_by and not layers:
+        raise ValueError(none_found(needed_by, seen - {""}))
+    if unknown := sorted(set(masks or ()) - layers):
+        raise ValueError(
+            f"mask has an entry for {_listed(unknown)}, which is no layer of params: expected some"
+            f" of {_listed(sorted(layers))}."
+        )
     return mapped
+
+
+def layer_of(path: Any) -> str:
+    """The path of the layer that a leaf belongs to, joined by slashes.
+
+    Args:
+      path: of the leaf, as JAX gives it.
+
+    Returns:
+      The path without the name of the filters.
+
+    Example:
+      >>> params = {"block": {"conv1": {"local_kernel": 1.0}}}
+      >>> [layer_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+      ['block/conv1']
+    """
+    names = _names(path)
+    return "/".join(names[:-1] if names and names[-1] in NAMES else names)
+
+
+def _names(path: Any) -> list[str]:
+    names = [jax.tree_util.keystr((entry,), simple=True) for entry in path]
+    # The box of nnx.Variable and nn.Partitioned.
+    return names[:-1] if names and names[-1] == "value" else names
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:_MOST_NAMES])) + (", ..." * (len(names) > _MOST_NAMES))
 
 
 def none_found(needed_by: str, seen: Iterable[str]) -> str:
@@ -199,8 +251,7 @@ def none_found(needed_by: str, seen: Iterable[str]) -> str:
       "share_weights found no leaf named 'local_kernel'"
     """
     names = sorted(seen)
-    listed = ", ".join(map(repr, names[:_MOST_NAMES])) + (", ..." * (len(names) > _MOST_NAMES))
-    there = f"the leaves are named {listed}" if names else "the leaves have no names"
+    there = f"the leaves are named {_listed(names)}" if names else "the leaves have no names"
     return (
         f"{needed_by} found no leaf named {LOCAL_KERNEL!r}: {there}. Layers keep their filters"
         f" (h, w, i, j, c / groups, f) under that name, as jaxws.LocalConv does; give"

@@ -94,7 +94,7 @@ def pool_kernels(params: PyTree, *, pools: str = "grid", missing_ok: bool = Fals
       A pytree with a :class:`PooledKernel` in place of each leaf named ``local_kernel``.
 
     Raises:
-      ValueError: as :func:`jaxws.share_weights`.
+      ValueError: as :func:`jaxws.share_weights`; a layer with a mask.
 
     Example:
       >>> pooled = pool_kernels({"local_kernel": jnp.ones((8, 8, 3, 3, 16, 32)), "bias": 0})
@@ -106,7 +106,8 @@ def pool_kernels(params: PyTree, *, pools: str = "grid", missing_ok: bool = Fals
         grid = make_grid(kernel, pools)
         return kernel.pooled_by(grid) if _is_pooled(kernel) else _pool(kernel, grid)
 
-    return map_local_kernels(pool, params, needed_by=None if missing_ok else "pool_kernels")
+    needed_by = None if missing_ok else "pool_kernels"
+    return map_local_kernels(pool, params, needed_by=needed_by, masks={})  # none with a mask
 
 
 def _pool(kernel: Kernel, grid: Grid) -> PooledKernel:

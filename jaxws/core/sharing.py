@@ -14,6 +14,7 @@ The functions take any pytree and change its leaves named ``local_kernel`` only;
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,6 +25,14 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, auto_axes
 from jaxtyping import Array, Float
 
 from jaxws.core.local_kernels import Kernel, PyTree, map_local_kernels, position_ndim
+from jaxws.core.masks import (
+    masked_mean,
+    masked_variance,
+    present_counts,
+    present_weights,
+    read_masks,
+    share_present,
+)
 from jaxws.core.partitioning import may_be_partitioned
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import AxisName, make_grid
@@ -35,6 +44,7 @@ def share_weights(
     *,
     pools: str = "grid",
     axis_name: AxisName = None,
+    mask: PyTree | None = None,
     missing_ok: bool = False,
 ) -> PyTree:
     """Replaces every locally connected weight by the mean of its pool (instant sharing).
@@ -44,6 +54,10 @@ def share_weights(
     on ``nnx.State``. Give it the parameters alone: in the optimizer's state it would find and
     average moments, which the paper leaves alone.
 
+    The number of axes of a kernel says whether its layer is 1-D, 2-D or 3-D. So parameters with
+    further axes in front, as of layers stacked by ``nn.scan`` or ``nn.vmap``, belong under
+    ``jax.vmap``, once for each: with two, a 1-D layer cannot be told from a 2-D one.
+
     Args:
       params: any pytree; leaves named ``local_kernel`` have shape (h, w, i, j, c / groups, f).
       pools: ``'grid'`` for the k * k interleaved grids, ``'global'`` for one pool of all positions,
@@ -51,6 +65,9 @@ def share_weights(
       axis_name: only where positions are split over a mapped axis, as in ``shard_map``: the name of
         the axis that holds equal, consecutive slabs of the first position axis, or a sequence of
         one name or None per position axis. Replicated weights need none.
+      mask: of layers in which a mask removes weights: ``variables["masks"]``, or a dict from the
+        layer's path to an array that broadcasts to its filters and is zero where a weight is
+        removed. Such weights do not count; they too become the mean of those that are there.
       missing_ok: allows a pytree without any such leaf, which is an error otherwise.
 
     Returns:
@@ -58,27 +75,32 @@ def share_weights(
 
     Raises:
       ValueError: no ``local_kernel``, or one of the wrong rank; unknown ``pools``; too many axis
-        names.
+        names; a layer with a mask that is not given, or a mask that does not fit.
 
     Example:
       >>> params = {"conv1": {"local_kernel": jnp.arange(4.0).reshape(4, 1, 1, 1)}}
       >>> share_weights(params)["conv1"]["local_kernel"].ravel()
       Array([1.5, 1.5, 1.5, 1.5], dtype=float32)
     """
+    masks = read_masks(mask)
 
-    def share(_: str, kernel: Any) -> Any:
+    def share(path: str, kernel: Any) -> Any:
         grid = make_grid(kernel, pools, axis_name)
+        present = present_weights(path, kernel, masks)
         if isinstance(kernel, PooledKernel):
             return kernel.pooled_by(grid)
 
         def share_array(array: jax.Array) -> jax.Array:
+            if present is not None:
+                return share_present(grid, array, present)
             shared: jax.Array = grid.spread(grid.mean(array))
             return shared.astype(array.dtype)
 
         # The array of packed kernels has the same position axes in front.
         return jax.tree.map(lambda a: _keep_sharding(share_array, jnp.asarray(a)), kernel)
 
-    return map_local_kernels(share, params, needed_by=None if missing_ok else "share_weights")
+    needed_by = None if missing_ok else "share_weights"
+    return map_local_kernels(share, params, needed_by=needed_by, masks=masks)
 
 
 def pool_mean(
@@ -86,6 +108,7 @@ def pool_mean(
     *,
     pools: str = "grid",
     axis_name: AxisName = None,
+    mask: Any = None,
 ) -> PoolFilters:
     """The mean filter of every pool, in float32 at least.
 
@@ -93,6 +116,8 @@ def pool_mean(
       local_kernel: filters, shape (h, w, i, j, c / groups, f).
       pools: as in :func:`share_weights`.
       axis_name: as in :func:`share_weights`.
+      mask: of this layer, or None: an array that broadcasts to the filters, zero where a weight is
+        removed. Where it leaves none of a pool, the result is 0.
 
     Returns:
       Filters of shape (min(i, h), min(j, w), i, j, c / groups, f); entry (a, b) is the mean over
@@ -105,7 +130,9 @@ def pool_mean(
       >>> pool_mean(jnp.ones((32, 32, 3, 3, 16, 16))).shape
       (3, 3, 3, 3, 16, 16)
     """
-    means: PoolFilters = per_pool(make_grid(local_kernel, pools, axis_name).mean, local_kernel)
+    grid, present = make_grid(local_kernel, pools, axis_name), _present(local_kernel, mask)
+    mean = grid.mean if present is None else partial(masked_mean, grid, present=present)
+    means: PoolFilters = per_pool(mean, local_kernel)
     return means
 
 
@@ -114,6 +141,7 @@ def pool_variance(
     *,
     pools: str = "grid",
     axis_name: AxisName = None,
+    mask: Any = None,
 ) -> PoolFilters:
     """The variance of the weights within every pool, divided by the pool's size, not size - 1.
 
@@ -121,6 +149,8 @@ def pool_variance(
       local_kernel: filters, shape (h, w, i, j, c / groups, f).
       pools: as in :func:`share_weights`.
       axis_name: as in :func:`share_weights`.
+      mask: of this layer, or None: an array that broadcasts to the filters, zero where a weight is
+        removed. Where it leaves none of a pool, the result is 0.
 
     Returns:
       Variances of the shape of :func:`pool_mean`.
@@ -132,20 +162,28 @@ def pool_variance(
       >>> pool_variance(jnp.asarray([0.0, 2.0]).reshape(2, 1, 1, 1)).ravel()
       Array([1.], dtype=float32)
     """
-    grid = make_grid(local_kernel, pools, axis_name)
-    variances: PoolFilters = per_pool(lambda kernel: grid.moments(kernel)[1], local_kernel)
+    grid, present = make_grid(local_kernel, pools, axis_name), _present(local_kernel, mask)
+
+    def variance(weights: jax.Array) -> jax.Array:
+        if present is not None:
+            return masked_variance(grid, weights, present)
+        within: jax.Array = grid.moments(weights)[1]
+        return within
+
+    variances: PoolFilters = per_pool(variance, local_kernel)
     return variances
 
 
 def pool_sizes(
-    local_kernel: Kernel, *, pools: str = "grid", axis_name: AxisName = None
-) -> Float[np.ndarray, "..."]:
+    local_kernel: Kernel, *, pools: str = "grid", axis_name: AxisName = None, mask: Any = None
+) -> Float[np.ndarray | Array, "..."]:
     """The number of neurons in every pool; it differs by one position where k does not divide h.
 
     Args:
       local_kernel: filters, shape (h, w, i, j, c / groups, f).
       pools: as in :func:`share_weights`.
       axis_name: as in :func:`share_weights`.
+      mask: as in :func:`pool_mean`; only neurons that have the weight count.
 
     Returns:
       Counts, float32, shaped to broadcast against :func:`pool_mean`.
@@ -157,7 +195,15 @@ def pool_sizes(
       >>> pool_sizes(jnp.ones((8, 3, 16, 16))).ravel()  # 1-D: 8 positions, kernel size 3
       array([3., 3., 2.], dtype=float32)
     """
-    return make_grid(local_kernel, pools, axis_name).counts(local_kernel.ndim)
+    grid, present = make_grid(local_kernel, pools, axis_name), _present(local_kernel, mask)
+    if present is None:
+        return grid.counts(local_kernel.ndim)
+    return present_counts(grid, present)
+
+
+def _present(kernel: Kernel, mask: Any) -> Any:
+    """Which weights a mask leaves, or None without one."""
+    return None if mask is None else present_weights("", kernel, {"": mask})
 
 
 def per_pool(function: Callable[[jax.Array], jax.Array], kernel: Kernel) -> Any:

@@ -6,9 +6,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from jaxws.core.local_kernels import Kernel, accumulation_dtype, map_local_kernels
+from jaxws.core.local_kernels import Kernel, PyTree, accumulation_dtype, map_local_kernels
+from jaxws.core.masks import (
+    masked_mean,
+    masked_variance,
+    present_counts,
+    present_weights,
+    read_masks,
+)
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import AxisName, make_grid
 from jaxws.core.sharing import per_pool
@@ -19,6 +26,7 @@ def weight_snr(
     *,
     pools: str = "grid",
     axis_name: AxisName = None,
+    mask: PyTree | None = None,
     missing_ok: bool = False,
 ) -> dict[str, Float[Array, ""]]:
     """Signal-to-noise ratio of the weights within pools, Eq. (6), per locally connected layer.
@@ -31,6 +39,7 @@ def weight_snr(
       params: any pytree; leaves named ``local_kernel`` have shape (h, w, i, j, c / groups, f).
       pools: as in :func:`jaxws.share_weights`.
       axis_name: as in :func:`jaxws.share_weights`.
+      mask: as in :func:`jaxws.share_weights`; weights that it removes do not count.
       missing_ok: allows a pytree without any such leaf, which is an error otherwise.
 
     Returns:
@@ -46,12 +55,15 @@ def weight_snr(
       {'conv1': Array(4., dtype=float32)}
     """
     ratios: dict[str, Float[Array, ""]] = {}
+    masks = read_masks(mask)
 
     def measure(path: str, kernel: Any) -> Any:
-        ratios[path] = _layer_snr(kernel, pools, axis_name)
+        present = present_weights(path, kernel, masks)
+        ratios[path] = _layer_snr(kernel, pools, axis_name, present)
         return kernel
 
-    map_local_kernels(measure, params, needed_by=None if missing_ok else "weight_snr")
+    needed_by = None if missing_ok else "weight_snr"
+    map_local_kernels(measure, params, needed_by=needed_by, masks=masks)
     return ratios
 
 
@@ -75,15 +87,25 @@ def signal_to_noise(
     return jnp.where(exact, jnp.inf, jnp.square(mean) / jnp.where(exact, 1, variance))
 
 
-def _layer_snr(kernel: Kernel, pools: str, axis_name: AxisName) -> Float[Array, ""]:
+def _layer_snr(
+    kernel: Kernel, pools: str, axis_name: AxisName, present: Bool[Array, "..."] | None
+) -> Float[Array, ""]:
     grid = make_grid(kernel, pools, axis_name)
     if isinstance(kernel, PooledKernel) and kernel.is_pooled_by(grid):
         return jnp.asarray(jnp.inf, accumulation_dtype(kernel.dtype))  # no need to spread it
+    if present is not None:
+        mean = per_pool(lambda weights: masked_mean(grid, weights, present), kernel)
+        variance = per_pool(lambda weights: masked_variance(grid, weights, present), kernel)
+        return _mean_ratio(mean, variance, present_counts(grid, present))
     # Of packed kernels, the arrays: a mean over all weights has no use for their order.
     (variance,) = jax.tree.leaves(per_pool(lambda array: grid.moments(array)[1], kernel))
     (mean,) = jax.tree.leaves(per_pool(grid.mean, kernel))
+    return _mean_ratio(mean, variance, grid.counts(mean.ndim))
+
+
+def _mean_ratio(mean: jax.Array, variance: jax.Array, counts: Any) -> Float[Array, ""]:
+    """The mean over pools of several neurons; infinite if there are none."""
     ratio = signal_to_noise(mean, variance)
-    counted = grid.counts(ratio.ndim) > 1
-    if not counted.any():
-        return jnp.asarray(jnp.inf, ratio.dtype)
-    return jnp.mean(ratio, where=jnp.broadcast_to(counted, ratio.shape))
+    counted = jnp.broadcast_to(counts > 1, ratio.shape)
+    mean_ratio = jnp.mean(ratio, where=counted)
+    return jnp.where(counted.any(), mean_ratio, jnp.inf)

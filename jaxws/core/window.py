@@ -19,6 +19,9 @@ Ints: TypeAlias = Sequence[Int] | np.ndarray
 Padding: TypeAlias = str | Int | Ints | Sequence[Int | Sequence[Int]]
 
 
+_BY_NAME = ("SAME", "SAME_LOWER", "VALID")
+
+
 class Window(NamedTuple):
     """A window sliding over an image, one entry per spatial axis.
 
@@ -64,8 +67,9 @@ def make_window(
       input_size: image size in pixels, one number per spatial axis.
       kernel_size: kernel size, one number per spatial axis.
       strides: an int, or one per spatial axis.
-      padding: ``'SAME'`` or ``'VALID'`` (XLA's meaning: at stride 2, ``'SAME'`` is not PyTorch's
-        ``(k - 1) // 2``), an int, or per spatial axis an int or a ``(low, high)`` pair.
+      padding: ``'SAME'``, ``'SAME_LOWER'`` or ``'VALID'`` (XLA's meaning: at stride 2, ``'SAME'``
+        is not PyTorch's ``(k - 1) // 2``), an int, or per spatial axis an int or a ``(low, high)``
+        pair.
       dilation: an int, or one per spatial axis.
 
     Returns:
@@ -137,10 +141,10 @@ def _padding_pairs(
 ) -> tuple[tuple[int, int], ...]:
     ndim = len(input_size)
     if isinstance(padding, str):
-        if padding.upper() not in ("SAME", "VALID"):
+        if padding.upper() not in _BY_NAME:
+            names = ", ".join(map(repr, _BY_NAME))
             raise ValueError(
-                f"padding={padding!r}: expected 'SAME', 'VALID', an int or {ndim} (low, high)"
-                " pairs."
+                f"padding={padding!r}: expected {names}, an int or {ndim} (low, high) pairs."
             )
         computed = lax.padtype_to_pads(input_size, span, strides, padding.upper())
         return tuple((int(low), int(high)) for low, high in computed)
@@ -148,7 +152,7 @@ def _padding_pairs(
     pairs = tuple((p, p) if isinstance(p, int | np.integer) else tuple(p) for p in entries)
     if len(pairs) != ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise ValueError(
-            f"padding={padding!r}: expected 'SAME', 'VALID', a non-negative int or {ndim} entries,"
+            f"padding={padding!r}: expected a name, a non-negative int or {ndim} entries,"
             " each an int or a (low, high) pair of non-negative ints."
         )
     return tuple((operator.index(low), operator.index(high)) for low, high in pairs)

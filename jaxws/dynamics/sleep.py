@@ -68,8 +68,9 @@ def sleep_phase(
 
     Raises:
       ValueError: a number of ``rule`` that is out of range, or a rate at which weights would
-        diverge (:func:`jaxws.dynamics.variance_ratio`); no layer is locally connected; a kernel
-        that is larger than its layer; ``windows`` that are not those of ``params``.
+        diverge (:func:`jaxws.dynamics.variance_ratio`); no layer is locally connected; a layer
+        with a mask; a kernel that is larger than its layer; ``windows`` that are not those of
+        ``params``.
 
     Example:
       >>> kernel = jax.random.normal(jax.random.key(0), (6, 6, 3, 3, 2, 4)) + 1
@@ -137,7 +138,8 @@ def check_sleep_phase(
         tiling = make_tiling(path, tuple(kernel.shape), layer, borders == "out")
         check_rate(path, tiling.entries.shape[1], rule)
 
-    map_local_kernels(check, params, needed_by=None if missing_ok else "sleep_phase")
+    needed_by = None if missing_ok else "sleep_phase"
+    map_local_kernels(check, params, needed_by=needed_by, masks={})  # none with a mask
 
 
 # Jitted for callers that are not; layers of the same geometry share a program.

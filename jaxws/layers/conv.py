@@ -16,10 +16,11 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Num
 
 from jaxws.core.local_conv import local_conv
-from jaxws.core.local_kernels import LOCAL_KERNEL
+from jaxws.core.local_kernels import LOCAL_KERNEL, MASKED_KERNEL
 from jaxws.core.pooled import expand_pools
 from jaxws.core.window import Padding, Window, make_window, per_axis
 
+_MASKS = "masks"
 _JNP_PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
 
@@ -64,21 +65,26 @@ class LocalConv(nn.Module):
 
     Parameters: ``local_kernel`` of shape (h, w, i, j, c / feature_group_count, f), and ``bias`` of
     shape (h, w, f), one per neuron, which weight sharing leaves alone (the paper's layers have
-    none). The number of positions (h, w) is that of the image given to ``init``; a later image of
-    another size is a ValueError.
+    none). The number of positions (h, w) is that of the image given to ``init``; a later image with
+    another number of them is a ValueError. (Images of 7 and of 8 pixels have the same 4 positions
+    at stride 2 and padding 1: the layer takes both, as a convolution does.)
+
+    With a mask, the filters are named ``masked_local_kernel`` and the mask is a variable of the
+    collection ``masks``: ``share_weights(variables["params"], mask=variables["masks"])``.
 
     Attributes:
       features: number of output features f.
       kernel_size: one number per spatial axis: 1, 2 or 3 of them. An int means one axis.
       strides: an int, or one per spatial axis.
-      padding: ``'SAME'``, ``'VALID'``, ``'CIRCULAR'``, ``'REFLECT'``, ``'CAUSAL'`` (1-D), an int,
-        or per spatial axis an int or a (low, high) pair. PyTorch's padding of an odd kernel is
+      padding: ``'SAME'``, ``'SAME_LOWER'``, ``'VALID'``, ``'CIRCULAR'``, ``'REFLECT'``,
+        ``'CAUSAL'`` (1-D), an int, or per spatial axis an int or a (low, high) pair. PyTorch's padding of an odd kernel is
         ``(k - 1) // 2``, which differs from ``'SAME'`` at stride 2.
       input_dilation: zeros are put between pixels, as in ``nn.Conv``.
       kernel_dilation: distance between kernel offsets in pixels.
       feature_group_count: number of groups.
       use_bias: whether to add a bias per neuron.
-      mask: multiplied onto the kernel; must broadcast to its shape.
+      mask: multiplied onto the kernel; must broadcast to its shape. ``init`` keeps it among the
+        variables, and ``apply`` takes it from there where it is given.
       dtype: of the computation; None means the promoted dtype of input and parameters.
       param_dtype: of the parameters.
       precision: of the matrix product.
@@ -141,6 +147,32 @@ class LocalConv(nn.Module):
         y = self._apply(jnp.moveaxis(x, 0, -1))
         return jnp.moveaxis(y, -1, 0).reshape(*batch, *y.shape[:-1])
 
+    def _kernel(self, shape: tuple[int, ...], window: Window) -> Any:
+        """The filters, without those that a mask removes."""
+        mask = self._mask()
+        name = LOCAL_KERNEL if mask is None else MASKED_KERNEL
+        given = nn.meta.unbox(self.get_variable("params", name))
+        if given is not None and given.shape != shape:
+            raise ValueError(
+                f"layer {'/'.join(self.path)!r} has filters of shape {given.shape}, and an image of"
+                f" size {window.input_size} needs {shape}, (h, w, i, j, c / groups, f) or likewise:"
+                " a locally connected layer takes images with as many positions and channels as"
+                " that of init."
+            )
+        init = per_position(self.kernel_init, self.ndim)
+        kernel = self.param(name, init, shape, self.param_dtype)
+        if mask is None:
+            return kernel
+        kernel = expand_pools(kernel)
+        return kernel * jnp.asarray(mask).astype(kernel.dtype)
+
+    def _mask(self) -> Any:
+        """That of the variables; ``init`` puts it there."""
+        if self.mask is not None and self.is_initializing():
+            self.put_variable(_MASKS, MASKED_KERNEL, jnp.asarray(self.mask))
+        kept: Any = self.get_variable(_MASKS, MASKED_KERNEL)
+        return self.mask if kept is None else kept
+
     def _apply(self, x: Num[Array, "*pixels C n"]) -> Float[Array, "*positions f n"]:
         """Maps (H, W, c, n) to (h, w, f, n)."""
         ndim = self.ndim
@@ -150,14 +182,8 @@ class LocalConv(nn.Module):
         if (mode := _pad_mode(self.padding)) is not None:
             x, padding = jnp.pad(x, [*window.padding, (0, 0), (0, 0)], mode=mode), 0
         channels = x.shape[-2] // max(self.feature_group_count, 1)
-        kernel = self.param(
-            LOCAL_KERNEL,
-            per_position(self.kernel_init, ndim),
-            (*window.output_size, *window.kernel_size, channels, self.features),
-            self.param_dtype,
-        )
-        if self.mask is not None:
-            kernel = expand_pools(kernel) * self.mask
+        shape = (*window.output_size, *window.kernel_size, channels, self.features)
+        kernel = self._kernel(shape, window)
         bias = None
         if self.use_bias:
             bias_shape = (*window.output_size, self.features)

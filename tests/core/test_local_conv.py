@@ -67,7 +67,9 @@ def problems(draw):
     span = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
     size = tuple(draw(st.integers(s, max(s, top))) for s in span)
     pairs = st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * ndim)
-    padding = draw(st.one_of(st.sampled_from(["SAME", "VALID"]), st.integers(0, 2), pairs))
+    padding = draw(
+        st.one_of(st.sampled_from(["SAME", "SAME_LOWER", "VALID"]), st.integers(0, 2), pairs)
+    )
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     c, f = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 3))
     window = make_window(size, kernel_size, strides, padding, dilation)

@@ -17,7 +17,7 @@ def geometries(draw):
         return draw(st.tuples(*[st.integers(low, high)] * ndim))
 
     pairs = st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * ndim)
-    padding = draw(st.one_of(st.sampled_from(["SAME", "VALID"]), pairs))
+    padding = draw(st.one_of(st.sampled_from(["SAME", "SAME_LOWER", "VALID"]), pairs))
     return per_axis(1, 17), per_axis(1, 5), per_axis(1, 3), padding, per_axis(1, 2)
 
 
@@ -68,7 +68,7 @@ def test_pytorch_padding_differs_from_same_at_stride_two():
         ({"strides": 0}, "strides=0"),
         ({"strides": (1, 1, 1)}, "strides"),
         ({"dilation": (1, -1)}, "dilation"),
-        ({"padding": "same-ish"}, "'SAME', 'VALID'"),
+        ({"padding": "same-ish"}, "'SAME', 'SAME_LOWER', 'VALID'"),
         ({"padding": -1}, "padding=-1"),
         ({"padding": ((1, 1),)}, "padding"),
         ({"padding": ((1, 1, 1), (0, 0, 0))}, "padding"),

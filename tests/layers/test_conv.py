@@ -18,6 +18,7 @@ CASES = [
     {"padding": "CIRCULAR"},
     {"padding": "CIRCULAR", "kernel_dilation": 2, "strides": 2},
     {"padding": "REFLECT"},
+    {"padding": "SAME_LOWER", "strides": 2},
     {"kernel_dilation": (2, 1)},
     {"feature_group_count": 2},
     {"input_dilation": 2, "padding": 1},
@@ -62,10 +63,19 @@ def test_mask_and_dtype():
     x = jnp.ones((2, 5, 5, 3))
     layer = LocalConv(4, (3, 3), mask=jnp.zeros((3, 3, 3, 4)), dtype=jnp.bfloat16)
     variables = layer.init(jax.random.key(0), x)
-    assert variables["params"]["local_kernel"].dtype == jnp.float32
+    assert variables["params"]["masked_local_kernel"].dtype == jnp.float32
     y = layer.apply(variables, x)
     assert y.dtype == jnp.bfloat16
     assert not np.any(y)
+
+
+def test_an_image_with_other_positions_or_channels_is_named():
+    layer = nn.Sequential([LocalConv(4, (3, 3), strides=2, padding=1), LocalDense(2)])
+    variables = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+    layer.apply(variables, jnp.ones((1, 7, 8, 3)))  # the same 4 x 4 positions
+    for image in ((1, 9, 8, 3), (1, 8, 8, 5)):
+        with pytest.raises(ValueError, match="layer 'layers_0' has filters of shape"):
+            layer.apply(variables, jnp.ones(image))
 
 
 @pytest.mark.parametrize("strides", [1, 2])

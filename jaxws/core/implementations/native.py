@@ -43,9 +43,18 @@ def available() -> bool:
     if library is None:
         return False
     for name in MAPS:
-        symbol = getattr(library, f"jaxws_{name}")
-        jax.ffi.register_ffi_target(f"jaxws_{name}", jax.ffi.pycapsule(symbol), platform="cpu")
+        symbol = jax.ffi.pycapsule(getattr(library, f"jaxws_{name}"))
+        jax.ffi.register_ffi_target(_target(name), symbol, platform="cpu")
     return True
+
+
+def _target(name: str) -> str:
+    """XLA's name of a kernel.
+
+    ``jax.export`` cannot serialise programs with kernels of ours, and quotes their names when it
+    says so. It is the one place where we can tell what to do.
+    """
+    return f"jaxws_{name} (for jax.export: implementation='slices')"
 
 
 def forward(x: Images, kernel: PoolFilters, spec: Spec) -> Outputs:
@@ -75,7 +84,7 @@ def _call(name: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], spec: S
     if 0 in (*full, *a.shape, *b.shape):
         return vary_alike(a, jnp.zeros(shape, jnp.float32))[1]
     result = jax.ShapeDtypeStruct(full, jnp.float32)
-    call = jax.ffi.ffi_call(f"jaxws_{name}", result, vmap_method="sequential")
+    call = jax.ffi.ffi_call(_target(name), result, vmap_method="sequential")
     # The kernel is the second of two arrays, or the result.
     filters = full[:3] if name == "kernel_gradient" else b.shape[:3]
     y = call(a, b, geometry=_geometry(spec.window, spec.groups, filters))

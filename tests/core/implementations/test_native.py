@@ -5,6 +5,7 @@ import shutil
 from functools import partial
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -114,6 +115,17 @@ def test_the_default_on_one_cpu_is_a_custom_call(monkeypatch):
     with jax.enable_x64(True):
         wide = jax.jit(local_conv).lower(x.astype(float), kernel.astype(float)).as_text()
     assert "jaxws_forward" not in wide
+
+
+def test_export_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(dispatch, "may_be_partitioned", lambda *arrays: False)
+    x, kernel = jnp.ones((2, 4, 4, 3)), jnp.ones((4, 4, 3, 3, 3, 5))
+    if native.available() and jax.default_backend() == "cpu":
+        with pytest.raises(ValueError, match="implementation='slices'"):
+            jax.export.export(jax.jit(local_conv))(x, kernel)
+    plain = jax.jit(partial(local_conv, implementation="slices"))
+    exported = jax.export.export(plain)(x, kernel)
+    np.testing.assert_array_equal(exported.call(x, kernel), plain(x, kernel))
 
 
 @pytest.mark.parametrize(
