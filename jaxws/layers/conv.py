@@ -77,8 +77,8 @@ class LocalConv(nn.Module):
       kernel_size: one number per spatial axis: 1, 2 or 3 of them. An int means one axis.
       strides: an int, or one per spatial axis.
       padding: ``'SAME'``, ``'SAME_LOWER'``, ``'VALID'``, ``'CIRCULAR'``, ``'REFLECT'``,
-        ``'CAUSAL'`` (1-D), an int, or per spatial axis an int or a (low, high) pair. PyTorch's padding of an odd kernel is
-        ``(k - 1) // 2``, which differs from ``'SAME'`` at stride 2.
+        ``'CAUSAL'`` (1-D), an int, or per spatial axis an int or a (low, high) pair. PyTorch's
+        padding of an odd kernel is ``(k - 1) // 2``, which differs from ``'SAME'`` at stride 2.
       input_dilation: zeros are put between pixels, as in ``nn.Conv``.
       kernel_dilation: distance between kernel offsets in pixels.
       feature_group_count: number of groups.

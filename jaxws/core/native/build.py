@@ -15,19 +15,23 @@ from pathlib import Path
 import jax
 import jaxlib.version
 
+from jaxws.system.atomic import write_together
 from jaxws.system.user_cache import user_cache
 
 SOURCES = Path(__file__).parent
 _FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared")
 _TIMEOUT_S = 300
+_log = logging.getLogger("jaxws")
 
 
 @functools.cache
 def load_library() -> ctypes.CDLL | None:
     """Loads the compiled kernels, compiling them first if nobody has.
 
-    The library is kept in :func:`jaxws.system.user_cache.user_cache`. The compiler is ``$CXX``, or
-    the first of c++, g++ and clang++ on the path; ``JAXWS_NATIVE=0`` turns the kernels off.
+    The library is kept in :func:`jaxws.system.user_cache.user_cache`, with a checksum in its name:
+    one that has been damaged is compiled again. Where it cannot be kept, as in a home directory
+    that is read-only, each process compiles its own. The compiler is ``$CXX``, or the first of c++,
+    g++ and clang++ on the path; ``JAXWS_NATIVE=0`` turns the kernels off.
 
     Returns:
       The library, or None where it is turned off or cannot be built; why is logged, once.
@@ -40,10 +44,10 @@ def load_library() -> ctypes.CDLL | None:
     if os.environ.get("JAXWS_NATIVE", "1") == "0":
         return None
     try:
-        return ctypes.CDLL(str(_build()))
+        return _load()
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
-        logging.getLogger("jaxws").warning(
+        _log.warning(
             "the C++ kernels for CPUs cannot be used, and slower ones by XLA take their place"
             " (JAXWS_NATIVE=0 silences this): %s",
             detail.strip().splitlines()[0] if detail.strip() else type(error).__name__,
@@ -51,28 +55,69 @@ def load_library() -> ctypes.CDLL | None:
         return None
 
 
-def _build() -> Path:
+def _load() -> ctypes.CDLL:
     compiler = _compiler()
     target, macros = _native_target(compiler)
+    prefix = f"kernels-{_key(target, macros)}-"
+    if kept := _find(prefix):
+        return ctypes.CDLL(str(kept))
+    # Not in the cache, which may have no room: what cannot be kept can be used all the same.
+    with tempfile.TemporaryDirectory(prefix="jaxws-") as directory:
+        output = Path(directory) / "kernels.so"
+        _compile([compiler, *target], output)
+        try:
+            kept = _keep(prefix, output.read_bytes())
+        except OSError as error:
+            _log.warning(
+                "the C++ kernels are compiled anew at each start, because there is no place to keep"
+                " them (%s); set JAXWS_CACHE_DIR to a directory",
+                " ".join(str(error).split()),
+            )
+        return ctypes.CDLL(str(kept or output))
+
+
+def _key(target: list[str], macros: str) -> str:
     key = hashlib.sha256(f"{jaxlib.version.__version__} {_FLAGS} {target}\n{macros}".encode())
     for source in sorted(SOURCES.glob("*.h")) + sorted(SOURCES.glob("*.cc")):
         key.update(source.read_bytes())
-    cache = user_cache()
-    library = cache / f"kernels-{key.hexdigest()[:16]}.so"
-    if library.exists():
-        return library
+    return key.hexdigest()[:16]
+
+
+def _find(prefix: str) -> Path | None:
+    """A library that is as it was written; others are removed.
+
+    To load half of one would end the process by a signal, without a word.
+    """
+    found = None
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{error}; set JAXWS_CACHE_DIR to a directory") from error
-    # Compiled under another name and moved: whoever looks, sees a whole library or none.
-    with tempfile.TemporaryDirectory(dir=cache) as directory:
-        output = Path(directory) / library.name
-        include = ["-isystem", jax.ffi.include_dir()]
-        main = str(SOURCES / "local_conv.cc")
-        _run([compiler, *_FLAGS, *target, *include, main, "-o", str(output)])
-        os.replace(output, library)
-    return library
+        for library in sorted(user_cache().glob(f"{prefix}*.so")):
+            if library.name == prefix + _checksum(library.read_bytes()):
+                found = library
+            else:
+                _log.warning("%s was damaged: the C++ kernels are compiled again", library)
+                library.unlink()
+    except OSError:  # there is no such directory, or not for us
+        pass
+    return found
+
+
+def _keep(prefix: str, content: bytes) -> Path:
+    """Puts a library into the cache: whoever looks, sees a whole one or none."""
+    cache = user_cache()
+    cache.mkdir(parents=True, exist_ok=True)
+    path = cache / (prefix + _checksum(content))
+    write_together({path: content})
+    return path
+
+
+def _checksum(content: bytes) -> str:
+    """How the name of a library ends."""
+    return hashlib.sha256(content).hexdigest()[:32] + ".so"
+
+
+def _compile(compiler: list[str], output: Path) -> None:
+    include = ["-isystem", jax.ffi.include_dir()]
+    _run([*compiler, *_FLAGS, *include, str(SOURCES / "local_conv.cc"), "-o", str(output)])
 
 
 def _compiler() -> str:

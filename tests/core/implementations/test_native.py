@@ -3,6 +3,7 @@
 import logging
 import shutil
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.export
@@ -62,26 +63,82 @@ def _convolution(x, kernel, strides=1, padding="SAME", dilation=1, feature_group
     )
 
 
-@needs_compiler
-def test_is_compiled_once_into_the_cache(tmp_path, monkeypatch):
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of compiled kernels; compiling copies those that this process has loaded."""
+    content = Path(load_library()._name).read_bytes()
+    compiled = []
+
+    def compile_by_copy(compiler, output):
+        compiled.append(output)
+        output.write_bytes(content)
+
+    monkeypatch.setattr(build, "_compile", compile_by_copy)
     monkeypatch.setenv("JAXWS_CACHE_DIR", str(tmp_path / "cache"))
-    assert load_library.__wrapped__() is not None
-    (library,) = (tmp_path / "cache").iterdir()
-    written = library.stat().st_mtime_ns
-    assert load_library.__wrapped__() is not None
-    assert [library] == list((tmp_path / "cache").iterdir())
-    assert library.stat().st_mtime_ns == written
+    return tmp_path / "cache", compiled
 
 
-@pytest.mark.parametrize("damage", ["no compiler", "bad compiler", "no cache"])
+@needs_compiler
+def test_is_compiled_once_into_the_cache(cache, caplog):
+    directory, compiled = cache
+    for _ in range(2):
+        assert load_library.__wrapped__() is not None
+    assert len(list(directory.iterdir())) == 1
+    assert (len(compiled), caplog.records) == (1, [])
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", ["cut", "empty", "a flipped bit", "another library", "no ELF"])
+def test_a_damaged_library_is_compiled_again(damage, cache, caplog):
+    directory, compiled = cache
+    assert load_library.__wrapped__() is not None
+    (library,) = directory.iterdir()
+    good = library.read_bytes()
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 1
+    library.write_bytes(
+        {
+            "cut": good[: len(good) // 2],
+            "empty": b"",
+            "a flipped bit": flipped,
+            "another library": Path(np._core._multiarray_umath.__file__).read_bytes(),
+            "no ELF": b"#!/bin/sh",
+        }[damage]
+    )
+    for _ in range(2):
+        assert load_library.__wrapped__() is not None
+    (record,) = caplog.records  # once
+    assert f"{library} was damaged" in record.getMessage()
+    assert [path.read_bytes() for path in directory.iterdir()] == [good]
+    assert len(compiled) == 2
+
+
+@needs_compiler
+@pytest.mark.parametrize("obstacle", ["a file", "no home", "a full disk"])
+def test_what_cannot_be_kept_is_used_all_the_same(obstacle, cache, monkeypatch, caplog):
+    directory, _ = cache
+    if obstacle == "a file":
+        directory.write_text("where the directory should be")
+    elif obstacle == "no home":
+        monkeypatch.delenv("JAXWS_CACHE_DIR")
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    else:
+        no_room = OSError(28, "No space left on device")
+        monkeypatch.setattr(build, "write_together", lambda files: (_ for _ in ()).throw(no_room))
+    assert hasattr(load_library.__wrapped__(), "jaxws_forward")
+    (record,) = caplog.records
+    assert "compiled anew at each start" in record.getMessage()
+    assert "\n" not in record.getMessage()
+
+
+@pytest.mark.parametrize("damage", ["no compiler", "bad compiler"])
 def test_without_a_library_one_line_says_why(damage, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("JAXWS_CACHE_DIR", str(tmp_path / "cache"))
     if damage == "no compiler":
         monkeypatch.setenv("CXX", "no-such-compiler")
-    elif damage == "bad compiler":
-        monkeypatch.setenv("CXX", shutil.which("false"))
     else:
-        (tmp_path / "cache").write_text("a file where the directory should be")
+        monkeypatch.setenv("CXX", shutil.which("false"))
     with caplog.at_level(logging.WARNING, logger="jaxws"):
         assert load_library.__wrapped__() is None
     (record,) = caplog.records
@@ -91,7 +148,7 @@ def test_without_a_library_one_line_says_why(damage, tmp_path, monkeypatch, capl
 
 def test_can_be_turned_off(monkeypatch, caplog):
     monkeypatch.setenv("JAXWS_NATIVE", "0")
-    monkeypatch.setattr(build, "_build", lambda: pytest.fail("compiled all the same"))
+    monkeypatch.setattr(build, "_load", lambda: pytest.fail("compiled all the same"))
     assert load_library.__wrapped__() is None
     assert not caplog.records
 
