@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jaxws.config.identity import changes, differences
+from jaxws.core.implementations.dispatch import default_name
+from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.core.named_leaves import named_leaves
 from jaxws.records.provenance import versions
 
@@ -43,22 +45,33 @@ def make_metadata(
     return {
         "step": int(state.step),
         "identity": json.loads(identity),
-        "versions": bits_depend_on(),
+        "versions": bits_depend_on(arrays(state)),
         "arrays": arrays(state),
         "epoch": dict(epoch or {}),
         "history": list(history),
     }
 
 
-@functools.cache
-def bits_depend_on() -> dict[str, str]:
-    """Versions and the device on which the next steps have the same bits.
+def bits_depend_on(names: Iterable[str]) -> dict[str, str]:
+    """Versions, the device and the kernels with which the next steps have the same bits.
+
+    Args:
+      names: of the state's arrays; without locally connected layers, there are no kernels.
+
+    Returns:
+      By name.
 
     Example:
-      >>> "device" in bits_depend_on()
-      True
+      >>> sorted(bits_depend_on(["conv1/local_kernel"]).keys() - bits_depend_on([]).keys())
+      ['local_conv']
     """
-    return {**versions(), "device": jax.devices()[0].device_kind}
+    facts = {**_versions(), "device": jax.devices()[0].device_kind}
+    if any(name.endswith(LOCAL_KERNEL) for name in names):
+        facts["local_conv"] = default_name()
+    return facts
+
+
+_versions = functools.cache(versions)  # these are read from files
 
 
 def arrays(state: Any) -> dict[str, str]:
@@ -141,7 +154,10 @@ def other_versions(metadata: Mapping[str, Any]) -> str | None:
       One line, or None if nothing is.
 
     Example:
-      >>> other_versions({"versions": bits_depend_on() | {"jax": "0.1"}}).partition(",")[0]
+      >>> there = bits_depend_on([]) | {"jax": "0.1"}
+      >>> other_versions({"versions": there, "arrays": {}}).partition(",")[0]
       "jax: '0.1' there"
     """
-    return "; ".join(changes(metadata["versions"], bits_depend_on())) or None
+    there, here = metadata["versions"], bits_depend_on(metadata["arrays"])
+    known = there.keys() & here.keys()  # an older checkpoint says less
+    return "; ".join(changes({k: there[k] for k in known}, {k: here[k] for k in known})) or None

@@ -23,6 +23,7 @@ from typing import Any
 import jax
 
 import jaxws
+from jaxws.core.implementations.dispatch import used
 from jaxws.data import Feed
 from jaxws.system.atomic import write_atomically
 
@@ -58,6 +59,7 @@ class Session:
         """
         self._session["last_step"] = step
         self._session["seconds"] = round(time.monotonic() - self._begin, 3)
+        self._session["local_conv"] = used()
         if now or time.monotonic() - self._written >= _SECONDS:
             self._written = time.monotonic()
             # A full disk must not end the run: the old file stays, and the next try may do.
@@ -77,7 +79,8 @@ def read(workdir: Path) -> dict[str, Any]:
 
     Returns:
       ``data``, see :func:`data_facts`, and ``stretches``, each as :func:`session_facts` with
-      ``last_step`` and ``seconds``; empty where the file is missing or cannot be read.
+      ``last_step``, ``seconds`` and ``local_conv``, implementations of LC layers in use; empty
+      where the file is missing or cannot be read.
     """
     try:
         content = json.loads((workdir / NAME).read_text())

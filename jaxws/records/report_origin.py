@@ -40,11 +40,12 @@ def origin(run: RunDirectory) -> Iterator[str]:
             f"{session['first_step']} to {session['last_step']}",
             duration(session["seconds"]),
             session["machine"]["device"],
+            _kernels(session),
             _commit(session),
         )
         for session in sessions
     ]
-    head = ["started", "steps", "wall time", "device", "commit of jaxws"]
+    head = ["started", "steps", "wall time", "device", "kernels of LC layers", "commit of jaxws"]
     yield folded(page.table("Starts of the run", head, rows), f"{len(rows)} starts", len(rows))
     last = sessions[-1]
     commits = {_commit(session) for session in sessions}
@@ -61,6 +62,11 @@ def _command(session: dict[str, Any]) -> str:
     dirty = "  # and changes that were not committed" if git and git["dirty"] else ""
     checkout = f"git checkout {git['commit']}{dirty}\n" if git else ""
     return checkout + session["command"]
+
+
+def _kernels(session: dict[str, Any]) -> str:
+    names = session.get("local_conv")
+    return "not recorded" if names is None else ", ".join(names) or "none"
 
 
 def _commit(session: dict[str, Any]) -> str:

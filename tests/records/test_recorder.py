@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxws.core.implementations.dispatch import default_name
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.config import base_config
@@ -130,6 +131,7 @@ def test_every_start_is_remembered(runs):
         assert stretch["seconds"] > 0
         assert stretch["versions"]["jax"] == jax.__version__
         assert stretch["machine"]["device"].endswith("cpu (cpu)")
+        assert default_name() in stretch["local_conv"]
     assert content["data"]["image_shape"] == [24, 24, 1]
     assert content["data"]["mean"] == runs["stopped"].feed.mean.tolist()
 

@@ -12,6 +12,8 @@ from jaxws.core.implementations.proof import trusted
 from jaxws.core.implementations.spec import Contraction, Implementation, Spec, kernel_shape
 from jaxws.core.partitioning import may_be_partitioned
 
+SLICES = "slices"
+_used: set[str] = set()
 BY_NAME: dict[str, Implementation] = {
     "native": native.NATIVE,
     "mosaic": lazy("jaxws.core.implementations.mosaic", "MOSAIC"),
@@ -58,17 +60,21 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
       The map's result.
     """
     if name is not None:
+        _used.add(name)
         named: Contraction = getattr(BY_NAME[name], map_name)
         return named(a, b, spec)
     plain: Contraction = getattr(slices.SLICES, map_name)
-    fastest, platform = FASTEST.get(jax.default_backend(), (None, ""))
-    if fastest is None or may_be_partitioned(a, b):
-        return plain(a, b, spec)
+    fastest, platform = FASTEST.get(jax.default_backend(), (SLICES, ""))
     shape, batch, dtype = _sizes(map_name, a, b, spec)
-    if BY_NAME[fastest].unsupported_reason(spec, shape, batch, dtype):
+    if (
+        fastest == SLICES
+        or may_be_partitioned(a, b)
+        or BY_NAME[fastest].unsupported_reason(spec, shape, batch, dtype)
+        or not trusted(fastest, BY_NAME[fastest], jax.default_backend(), dtype)
+    ):
+        _used.add(SLICES)
         return plain(a, b, spec)
-    if not trusted(fastest, BY_NAME[fastest], jax.default_backend(), dtype):
-        return plain(a, b, spec)
+    _used.add(fastest)
     fast: Contraction = getattr(BY_NAME[fastest], map_name)
     # A program of this process may be compiled for another platform all the same.
     result: jax.Array = lax.platform_dependent(
@@ -78,6 +84,35 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
         default=lambda a, b: plain(a, b, spec),
     )
     return result
+
+
+def default_name(dtype: jax.typing.DTypeLike = "float32") -> str:
+    """The implementation that layers take here, where none is asked for and it supports them.
+
+    Args:
+      dtype: of the image and the kernel.
+
+    Returns:
+      Its name.
+
+    Example:
+      >>> default_name() in {*BY_NAME, "slices"}
+      True
+    """
+    backend = jax.default_backend()
+    fastest, _ = FASTEST.get(backend, (SLICES, ""))
+    usable = fastest != SLICES and trusted(fastest, BY_NAME[fastest], backend, dtype)
+    return fastest if usable else SLICES
+
+
+def used() -> list[str]:
+    """The implementations that layers have been traced with so far in this process.
+
+    Returns:
+      Their names, sorted; those that :mod:`jaxws.core.implementations.autodiff` does by itself
+      (``'slices'`` asked for by name, ``'patches'``) are not among them.
+    """
+    return sorted(_used)
 
 
 def _sizes(

@@ -1,0 +1,23 @@
+"""What a checkpoint says about the machine that wrote it."""
+
+from jaxws.checkpointing.metadata import bits_depend_on, other_versions
+
+ARRAYS = {"params/conv1/local_kernel": "float32[8,8,3,3,3,4]"}
+
+
+def _written(arrays=ARRAYS, **changed):
+    return {"arrays": arrays, "versions": bits_depend_on(arrays) | changed}
+
+
+def test_another_implementation_of_the_layers_is_told():
+    assert other_versions(_written()) is None
+    assert "local_conv: 'another' there" in other_versions(_written(local_conv="another"))
+    # Masked layers have one as well; convolutions have none.
+    assert "local_conv" in bits_depend_on(["params/conv1/masked_local_kernel"])
+    assert "local_conv" not in bits_depend_on(["params/conv1/kernel"])
+
+
+def test_a_checkpoint_of_an_older_version_says_less():
+    older = _written()
+    del older["versions"]["local_conv"]
+    assert other_versions(older) is None
