@@ -11,7 +11,6 @@ import pytest
 
 import jaxws
 from jaxws.config import files as config_files
-from jaxws.core.native import build
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,18 +101,6 @@ def test_modules_are_imported_when_they_are_asked_for():
         _ = jaxws.nothing
     with pytest.raises(ImportError, match="cannot import name 'shar_weights'"):
         from jaxws import shar_weights  # noqa: F401
-
-
-def test_without_a_home_the_kernels_are_not_used(monkeypatch, caplog):
-    def home():
-        raise RuntimeError("Could not determine home directory.")
-
-    for variable in ("JAXWS_CACHE_DIR", "XDG_CACHE_HOME", "JAXWS_NATIVE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(Path, "home", home)
-    assert build.load_library.__wrapped__() is None
-    (record,) = caplog.records
-    assert record.getMessage().endswith("no home directory; set JAXWS_CACHE_DIR to a directory")
 
 
 def test_a_name_that_is_no_configuration():

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxws.core.implementations.dispatch import default_name
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.config import base_config
+from jaxws.core.implementations.dispatch import default_name
 from jaxws.records.progress import Progress
 from jaxws.records.provenance import read
 from jaxws.records.recorder import Recorder, device_memory_bytes

@@ -119,7 +119,7 @@ def test_the_page_says_what_there_is_to_say(tmp_path):
         "(step 12) it is not finite in 1 of 2 layers, at most it was in 1",
         "5 rollback to <step> 4",
         "seed 77 default: 0",
-        "2026-11-25 18:47:06 UTC 0 to 5 0:01:40 1 x H100 (gpu) 0123456789ab",
+        "2026-11-25 18:47:06 UTC 0 to 5 0:01:40 1 x H100 (gpu) not recorded 0123456789ab",
         f"git checkout {COMMIT} # and changes that were not committed python train.py"
         " --config=configs/x.py --config.max_steps=12",
         "orbax 0.12.8",

@@ -70,7 +70,7 @@ def _load() -> ctypes.CDLL:
         except OSError as error:
             _log.warning(
                 "the C++ kernels are compiled anew at each start, because there is no place to keep"
-                " them (%s); set JAXWS_CACHE_DIR to a directory",
+                " them: %s",
                 " ".join(str(error).split()),
             )
         return ctypes.CDLL(str(kept or output))
@@ -104,9 +104,12 @@ def _find(prefix: str) -> Path | None:
 def _keep(prefix: str, content: bytes) -> Path:
     """Puts a library into the cache: whoever looks, sees a whole one or none."""
     cache = user_cache()
-    cache.mkdir(parents=True, exist_ok=True)
     path = cache / (prefix + _checksum(content))
-    write_together({path: content})
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        write_together({path: content})
+    except OSError as error:
+        raise OSError(f"{error}; set JAXWS_CACHE_DIR to a directory") from error
     return path
 
 
