@@ -138,7 +138,7 @@ def write(out: Path, arrays: Mapping[str, np.ndarray], description: Mapping[str,
         if out.suffix.lower() == ".safetensors":
             from safetensors.numpy import save_file  # noqa: PLC0415 - an optional dependency
 
-            save_file(dict(arrays), temporary, metadata={KEY: text, "format": "pt"})
+            save_file(dict(arrays), temporary, metadata={KEY: text})
         elif out.suffix.lower() in TORCH_SUFFIXES:
             import torch  # noqa: PLC0415 - an optional dependency
 

@@ -1,4 +1,4 @@
-"""Files of weights, ``.safetensors`` and ``torch.save``'s: read without running what is in them.
+"""Files of weights, ``.safetensors``, ``.npz``, ``torch.save``'s: nothing that is in them runs.
 
 A file of ``torch.save`` is a pickle, which may hold any code. PyTorch reads it with
 ``weights_only``: tensors and plain containers, and of classes only those that are named here.
@@ -35,9 +35,9 @@ def read_weights_file(path: str | Path) -> Mapping[str, Any]:
     """Reads a file of weights.
 
     Args:
-      path: of a ``.safetensors`` file, which needs the package safetensors, or of one that
+      path: of a ``.safetensors`` file, which needs the package safetensors; of one that
         ``torch.save`` wrote (``.pth``, ``.pt``, ``.bin``, ``.ckpt``), also before PyTorch 1.6,
-        which needs PyTorch. What it is, its first bytes tell.
+        which needs PyTorch; or of NumPy's ``.npz``. What it is, its first bytes tell.
 
     Returns:
       What is in it: a state dict, or a checkpoint that has one, of NumPy arrays or tensors.
@@ -59,6 +59,8 @@ def read_weights_file(path: str | Path) -> Mapping[str, Any]:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
     if not start:
         raise ValueError(f"{path} is empty.")
+    if start.startswith(_ZIP) and path.suffix.lower() == ".npz":
+        return _read_npz(path)
     if start.startswith((_ZIP, _PICKLE)):
         return _read_torch(path, is_zip=start.startswith(_ZIP))
     if start[8:9] == b"{" or path.suffix.lower() == ".safetensors":
@@ -81,6 +83,16 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # SafetensorError has no base class but this
         raise ValueError(
             f"{path} is no whole file of safetensors: {_one_line(str(error))}."
+        ) from error
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:  # refuses pickles
+            return dict(arrays)
+    except Exception as error:  # zipfile.BadZipFile, zlib.error, ValueError, ...
+        raise ValueError(
+            f"{path} is no whole file of numpy.savez: {_one_line(str(error))}."
         ) from error
 
 
