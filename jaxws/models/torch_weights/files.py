@@ -145,7 +145,8 @@ def _reason(error: Exception) -> str:
         )
     if "Unsupported operand" in text or "unpickl" in type(error).__name__.lower():
         return "is damaged, or a pickle of something else than torch.save's."
-    return f"is damaged or no file of torch.save: {_one_line(text) or type(error).__name__}."
+    reason = "it ends too early" if isinstance(error, EOFError) else _one_line(text)
+    return f"is damaged or no file of torch.save: {reason or type(error).__name__}."
 
 
 def _one_line(text: str) -> str:
