@@ -192,9 +192,16 @@ def test_transformers_are_refused_in_one_line(names, prefix):
     assert "\n" not in str(error.value)
 
 
-def test_other_networks_are_refused_in_one_line():
-    given = {"features.0.weight": np.ones((64, 3, 3, 3)), "classifier.0.bias": np.ones(3)}
-    with pytest.raises(ValueError, match=r"not that of a ResNet: .* its 2 are features.0") as error:
+OTHERS = {
+    "VGG": ["features.0.weight", "classifier.0.bias"],
+    "DenseNet": [f"features.denselayer{i}.conv1.weight" for i in range(9)],
+}
+
+
+@pytest.mark.parametrize("names", OTHERS.values(), ids=OTHERS)
+def test_other_networks_are_refused_in_one_line(names):
+    given = {name: np.ones((4, 3, 3, 3)) for name in names}
+    with pytest.raises(ValueError, match=r"not that of a ResNet: .* its \d are features") as error:
         from_torch_state_dict(MODEL, given)
     assert "\n" not in str(error.value)
 

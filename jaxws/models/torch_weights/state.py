@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -166,7 +166,7 @@ def _as_prefix(prefix: str) -> str:
     return dotted if not dotted or dotted.endswith(".") else f"{dotted}."
 
 
-def _prefixes(names: Iterable[str], expected: set[str]) -> Counter[str]:
+def _prefixes(names: Collection[str], expected: set[str]) -> Counter[str]:
     """How many names are expected ones, by what comes before these."""
     ends: Counter[str] = Counter()
     for name in names:
@@ -174,7 +174,11 @@ def _prefixes(names: Iterable[str], expected: set[str]) -> Counter[str]:
         for at in range(len(parts)):
             if ".".join(parts[at:]) in expected:
                 ends["".join(f"{part}." for part in parts[:at])] += 1
-    return Counter({prefix: n for prefix, n in ends.items() if not _BLOCK.search(prefix)})
+    whole = {prefix for prefix in ends if not _BLOCK.search(prefix)}
+    if stages := [name for name in expected if name.startswith("layer")]:
+        # Blocks of other networks have a conv1 and bn1 too.
+        whole = {prefix for prefix in whole if any(f"{prefix}{name}" in names for name in stages)}
+    return Counter({prefix: ends[prefix] for prefix in whole})
 
 
 def _only(counts: Counter[str]) -> str:
