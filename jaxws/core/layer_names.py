@@ -60,7 +60,7 @@ def pair_layers(
     renumbered = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
     old, new = ({c: chain for c, chain in s.items() if c in renumbered} for s in (old, new))
     apart = {name for side in (old, new) for chain in side.values() for name in chain}
-    if old.keys() == new.keys():  # no class has another's place: a network of another depth
+    if old.keys() == new.keys() and _count(old) != _count(new):  # a network of another depth
         return Pairing({name: name for name in targets if name in sources}, {})
     pairs = {name: name for name in targets if name in sources and name not in apart}
     if len(old) == len(new) == 1:  # one class in the place of one other
@@ -136,6 +136,10 @@ def _by_class(names: Iterable[Name]) -> dict[str, list[Name]]:
     for chain in chains.values():
         chain.sort(key=lambda name: int(name.rpartition("_")[2]))
     return chains
+
+
+def _count(chains: dict[str, list[Name]]) -> int:
+    return sum(map(len, chains.values()))
 
 
 def _possible_pairs(

@@ -51,7 +51,8 @@ def to_torch_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
       >>> state_dict["conv1.weight"].shape, state_dict["fc.weight"].shape
       ((8, 3, 3, 3), (10, 8))
     """
-    if not isinstance(variables, Mapping) or set(variables) != {"params", "batch_stats"}:
+    collections = {"params", "batch_stats"}
+    if not isinstance(variables, Mapping) or not {"params"} <= set(variables) <= collections:
         given = list(variables) if isinstance(variables, Mapping) else type(variables).__name__
         raise ValueError(
             f"variables are {given}: expected params and batch_stats, as model.init returns them."

@@ -265,6 +265,17 @@ def test_volumes():
     assert jax.tree.map(jnp.shape, to_local(params, like)) == jax.tree.map(jnp.shape, like)
 
 
+def test_a_network_that_is_local_in_part_already():
+    before = {"LocalConv_0": 1, "Conv_0": 2, "Conv_1": 3}
+    after = {"LocalConv_0": 1, "LocalConv_1": 2, "Conv_0": 3}
+    found = pair_layers(before, after, lambda source, target: before[source] == after[target])
+    assert found.pairs == {
+        "LocalConv_0": "LocalConv_0",
+        "LocalConv_1": "Conv_0",
+        "Conv_0": "Conv_1",
+    }
+
+
 def test_pairs_are_found_fast():
     """Of 60 layers of four classes, none of which shapes tell apart: given up, not searched."""
     sources = [f"{kind}_{i}" for kind in "AB" for i in range(30)]

@@ -148,16 +148,21 @@ HEADS = {
 }
 
 
+@pytest.fixture(scope="module")
+def fresh():
+    """What the model's own initialisation draws with a key."""
+    key, images = jax.random.key(3), jnp.zeros((1, 32, 32, 3))
+    return key, jax.jit(lambda key: MODEL.init(key, images)["params"]["fc"])(key)
+
+
 @pytest.mark.parametrize("head", HEADS)
-def test_another_head(head):
+def test_another_head(fresh, head):
     with pytest.raises(ValueError, match=r"fresh_head=jax.random.key\(0\)"):
         from_torch_state_dict(MODEL, HEADS[head])
-    key = jax.random.key(3)
+    key, expected = fresh
     variables = from_torch_state_dict(MODEL, HEADS[head], fresh_head=key)
     whole = from_torch_state_dict(MODEL, STATE)
     assert jax.tree.structure(variables) == jax.tree.structure(whole)
-    shape = (1, 32, 32, 3)
-    expected = jax.jit(lambda key: MODEL.init(key, jnp.zeros(shape))["params"]["fc"])(key)
     jax.tree.map(np.testing.assert_array_equal, variables["params"].pop("fc"), expected)
     del whole["params"]["fc"]
     jax.tree.map(np.testing.assert_array_equal, variables, whole)
