@@ -7,14 +7,29 @@ import argparse
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import add_out, add_step, add_workdir, check_out, run_of
-from jaxws.commands.export_weights import SUFFIXES, check_format, describe, flat_arrays, write
+from jaxws.commands.export_weights import (
+    NAMES,
+    SUFFIXES,
+    TORCH_SUFFIXES,
+    check_format,
+    describe,
+    flat_arrays,
+    write,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to a parser."""
     add_workdir(parser)
-    add_out(parser, "the file to write: .safetensors or .npz")
+    add_out(parser, "the file to write: .safetensors or .npz; with --names=torch also .pth or .pt")
     add_step(parser)
+    parser.add_argument(
+        "--names",
+        choices=NAMES,
+        default=NAMES[0],
+        help="torch: a state dict with the names and axes of PyTorch, of a ResNet; by default those"
+        " of jaxws",
+    )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
 
 
@@ -28,15 +43,16 @@ def run(args: argparse.Namespace) -> int:
       0.
 
     Raises:
-      ValueError: there is no such run or checkpoint, or the file cannot be written or is there.
+      ValueError: there is no such run or checkpoint, the file cannot be written or is there, or
+        PyTorch has no names for the network.
     """
-    check_out(args.out, SUFFIXES)
+    check_out(args.out, SUFFIXES + TORCH_SUFFIXES * (args.names == "torch"))
     check_format(args.out)
     if args.out.exists() and not args.force:
         raise ValueError(f"--out={args.out}: the file is there already; --force writes over it.")
     past = run_of(args)
     directory = checkpoint_dir(past.checkpoints, args.step)
-    arrays = flat_arrays(read_weights(directory))
+    arrays = flat_arrays(read_weights(directory), args.names)
     write(args.out, arrays, describe(past, int(directory.name), arrays))
     total = sum(array.size for array in arrays.values())
     print(f"{args.out}: {len(arrays)} arrays, {total} numbers, of step {directory.name}")

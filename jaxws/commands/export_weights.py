@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from jaxws.config.fields import flat_fields
 from jaxws.config.registry import ARCHITECTURES
 from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.core.named_leaves import named_leaves
+from jaxws.models.torch_export import to_torch_state_dict
 from jaxws.records.provenance import versions
 from jaxws.records.run_directory import RunDirectory
 from jaxws.system.atomic import replacing
 
 FORMAT = "jaxws weights, version 1"
 SUFFIXES = (".safetensors", ".npz")
+TORCH_SUFFIXES = (".pth", ".pt")  # of a file for torch.load
+NAMES = ("jaxws", "torch")  # and orders of axes
 KEY = "description"  # of the JSON: an entry of the npz, a field of safetensors' metadata
 
 # h w output position, i j kernel offset, c input channels (of a group), f output features.
@@ -34,22 +38,35 @@ _AXES = {
     ("scale", 1): "f",
     ("mean", 1): "f",
     ("var", 1): "f",
+    # By PyTorch's names.
+    ("weight", 1): "f",
+    ("weight", 2): "fc",
+    ("weight", 4): "fcij",
+    ("weights", 6): "cfhwij",
+    ("running_mean", 1): "f",
+    ("running_var", 1): "f",
 }
 
 
-def flat_arrays(weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def flat_arrays(weights: Mapping[str, Any], names: str = "jaxws") -> dict[str, np.ndarray]:
     """Names every array by its place.
 
     Args:
       weights: nested dicts of arrays.
+      names: of :data:`NAMES`; ``"torch"`` for those that PyTorch has for them, and its axes.
 
     Returns:
       Arrays by name, sorted.
+
+    Raises:
+      ValueError: PyTorch has no names for them.
 
     Example:
       >>> list(flat_arrays({"params": {"conv1": {"kernel": np.ones((3, 3, 1, 8))}}}))
       ['params/conv1/kernel']
     """
+    if names == "torch":
+        return dict(sorted(to_torch_state_dict(weights).items()))
     named = sorted(named_leaves(weights).items())
     return {name: np.ascontiguousarray(array) for name, array in named}
 
@@ -76,7 +93,7 @@ def describe(past: RunDirectory, step: int, arrays: Mapping[str, np.ndarray]) ->
             name: {
                 "shape": list(array.shape),
                 "dtype": array.dtype.name,
-                "axes": axes.get((name.rsplit("/", 1)[-1], array.ndim)),
+                "axes": axes.get((re.split("[/.]", name)[-1], array.ndim)),
             }
             for name, array in arrays.items()
         },
@@ -96,11 +113,13 @@ def check_format(out: Path) -> None:
       out: the file.
 
     Raises:
-      ValueError: safetensors is missing.
+      ValueError: the package for it is missing.
     """
-    if out.suffix.lower() == ".safetensors" and importlib.util.find_spec("safetensors") is None:
+    package = {".safetensors": "safetensors"} | dict.fromkeys(TORCH_SUFFIXES, "torch")
+    needed = package.get(out.suffix.lower())
+    if needed and importlib.util.find_spec(needed) is None:
         raise ValueError(
-            f"--out={out} needs safetensors, which is not installed: pip install safetensors,"
+            f"--out={out} needs {needed}, which is not installed: pip install {needed},"
             " or give a name that ends in .npz."
         )
 
@@ -109,7 +128,8 @@ def write(out: Path, arrays: Mapping[str, np.ndarray], description: Mapping[str,
     """Writes a file, whole or not at all.
 
     Args:
-      out: ends in .safetensors or .npz.
+      out: ends in .safetensors or .npz; or in .pth or .pt, for arrays of PyTorch's names, which
+        are a state dict without description then.
       arrays: of :func:`flat_arrays`.
       description: of :func:`describe`.
     """
@@ -119,6 +139,11 @@ def write(out: Path, arrays: Mapping[str, np.ndarray], description: Mapping[str,
             from safetensors.numpy import save_file  # noqa: PLC0415 - an optional dependency
 
             save_file(dict(arrays), temporary, metadata={KEY: text})
+        elif out.suffix.lower() in TORCH_SUFFIXES:
+            import torch  # noqa: PLC0415 - an optional dependency
+
+            state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            torch.save(state, temporary)
         else:
             with temporary.open("wb") as file:
                 np.savez(file, **{KEY: np.array(text)}, **arrays)  # type: ignore[arg-type]

@@ -3,18 +3,19 @@
 The two kinds of layer keep their weights under different names: ``kernel`` (i, j, c / groups, f)
 and ``local_kernel`` (h, w, i, j, c / groups, f). Networks built from the same function with
 different layers agree in all other names, so that converting one into the other is a walk over
-nested dicts.
+nested dicts; names that Flax numbers by class, :mod:`jaxws.core.layer_names` pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxws.core.layer_names import class_of, conv_names
 from jaxws.core.local_kernels import (
     NAMES,
     Masks,
@@ -26,12 +27,17 @@ from jaxws.core.local_kernels import (
 )
 from jaxws.core.masks import read_masks
 from jaxws.core.sharing import pool_mean
+from jaxws.core.twins import KERNEL, Change, Shape, children_of, convert, rebuild
 
-KERNEL = "kernel"
+__all__ = ["KERNEL", "to_conv", "to_local"]
 
 
 def to_local(params: PyTree, like: PyTree, *, missing_ok: bool = False) -> PyTree:
     """Repeats convolutional filters at every position: LC parameters that compute the same.
+
+    Layers may bear the names that Flax gives to those without a ``name=``: ``Conv_1`` of one
+    network is found as ``LocalConv_0`` of the other by order and shapes, also where only some are
+    replaced, and blocks of your own classes likewise.
 
     Args:
       params: parameters of a convolutional network, nested dicts (or ``nnx.State``) with leaves
@@ -44,7 +50,8 @@ def to_local(params: PyTree, like: PyTree, *, missing_ok: bool = False) -> PyTre
       Parameters of the structure and shapes of ``like``, with the dtypes of ``params``.
 
     Raises:
-      ValueError: leaves that are missing, left over or misshapen; the message lists them.
+      ValueError: leaves that are missing, left over or misshapen, or layers that neither names nor
+        order and shapes tell apart; the message lists them.
 
     Example:
       >>> conv = {"conv1": {"kernel": jnp.ones((3, 3, 1, 8))}}
@@ -52,15 +59,7 @@ def to_local(params: PyTree, like: PyTree, *, missing_ok: bool = False) -> PyTre
       >>> jax.tree.map(jnp.shape, to_local(conv, like))
       {'conv1': {'local_kernel': (5, 5, 3, 3, 1, 8)}}
     """
-
-    def repeat(leaf: jax.Array, target: jax.ShapeDtypeStruct, untied: bool) -> jax.Array:
-        # Filters, and biases of LC layers, gain leading position axes; nothing else may change.
-        same = leaf.shape == target.shape
-        if not same and not (untied and leaf.shape == target.shape[target.ndim - leaf.ndim :]):
-            raise ValueError(f"has shape {leaf.shape}, expected that of {target.shape}")
-        return jnp.broadcast_to(leaf, target.shape)
-
-    converted = _convert(params, jax.eval_shape(to_arrays, like), repeat)
+    converted = convert(params, jax.eval_shape(to_arrays, like), _REPEAT)
     map_local_kernels(_same, converted, needed_by=None if missing_ok else "to_local")
     return converted
 
@@ -79,17 +78,23 @@ def to_conv(
     Args:
       params: parameters of an LC network, nested dicts (or ``nnx.State``).
       like: parameters of the convolutional network, or their shapes. Needed only where layers of
-        another shape are meant, as ``nn.Dense`` for :class:`jaxws.LocalDense`.
+        another shape or other names are meant: ``nn.Dense`` for a :class:`jaxws.LocalDense` that
+        has a name of its own; numbered names where only some layers were replaced, or with blocks
+        of different classes.
       mask: as in :func:`jaxws.share_weights`: a weight of the convolution is the mean over the
         positions that have it, and 0 if none has.
       missing_ok: allows a pytree without any such leaf, which is an error otherwise.
 
     Returns:
       The parameters with each ``local_kernel`` replaced by its mean, named ``kernel``, of shape
-      (i, j, c / groups, f), and the biases of these layers by theirs.
+      (i, j, c / groups, f), and the biases of these layers by theirs. Without ``like``,
+      ``LocalConv_0`` becomes ``Conv_0``, and ``LocalDense_0`` ``Dense_0`` with a kernel (c, f), as
+      Flax names layers of these classes.
 
     Raises:
-      ValueError: leaves that are missing, left over or misshapen; the message lists them.
+      ValueError: leaves that are missing, left over or misshapen, or layers that neither names nor
+        order and shapes tell apart; the message lists them. Without ``like``, a module with
+        numbered layers of both kinds.
 
     Example:
       >>> local = {"conv1": {"local_kernel": jnp.ones((5, 5, 3, 3, 1, 8))}}
@@ -100,15 +105,32 @@ def to_conv(
     needed_by = None if missing_ok else "to_conv"
     map_local_kernels(_same, params, needed_by=needed_by, masks=masks)
     tied = _tie(params, masks, ())
-    if like is None:
-        return tied
+    return _renamed(tied, params) if like is None else convert(tied, like, _RESHAPE)
 
-    def reshape(leaf: jax.Array, target: jax.Array | jax.ShapeDtypeStruct, _: bool) -> jax.Array:
-        if leaf.size != target.size:
-            raise ValueError(f"has shape {leaf.shape}, expected {target.shape}")
-        return leaf.reshape(target.shape)
 
-    return _convert(tied, like, reshape)
+def _gains_positions(shape: Shape, target: Shape, untied: bool) -> bool:
+    """Filters, and biases of LC layers, gain leading position axes; nothing else may change.
+
+    Between these and a matrix (c, f) of ``nn.Dense`` are kernel offsets, of which there is one.
+    """
+    if shape == target:
+        return True
+    extra = target[: len(target) - len(shape)]
+    offsets = extra[len(target) // 2 - 1 :] if len(shape) > 1 else ()
+    return untied and target[len(extra) :] == shape and set(offsets) <= {1}
+
+
+def _loses_offsets(shape: Shape, target: Shape, untied: bool) -> bool:
+    """Layers of another rank have the same weights where they have the same features f."""
+    return shape == target or (
+        len(shape) != len(target)
+        and shape[-1:] == target[-1:]
+        and math.prod(shape) == math.prod(target)
+    )
+
+
+_REPEAT = Change(_gains_positions, jnp.broadcast_to)
+_RESHAPE = Change(_loses_offsets, jnp.reshape)
 
 
 def _same(path: str, kernel: Any) -> Any:
@@ -116,7 +138,7 @@ def _same(path: str, kernel: Any) -> Any:
 
 
 def _tie(node: Any, masks: Masks, path: tuple[str, ...]) -> Any:
-    children = _children(node)
+    children = children_of(node)
     if children is None:
         return node
     kernels = [child for name, child in children.items() if name in NAMES]
@@ -124,7 +146,7 @@ def _tie(node: Any, masks: Masks, path: tuple[str, ...]) -> Any:
         tied_children = {
             name: _tie(child, masks, (*path, str(name))) for name, child in children.items()
         }
-        return _rebuild(node, tied_children)
+        return rebuild(node, tied_children)
     (kernel,) = jax.tree.leaves(kernels)
     ndim = position_ndim(kernel)
 
@@ -136,7 +158,7 @@ def _tie(node: Any, masks: Masks, path: tuple[str, ...]) -> Any:
         wide = leaf.astype(accumulation_dtype(leaf.dtype))
         return wide.mean(tuple(range(extra))).astype(leaf.dtype)
 
-    return _rebuild(
+    return rebuild(
         node,
         {
             KERNEL if name in NAMES else name: jax.tree.map(partial(tied, name), child)
@@ -145,56 +167,16 @@ def _tie(node: Any, masks: Masks, path: tuple[str, ...]) -> Any:
     )
 
 
-def _convert(params: PyTree, like: PyTree, fit: Callable[[Any, Any, bool], jax.Array]) -> PyTree:
-    """Rebuilds ``like`` from the leaves of ``params``, collecting every mismatch.
-
-    ``fit(leaf, target, untied)`` is told whether the leaf belongs to an LC layer of ``like``.
-    """
-    problems: list[str] = []
-
-    def visit(source: Any, target: Any, path: str, untied: bool) -> Any:
-        targets, sources = _children(target), _children(source)
-        if targets is None:
-            try:
-                # A leaf may sit in a box, such as nnx.Param: keep the source's box.
-                (shape,) = jax.tree.leaves(target)
-                return jax.tree.map(lambda leaf: fit(leaf, shape, untied), source)
-            except ValueError as error:
-                problems.append(f"{path}: {error}")
-                return source
-        sources, children, used = sources or {}, {}, set()
-        is_local = not targets.keys().isdisjoint(NAMES)
-        for name, child in targets.items():
-            key = KERNEL if name in NAMES and name not in sources else name
-            used.add(key)
-            where = f"{path}/{name}".lstrip("/")
-            if key in sources and (_children(sources[key]) is None) == (_children(child) is None):
-                children[name] = visit(sources[key], child, where, is_local)
-            else:
-                problems.append(f"{path}/{key}: missing".lstrip("/"))
-        problems.extend(
-            f"{path}/{key}: left over".lstrip("/") for key in sources if key not in used
-        )
-        return None if problems else _rebuild(target, children)
-
-    converted = visit(params, like, "", False)
-    if problems:
-        raise ValueError(
-            "the two networks do not have the same layers: " + "; ".join(problems) + "."
-        )
-    return converted
-
-
-def _children(node: Any) -> dict[Any, Any] | None:
-    """The branches of a mapping, list or tuple by name or index; None for anything else."""
-    if isinstance(node, Mapping):
-        return dict(node.items())
-    return dict(enumerate(node)) if isinstance(node, list | tuple) else None
-
-
-def _rebuild(node: Any, children: dict[Any, Any]) -> Any:
-    """A node of the same type with other branches."""
-    rebuild: Callable[..., Any] = type(node)
-    if isinstance(node, Mapping):
-        return rebuild(children)
-    return rebuild(*children.values()) if hasattr(node, "_fields") else rebuild(children.values())
+def _renamed(tied: Any, params: Any) -> Any:
+    """Gives layers of ``tied`` the numbered names that they have in a convolutional network."""
+    children, before = children_of(tied), children_of(params)
+    if children is None or before is None or not before.keys().isdisjoint(NAMES):
+        return tied
+    names = conv_names(before)
+    renamed = {}
+    for name, child in children.items():
+        renamed[names[name]] = _renamed(child, before[name])
+        if class_of(name) == "LocalDense" and KERNEL in child:  # (1, c, f), as of a 1-D layer
+            matrix = jax.tree.map(lambda leaf: leaf.squeeze(0), child[KERNEL])
+            renamed[names[name]] = rebuild(child, dict(child.items()) | {KERNEL: matrix})
+    return rebuild(tied, renamed)

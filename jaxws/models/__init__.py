@@ -2,7 +2,17 @@
 
 from jaxws.models.resnet import ResNet, resnet18, resnet_cifar
 from jaxws.models.spec import ModelSpec
+from jaxws.models.torch_export import to_torch_state_dict
 from jaxws.models.torch_import import from_torch_state_dict
 from jaxws.models.vision_transformer import ViT, vit
 
-__all__ = ["ModelSpec", "ResNet", "ViT", "from_torch_state_dict", "resnet18", "resnet_cifar", "vit"]
+__all__ = [
+    "ModelSpec",
+    "ResNet",
+    "ViT",
+    "from_torch_state_dict",
+    "resnet18",
+    "resnet_cifar",
+    "to_torch_state_dict",
+    "vit",
+]

@@ -7,8 +7,9 @@ common cause (another width, depth or image) that the whole list shows and a sin
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,38 +17,32 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxws.core.conversion import KERNEL
-from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.models.resnet import ResNet
+from jaxws.models.torch_weights.files import read_weights_file
+from jaxws.models.torch_weights.hints import check_kind, hints_for, message
+from jaxws.models.torch_weights.names import HEAD, Shape, from_torch_axes, torch_names
+from jaxws.models.torch_weights.state import is_of_head, read_state
 
-Shape = tuple[int, ...]
-
-_WRAPPERS = ("module.", "_orig_mod.")  # of nn.DataParallel and torch.compile
-_LEAVES = {
-    KERNEL: "weight",
-    LOCAL_KERNEL: "weights",
-    "scale": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
-# By rank, the axes of a PyTorch array in our order: (f,), (out, in), (f, c / groups, i, j) and
-# (c / groups, f, h, w, i, j).
-_AXES = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0), 6: (2, 3, 4, 5, 0, 1)}
-_MOST_LISTED = 10  # names per kind of problem
+Path_ = tuple[str, ...]
 
 
 def from_torch_state_dict(
     model: ResNet,
-    state_dict: Mapping[str, Any],
+    state_dict: Mapping[str, Any] | str | os.PathLike[str],
     *,
     image_shape: Sequence[int] | None = None,
+    entry: str | None = None,
+    prefix: str | None = None,
+    fresh_head: jax.Array | None = None,
 ) -> dict[str, Any]:
     """Turns the state dict of a PyTorch ResNet into variables of a model of this library.
 
-    Names are torchvision's, such as ``layer2.0.downsample.0.weight``, with or without the prefixes
-    that ``DataParallel`` (``module.``) and ``torch.compile`` (``_orig_mod.``) put in front of all
-    of them. ``num_batches_tracked`` is ignored. Layers are read as follows:
+    Names are torchvision's, such as ``layer2.0.downsample.0.weight``, with or without a prefix in
+    front of all of them (``module.``, ``_orig_mod.``, ``backbone.``, ``model.encoder.``, ...). The
+    last layer may stand beside a backbone and be called ``linear``, ``classifier`` or ``head``, and
+    shortcuts ``shortcut``. What tools leave beside weights is ignored: ``num_batches_tracked``,
+    ``total_ops``, and all else in a checkpoint around the state dict; masks of pruning are applied.
+    Layers are read as follows:
 
     ==================  ===================================  ====================================
     PyTorch             shape                                becomes
@@ -60,23 +55,32 @@ def from_torch_state_dict(
 
     Where the model is locally connected and the state dict has a convolution, the filter is
     repeated at every position as by :func:`jaxws.to_local`, so that an LC network can start from
-    published weights.
+    published weights. :func:`jaxws.models.to_torch_state_dict` is the way back.
 
     Args:
       model: the network to load into, of any layers: ``resnet18(...)``, ``resnet_cifar(...)``.
       state_dict: from PyTorch's names to arrays: NumPy arrays, tensors, anything that
-        ``np.asarray`` takes, of any floating dtype. PyTorch itself is not needed.
+        ``np.asarray`` takes, of any floating dtype; or a checkpoint that has one such mapping
+        somewhere; or the path of a file, see
+        :func:`jaxws.models.torch_weights.files.read_weights_file`. PyTorch itself is needed for
+        files of ``torch.save`` only.
       image_shape: (H, W, c) of the images that the model will see, (32, 32, 3) if None, or
         (224, 224, 3) for a model with ``imagenet_stem``. H and W matter only to LC models, which
         have a filter for each position.
+      entry: where a checkpoint has several state dicts, such as ``"model"`` and ``"model_ema"``:
+        the one to take, keys joined by slashes.
+      prefix: where names of a state dict begin differently: takes those with this prefix alone.
+      fresh_head: a random key; the last layer is drawn with it as by ``model.init``, and what the
+        state dict has of one is ignored.
 
     Returns:
       ``{"params": ..., "batch_stats": ...}`` for ``model.apply``, all float32 copies.
 
     Raises:
-      ValueError: names that are missing or left over, arrays of another shape or not of floating
-        dtype (one message lists them all and says which arguments of the model would fit); a
-        state dict that is none, or is nested in a checkpoint; an ``image_shape`` that is not three
+      ValueError: names that are missing or left over, arrays of another shape, not of floating
+        dtype or not finite (one message lists them all and says which arguments would fit); a
+        state dict that is none, of another kind of network, or several of which none is chosen; a
+        file that cannot be read; a model that is no ResNet; an ``image_shape`` that is not three
         positive numbers.
 
     Example:
@@ -100,141 +104,78 @@ def from_torch_state_dict(
       >>> model.apply(variables, jnp.ones((2, 16, 16, 3))).shape
       (2, 10)
     """
-    state = _read(state_dict)
-    expected: dict[str, Shape] = {}
-    used, misshapen, missing, leaves = set(), [], [], {}
-    for path, target in _targets(model, image_shape).items():
-        options = _torch_shapes(path, target.shape)
-        expected |= options
-        name = next((option for option in options if option in state), None)
+    if not isinstance(model, ResNet):
+        raise ValueError(
+            f"model is a {type(model).__name__}: weights of PyTorch can be read into"
+            " jaxws.models.ResNet alone (resnet18, resnet_cifar). Vision transformers of PyTorch"
+            " have a class token and biases, which those of jaxws.models.vit have not."
+        )
+    if isinstance(state_dict, str | os.PathLike):
+        state_dict = read_weights_file(Path(state_dict))
+    images = _images(model, image_shape)
+    # By path, such as ("params", "layer1_0", "conv1", "kernel").
+    targets = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images))
+    if fresh_head is not None:
+        targets = {path: target for path, target in targets.items() if path[1] != HEAD}
+    options = {path: torch_names(path[1:], target.shape) for path, target in targets.items()}
+    expected = {name: shape for names in options.values() for name, shape in names.items()}
+    state = read_state(state_dict, expected, entry=entry, prefix=prefix)
+    check_kind(state, expected)
+    arrays = {n: a for n, a in state.arrays.items() if fresh_head is None or not is_of_head(n)}
+    found, problems = _match(options, arrays)
+    used = set(found.values())
+    left = {n: array.shape for n, array in arrays.items() if n not in used}
+    left |= {n: tuple(getattr(value, "shape", ())) for n, value in state.others.items()}
+    problems["left over"] = [f"{name} {shape}" for name, shape in left.items()]
+    if any(problems.values()):
+        raise ValueError(message(problems, hints_for(model, state, expected)))
+    leaves = {
+        # A copy: on CPUs jnp.asarray may share memory with the array, which PyTorch goes on using.
+        path: jnp.broadcast_to(
+            jnp.array(from_torch_axes(arrays[name]), jnp.float32), targets[path].shape
+        )
+        for path, name in found.items()
+    }
+    head = {} if fresh_head is None else _drawn_head(model, images, fresh_head)
+    return unflatten_dict(leaves | head)
+
+
+def _match(
+    options: Mapping[Path_, Mapping[str, Shape]], arrays: Mapping[str, np.ndarray]
+) -> tuple[dict[Path_, str], dict[str, list[str]]]:
+    """The name of each leaf's array, also of one that is wrong, and what is wrong."""
+    found, misshapen, missing, infinite = {}, [], [], []
+    for path, names in options.items():
+        name = next((option for option in names if option in arrays), None)
         if name is None:
-            wanted = " or ".join(f"{option} {shape}" for option, shape in options.items())
+            wanted = " or ".join(f"{option} {shape}" for option, shape in names.items())
             missing.append(f"expected {wanted}")
             continue
-        used.add(name)
-        array = state[name]
-        if array.shape != options[name] or not jnp.issubdtype(array.dtype, jnp.floating):
+        found[path], array = name, arrays[name]
+        if array.shape != names[name] or not jnp.issubdtype(array.dtype, jnp.floating):
             misshapen.append(
-                f"{name}: given {array.dtype} {array.shape}, expected float32 {options[name]}"
+                f"{name}: given {array.dtype} {array.shape}, expected float32 {names[name]}"
             )
-            continue
-        # A copy: on CPUs jnp.asarray may share memory with the array, which PyTorch goes on using.
-        leaf = jnp.array(array.transpose(_AXES[array.ndim]), jnp.float32)
-        leaves[path] = jnp.broadcast_to(leaf, target.shape)
-    left_over = [f"{name} {array.shape}" for name, array in state.items() if name not in used]
-    problems = {"misshapen": misshapen, "missing": missing, "left over": left_over}
-    if any(problems.values()):
-        raise ValueError(_message(problems, _hints(model, state, expected)))
-    return unflatten_dict(leaves)
+        elif not np.isfinite(array).all():
+            infinite.append(f"{name} {array.shape}")
+    return found, {"misshapen": misshapen, "not finite": infinite, "missing": missing}
 
 
-def _targets(
-    model: ResNet, image_shape: Sequence[int] | None
-) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
-    """Shapes of all variables by path, such as ("params", "layer1_0", "conv1", "kernel")."""
+def _images(model: ResNet, image_shape: Sequence[int] | None) -> jax.ShapeDtypeStruct:
     if image_shape is None:
         image_shape = (224, 224, 3) if model.imagenet_stem else (32, 32, 3)
     if len(image_shape) != 3 or any(size < 1 for size in image_shape):
         raise ValueError(f"image_shape={image_shape!r}: expected three positive numbers (H, W, c).")
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    return flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images))
+    return jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
 
 
-def _torch_shapes(path: tuple[str, ...], shape: Shape) -> dict[str, Shape]:
-    """The names that PyTorch may have for a leaf, best first, with the shapes that it has there."""
-    *modules, leaf = path[1:]
-    layer = ".".join(re.sub(r"_(\d+)$", r".\1", module) for module in modules)
-    options = {f"{layer}.{_LEAVES[leaf]}": shape}
-    if leaf == LOCAL_KERNEL:
-        options[f"{layer}.{_LEAVES[KERNEL]}"] = shape[2:]
-    return {name: _permuted(ours) for name, ours in options.items()}
+def _drawn_head(
+    model: ResNet, images: jax.ShapeDtypeStruct, key: jax.Array
+) -> dict[Path_, jax.Array]:
+    """Leaves of the last layer, as ``model.init`` draws them; the compiler drops all others."""
 
+    @jax.jit
+    def draw(key: jax.Array) -> Any:
+        return model.init(key, jnp.zeros(images.shape, images.dtype))["params"][HEAD]
 
-def _permuted(shape: Shape) -> Shape:
-    inverse = np.argsort(_AXES[len(shape)])
-    return tuple(shape[axis] for axis in inverse)
-
-
-def _read(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Drops prefixes and batch counters and makes everything else a NumPy array."""
-    if not isinstance(state_dict, Mapping) or not all(isinstance(name, str) for name in state_dict):
-        raise ValueError(
-            f"state_dict is a {type(state_dict).__name__}: expected a mapping from names to arrays,"
-            " such as module.state_dict() of PyTorch."
-        )
-    nested = [name for name, value in state_dict.items() if isinstance(value, Mapping)]
-    if nested:
-        raise ValueError(
-            f"state_dict holds mappings under {nested}: it looks like a whole checkpoint. Pass the"
-            f" one with the weights, such as checkpoint[{nested[0]!r}]."
-        )
-    state = dict(state_dict)
-    while prefix := next(
-        (p for p in _WRAPPERS if state and all(n.startswith(p) for n in state)), ""
-    ):
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return {
-        name: _as_array(name, value)
-        for name, value in state.items()
-        if not name.endswith("num_batches_tracked")
-    }
-
-
-def _as_array(name: str, value: Any) -> np.ndarray:
-    try:
-        if hasattr(value, "detach"):  # a tensor: NumPy knows neither gradients, GPUs nor bfloat16
-            value = value.detach().cpu()
-            value = value.float() if value.is_floating_point() else value
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"state_dict[{name!r}], a {type(value).__name__}, cannot be read as an array: {error}"
-        ) from error
-
-
-def _message(problems: Mapping[str, Sequence[str]], hints: Sequence[str]) -> str:
-    lines = ["the state dict does not fit the model."]
-    for kind, found in problems.items():
-        if found:
-            lines.append(f"{kind} ({len(found)}):")
-            lines.extend(f"  {problem}" for problem in found[:_MOST_LISTED])
-        if len(found) > _MOST_LISTED:
-            lines.append(f"  and {len(found) - _MOST_LISTED} more")
-    return "\n".join([*lines, *(f"hint: {hint}" for hint in hints)])
-
-
-def _hints(
-    model: ResNet, state: Mapping[str, np.ndarray], expected: Mapping[str, Shape]
-) -> list[str]:
-    """Arguments of the model that would make the state dict fit, read off telling shapes."""
-    hints = []
-
-    def compare(name: str, axes: slice, text: str) -> None:
-        given, wanted = state[name].shape if name in state else (), expected.get(name, ())
-        if len(given) == len(wanted) and given[axes] != wanted[axes]:
-            sizes = ("x".join(map(str, sizes)) for sizes in (given[axes], wanted[axes]))
-            hints.append(text.format(*sizes))
-
-    compare("bn1.weight", slice(1), "width={0} instead of {1}.")
-    compare("fc.weight", slice(1), "num_classes={0} instead of {1}.")
-    names = re.findall(r"^layer(\d+)\.(\d+)\.", "\n".join(state), re.MULTILINE)
-    stages = {int(stage): 1 + max(int(b) for s, b in names if s == stage) for stage, _ in names}
-    blocks = tuple(stages[stage] for stage in sorted(stages))
-    if blocks and blocks != tuple(model.stage_sizes):
-        hints.append(f"depth: it has {blocks} blocks per stage, the model {model.stage_sizes}.")
-    if any(re.search(r"^layer\d+\.\d+\.conv3\.", name) for name in state):
-        hints.append("it has bottleneck blocks (ResNet-50 and up), which this library has not.")
-    stem = "the first layer is {0}, the model's {1}: resnet18 has 7x7, resnet_cifar 3x3."
-    for name, channels in (("conv1.weight", slice(1, 2)), ("conv1.weights", slice(1))):
-        compare(name, slice(-2, None), stem)
-        compare(name, channels, "image_shape: it is for images of {0} channels, not {1}.")
-    local = [name for name in state if name.endswith(".weights")]
-    positions = "image_shape: the first LC layer is for {0} positions, the model's has {1}."
-    for name in [name for name in local if name in expected][:1]:
-        compare(name, slice(2, 4), positions)
-    if any(name not in expected and name.removesuffix("s") in expected for name in local):
-        hints.append(
-            "names in .weights are of LC layers, where the model has convolutions: load them into"
-            " a model with conv=LocalConv, then average positions by jaxws.to_conv."
-        )
-    return hints
+    return flatten_dict({"params": {HEAD: draw(key)}})

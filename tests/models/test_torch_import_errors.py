@@ -138,11 +138,6 @@ def test_empty_state_dict():
     assert "missing (17):" in message(build(), {})
 
 
-def test_whole_checkpoint():
-    text = message(build(), {"epoch": 3, "model": state_dict(), "optimizer": {}})
-    assert "['model', 'optimizer']" in text and "checkpoint['model']" in text
-
-
 class FakeTensor:
     """As PyTorch's bfloat16 tensors with gradients on a GPU."""
 

@@ -6,7 +6,7 @@ import pytest
 from flax import linen as nn
 
 from jaxws import LocalConv
-from jaxws.models import from_torch_state_dict, resnet18, resnet_cifar
+from jaxws.models import from_torch_state_dict, resnet18, resnet_cifar, to_torch_state_dict
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -148,3 +148,15 @@ def test_training_pytorch_further_leaves_the_variables_alone():
     for value in theirs.state_dict().values():
         value.zero_()
     jax.tree.map(np.testing.assert_array_equal, variables, before)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_exported_weights_in_pytorch(net):
+    theirs, ours, x = prepare(net, nn.Conv)
+    variables = from_torch_state_dict(ours, torch.nn.DataParallel(theirs).state_dict())
+    state = {n: torch.from_numpy(a) for n, a in to_torch_state_dict(variables).items()}
+    again = Net(NETS[net][0], imagenet=net == "imagenet")
+    again.load_state_dict(state, strict=True)
+    with torch.no_grad():
+        logits, expected = (module.eval()(channels_first(x)) for module in (again, theirs))
+    assert torch.equal(logits, expected)

@@ -1,0 +1,1 @@
+"""State dicts of PyTorch: names and axes of their arrays, files, and what tools leave in them."""
