@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
       ValueError: there is no such run or checkpoint, the file cannot be written or is there, or
         PyTorch has no names for the network.
     """
-    check_out(args.out, SUFFIXES + TORCH_SUFFIXES * (args.names == "torch"))
+    if args.names != "torch" and args.out.suffix.lower() in TORCH_SUFFIXES:
+        raise ValueError(f"--out={args.out}: such a file has PyTorch's names: add --names=torch.")
+    check_out(args.out, SUFFIXES + TORCH_SUFFIXES)
     check_format(args.out)
     if args.out.exists() and not args.force:
         raise ValueError(f"--out={args.out}: the file is there already; --force writes over it.")

@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 
 from jaxws import LocalConv
+from jaxws.__main__ import main
 from jaxws.commands.export_weights import check_format, flat_arrays, write
 from jaxws.core.pooled import pool_kernels
 from jaxws.models import ResNet, from_torch_state_dict, to_torch_state_dict, vit
@@ -94,3 +95,11 @@ def test_files_that_export_writes(tmp_path, suffix):
     write(path, flat_arrays(variables, "torch"), {"format": "any"})
     back = from_torch_state_dict(model, path, image_shape=SHAPE)
     jax.tree.map(np.testing.assert_array_equal, back, variables)
+
+
+def test_a_file_of_pytorch_has_its_names(capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "no_such_run", "--out=w.pth"])
+    assert (
+        "--out=w.pth: such a file has PyTorch's names: add --names=torch" in capsys.readouterr().err
+    )
