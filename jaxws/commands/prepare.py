@@ -18,6 +18,7 @@ from jaxws.data.sources import cifar, imagenet, tiny_imagenet
 from jaxws.data.sources.digits import Builder as DigitsBuilder
 from jaxws.data.sources.download import download
 from jaxws.data.sources.official import OFFICIAL, Official, missing_images, size_text, verify
+from jaxws.data.sources.opening import open_directory
 from jaxws.data.sources.prepare import data_root, is_whole, prepare
 
 _BUILDERS: dict[str, Any] = {
@@ -117,7 +118,7 @@ def _check_room(name: str, facts: Official, root: pathlib.Path, manual_dir: str 
 
 
 def _report(args: argparse.Namespace, facts: Official, directory: pathlib.Path) -> None:
-    builder = tfds.builder_from_directory(str(directory))
+    builder = open_directory(directory)
     print(f"{args.name} is in {directory}")
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     for split in facts.images:
