@@ -16,7 +16,7 @@ from rich.table import Table
 from jaxws import data
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
-from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
+from jaxws.commands.arguments import add_json, add_step, add_trust, add_workdir, run_of
 from jaxws.config.registry import SHARING_RULES, add_own_fields
 from jaxws.core.partitioning import one_device
 from jaxws.records.run_directory import RunDirectory
@@ -33,6 +33,7 @@ _SPLITS = ("test", "train", "validation")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to a parser."""
     add_workdir(parser)
+    add_trust(parser)
     add_step(parser)
     parser.add_argument(
         "--split",
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ValueError: there is no such run, checkpoint or split, or the data are others.
     """
+    if args.share is not None:  # a wrong name is told at once; what the user names may be run
+        SHARING_RULES.load(args.share, given_as="--share")
     past = run_of(args)
     if args.data_dir:
         past.config.data.data_dir = args.data_dir

@@ -6,13 +6,14 @@ import argparse
 
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
-from jaxws.commands.arguments import add_out, add_step, add_workdir, check_out, run_of
+from jaxws.commands.arguments import add_out, add_step, add_trust, add_workdir, check_out, run_of
 from jaxws.commands.export_weights import SUFFIXES, check_format, describe, flat_arrays, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to a parser."""
     add_workdir(parser)
+    add_trust(parser)
     add_out(parser, "the file to write: .safetensors or .npz")
     add_step(parser)
     parser.add_argument("--force", action="store_true", help="write over a file that is there")

@@ -55,9 +55,9 @@ def feature(key="pythonClassName", name="evil.Image"):
 
 
 def nested(content):
-    content["featuresDict"]["features"]["nested"]["featuresDict"]["features"]["boxes"][
-        "sequence"
-    ]["feature"]["pythonClassName"] = "evil.BBoxFeature"
+    content["featuresDict"]["features"]["nested"]["featuresDict"]["features"]["boxes"]["sequence"][
+        "feature"
+    ]["pythonClassName"] = "evil.BBoxFeature"
 
 
 def in_text(content):
