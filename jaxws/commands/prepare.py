@@ -107,7 +107,7 @@ def _check_room(name: str, facts: Official, root: pathlib.Path, manual_dir: str 
         files = [pathlib.Path(manual_dir or ".") / a.file_name for a in facts.archives]
         need = sum(file.stat().st_size for file in files if file.is_file())
     else:
-        need = facts.disk_bytes + (0 if manual_dir else facts.archives[0].size)
+        need = facts.disk_bytes + (0 if manual_dir else _left_to_download(name, facts, root))
     place = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(place).free
     if free < need:
@@ -115,6 +115,13 @@ def _check_room(name: str, facts: Official, root: pathlib.Path, manual_dir: str 
             f"{name} needs about {size_text(need)} in {root}, where {size_text(free)} are free: "
             "make room or give another --data_dir"
         )
+
+
+def _left_to_download(name: str, facts: Official, root: pathlib.Path) -> int:
+    archive = facts.archives[0]
+    path = root / "downloads" / name / archive.file_name
+    parts = (path, path.with_name(path.name + ".part"))
+    return max(0, archive.size - sum(part.stat().st_size for part in parts if part.is_file()))
 
 
 def _report(args: argparse.Namespace, facts: Official, directory: pathlib.Path) -> None:

@@ -21,8 +21,8 @@ from jaxws.config.registry import REGISTRIES, is_outside
 def check_trusted(config: ConfigDict, trusted: Collection[str], where: str) -> None:
     """Refuses a configuration that would import a module that nobody asked for.
 
-    A module that this process has imported already does no more, and one that is not there at all is
-    told by the attempt to import it.
+    A module that this process has imported already does no more, and one that is not there is told
+    by the attempt to import it.
 
     Args:
       config: of a run.
