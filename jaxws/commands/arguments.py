@@ -52,6 +52,38 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_data_place(parser: argparse.ArgumentParser) -> None:
+    """Adds where a run's data are now, which :func:`move_data` notes.
+
+    Args:
+      parser: of a command that reads them.
+    """
+    # Under the names of fields too, as messages and the command line of train have them.
+    parser.add_argument(
+        *("--data_path", "--config.data.path"),
+        metavar="FOLDER",
+        help="the run's folder of images, if it is no longer where it was",
+    )
+    parser.add_argument(
+        *("--data_dir", "--config.data.data_dir"),
+        metavar="DIR",
+        help="where prepared data sets are, if they are no longer there",
+    )
+
+
+def move_data(run: RunDirectory, args: argparse.Namespace) -> None:
+    """Makes a run's configuration read its data from where they are now.
+
+    Args:
+      run: is changed.
+      args: with those of :func:`add_data_place`.
+    """
+    if args.data_path is not None:
+        run.config.data.path = args.data_path
+    if args.data_dir is not None:
+        run.config.data.data_dir = args.data_dir
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Adds ``--json``.
 

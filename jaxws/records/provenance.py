@@ -93,11 +93,13 @@ def data_facts(feed: Feed) -> dict[str, Any]:
       feed: where the run's batches come from.
 
     Returns:
-      Facts for JSON: shape, normalisation (pixels in [0, 1] minus ``mean``, divided by ``std``),
-      names of classes.
+      Facts for JSON: what was read (name of the data set or folder, its path, checksums), shape,
+      normalisation (pixels in [0, 1] minus ``mean``, divided by ``std``), names of classes.
     """
     return {
         "name": feed.name,
+        "path": feed.path,
+        "checksums": feed.fingerprint(),
         "image_shape": list(feed.image_shape),
         "mean": [float(value) for value in feed.mean],
         "std": [float(value) for value in feed.std],
