@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     root = data_root(args.data_dir)
     if args.name == "digits":
         print("digits comes with the package and is prepared by the first run; nothing to do.")
-        prepare(DigitsBuilder(data_dir=str(root)))
+        prepare(DigitsBuilder(data_dir=str(root)), remedy="--data_dir=DIR")
         return 0
     if args.name not in OFFICIAL:
         close = difflib.get_close_matches(args.name, OFFICIAL, n=1, cutoff=0.4)

@@ -60,8 +60,8 @@ def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
       >>> config.model.depth, dataset
       (20, {'classes': 10})
     """
-    parts = json.loads(text)
     try:
+        parts = json.loads(text)
         fields, dataset = parts["config"], dict(parts["dataset"])
         config = base_config()
         known = dict(flat_fields(config))
@@ -72,7 +72,7 @@ def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
                 raise ValueError(unknown_field(key, known))
             kept = tuple(value) if isinstance(value, list) else value
             config.update_from_flattened_dict({key: kept})
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"this is not the JSON that jaxws writes ({error})") from error
     return config, dataset
 
@@ -109,7 +109,10 @@ def differences(this: str, saved: str) -> list[str]:
 
 def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and facts about the data."""
-    parts = json.loads(text)
+    try:
+        parts = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON without end") from error
     if not isinstance(parts, dict):
         raise ValueError("no configuration")
     config, dataset = parts.get("config", {}), parts.get("dataset", {})

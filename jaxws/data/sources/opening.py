@@ -43,7 +43,9 @@ def open_directory(directory: pathlib.Path) -> tfds.core.DatasetBuilder:
     try:
         for name in _FILES:
             check_classes(directory / name)
-        return tfds.builder_from_directory(str(directory))
+        builder = tfds.builder_from_directory(str(directory))
+        _check_counts(builder, directory)
+        return builder
     except ForeignClassError:
         raise
     # What TFDS and protobuf raise for files that are not theirs: KeyError, ParseError, ...
@@ -77,6 +79,14 @@ def check_classes(file: pathlib.Path) -> None:
                 "expected classes of features that come with TFDS "
                 "(tensorflow_datasets.core.features...): prepare the data set yourself"
             )
+
+
+def _check_counts(builder: tfds.core.DatasetBuilder, directory: pathlib.Path) -> None:
+    """Refuses more records than there are bytes: memory is taken for as many as are claimed."""
+    there = sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
+    for split, info in builder.info.splits.items():
+        if not 0 <= info.num_examples <= there:
+            raise ValueError(f"split {split!r} claims {info.num_examples} records")
 
 
 def _class_names(value: Any) -> Iterator[Any]:

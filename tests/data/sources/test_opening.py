@@ -6,6 +6,7 @@ import sys
 import pytest
 import tensorflow_datasets as tfds
 
+from jaxws.data.sources.features import feature_keys
 from jaxws.data.sources.named import open_prepared
 from jaxws.data.sources.opening import open_directory
 
@@ -101,3 +102,21 @@ def test_what_is_no_description_is_one_line(prepared, file, text):
     with pytest.raises(ValueError, match=r"cannot be opened .* prepare the data set an") as caught:
         open_directory(prepared)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("claimed", [2**62, 10**12, -5])
+def test_more_records_than_bytes_are_refused(prepared, claimed):
+    splits = [{"name": "train", "shardLengths": [str(claimed)]}]
+    edit(prepared / "dataset_info.json", lambda content: content | {"splits": splits})
+    with pytest.raises(ValueError, match=f"cannot be opened .*'train' claims {claimed} records"):
+        open_directory(prepared)
+
+
+def test_more_classes_than_there_may_be_are_refused(prepared):
+    def change(content):
+        content["featuresDict"]["features"]["label"]["classLabel"]["numClasses"] = str(2**62)
+
+    (prepared / "label.labels.txt").unlink()
+    edit(prepared / "features.json", change)
+    with pytest.raises(ValueError, match=f"has {2**62} classes, expected 1 to 1048576"):
+        feature_keys(open_directory(prepared))
