@@ -162,7 +162,8 @@ class MetricsFile:
         before = self._metrics_file.read_bytes() if self._metrics_file.exists() else b""
         if before.startswith(data):
             if before != data:
-                os.truncate(self._metrics_file, len(data))
+                with open_in_place(self._metrics_file) as file:
+                    file.truncate(len(data))
         else:
             write_atomically(self._metrics_file, data.decode())
 

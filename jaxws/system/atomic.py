@@ -19,6 +19,7 @@ from typing import BinaryIO
 _PREFIX, _SUFFIX = ".jaxws-", ".tmp"
 # A file is written in less time: a process that has not gone on with one for so long was killed.
 _ABANDONED_SECONDS = 3600
+_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of file systems that do not wait for a disk
 _LONGEST = 40  # characters of a name that are kept in a temporary one: it must not be too long
 
 
@@ -155,6 +156,9 @@ def _to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
     finally:
         os.close(descriptor)
 

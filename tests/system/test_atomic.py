@@ -1,12 +1,14 @@
 """Files that are replaced: whole or not at all, beside links and leftovers of others."""
 
 import errno
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
+from jaxws.checkpointing.checksums import damaged_files
 from jaxws.config import base_config
 from jaxws.records.metrics_file import MetricsFile
 from jaxws.records.workdir import Workdir
@@ -104,6 +106,31 @@ def test_what_a_killed_process_left_goes_after_an_hour_and_is_no_obstacle(tmp_pa
     assert not left.exists()
     with pytest.raises(OSError, match="No such file"):
         writer.__exit__(None, None, None)
+
+
+def test_a_run_does_not_shorten_what_a_link_leads_to(victim):
+    """Its metrics begin anew; half a line that follows would be left out."""
+    (victim.with_name("place") / "metrics.jsonl").symlink_to(victim)
+    with pytest.raises(OSError, match=r"metrics\.jsonl is a link"):
+        MetricsFile(victim.with_name("place") / "metrics.jsonl").resume_from(0)
+    assert victim.read_text() == "precious"
+
+
+def test_a_file_system_that_cannot_wait_for_its_disk_will_do(tmp_path, monkeypatch):
+    def cannot(descriptor):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", cannot)
+    write_atomically(tmp_path / "file", "text")
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_checksums_of_what_never_ends_are_not_taken(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    names = ["/dev/zero", "link", "pipe"]
+    (tmp_path / "sha256.json").write_text(json.dumps(dict.fromkeys(names, "0")))
+    assert damaged_files(tmp_path) == names
 
 
 @pytest.mark.parametrize("name", ["n" * 255, "ü" * 127, ".hidden", "a b\n"])

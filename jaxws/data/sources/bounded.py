@@ -21,6 +21,7 @@ import numpy as np
 # Of one image, compressed; the largest of ImageNet have 16 MB.
 MOST_IMAGE_BYTES = 64 * 1024**2
 _SMALL = 64 * 1024  # what is read beside the members of any archive, at most, and of no moment
+_MOST_FILES = 1000  # in an archive that is read as a whole; CIFAR's have ten
 # What damaged or hostile archives make Python's modules raise.
 TAR_ERRORS = (OSError, EOFError, ValueError, OverflowError, tarfile.TarError, zlib.error)
 ZIP_ERRORS = (
@@ -135,8 +136,13 @@ def read_tar(path: pathlib.Path, most: int) -> dict[str, bytes]:
 
 
 def _regular(archive: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:
+    count = 0
     while (member := archive.next()) is not None:
+        archive.members = []  # type: ignore[attr-defined]  # kept by tarfile
         check_member(member, most)
+        count += 1
+        if count > _MOST_FILES:
+            raise tarfile.ReadError(f"it has more than {_MOST_FILES} files")
         if member.isfile():
             yield member
 
