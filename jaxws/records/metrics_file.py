@@ -116,7 +116,7 @@ class MetricsFile:
 
     def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Whole lines, as they stand there and as dicts."""
-        if not self._metrics_file.exists():
+        if not self._metrics_file.is_file():
             return
         lines = self._metrics_file.read_bytes().split(b"\n")[:-1]
         for number, line in enumerate(lines, start=1):

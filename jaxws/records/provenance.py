@@ -79,9 +79,10 @@ def read(workdir: Path) -> dict[str, Any]:
       ``data``, see :func:`data_facts`, and ``stretches``, each as :func:`session_facts` with
       ``last_step`` and ``seconds``; empty where the file is missing or cannot be read.
     """
+    file = workdir / NAME
     try:
-        content = json.loads((workdir / NAME).read_text())
-    except (OSError, ValueError):
+        content = json.loads(file.read_text()) if file.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

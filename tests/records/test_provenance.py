@@ -1,5 +1,6 @@
-"""What provenance and report say of the data: what was read, and not what was asked for."""
+"""What a run's directory says of its data: what was read, and not what was asked for."""
 
+import os
 import shutil
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from jaxws.config import base_config
 from jaxws.data import build, build_feed
 from jaxws.records.provenance import data_facts
+from jaxws.records.run_directory import read_run
+from jaxws.records.workdir import Workdir
 from tests.support.image_folder import make_folder
 
 
@@ -45,3 +48,16 @@ def test_data_without_a_folder_have_no_path(config):
     config.data.name, config.data.data_dir, config.batch_size = "digits", None, 100
     facts = data_facts(build_feed(config))
     assert (facts["name"], facts["path"]) == ("digits", None)
+
+
+@pytest.mark.parametrize("name", ["config.json", "provenance.json", "metrics.jsonl"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_files_of_a_run_that_never_end_are_not_read(tmp_path, name, make):
+    Workdir(tmp_path, base_config()).close()
+    (tmp_path / name).unlink(missing_ok=True)
+    make(tmp_path / name)
+    if name == "config.json":
+        with pytest.raises(ValueError, match=r"it has no config\.json"):
+            read_run(tmp_path)
+    else:
+        assert (read_run(tmp_path).records, read_run(tmp_path).provenance) == ([], {})

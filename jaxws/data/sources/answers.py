@@ -13,6 +13,8 @@ _BLOCK = 1024**2
 _TIMEOUT = 30  # seconds without a byte
 # A server that sends less than this for so long is given up, as one that sends nothing.
 _SLOWEST, _WINDOW = 1024, 60.0  # bytes a second, seconds
+# Types of what is for people or browsers; others are given to archives by mistake.
+_PAGES = ("text/html", "application/xhtml", "text/xml", "application/xml", "application/json")
 _LOGIN = "as networks do that want a login first: open a page in a browser, and run it again"
 
 
@@ -116,7 +118,7 @@ def check_first(archive: Archive, block: bytes) -> None:
       jaxws.data.sources.answers.NotTheArchiveError: https://host/a.zip answers with a web page, \
 as networks do that want a login first: open a page in a browser, and run it again
     """
-    if block.lstrip(b"\xef\xbb\xbf \r\n\t")[:14].lower().startswith((b"<!doctype html", b"<html")):
+    if block.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):  # as no archive does
         raise _web_page(archive)
 
 
@@ -135,7 +137,7 @@ def _goes_on_elsewhere(answer: requests.Response, have: int) -> bool:
 
 def _check(archive: Archive, answer: requests.Response, have: int) -> None:
     """Refuses an answer that cannot be the archive, by its headers."""
-    if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
+    if answer.headers.get("Content-Type", "").lower().startswith(_PAGES):
         raise _web_page(archive)
     length = answer.headers.get("Content-Length", "")
     have = have if answer.status_code == requests.codes.partial_content else 0

@@ -94,6 +94,12 @@ REFUSED = {
         "answers with a web page",
     ),
     "a page without a type": (lambda h: answer(h, 200, PAGE), "answers with a web page"),
+    "a page with a comment": (lambda h: answer(h, 200, b"<!-- x --><html>"), "with a web page"),
+    "XML": (lambda h: answer(h, 200, b"\xef\xbb\xbf<?xml?><html>"), "answers with a web page"),
+    "JSON": (
+        lambda h: answer(h, 200, b'{"error": "quota"}', Content_Type="application/json"),
+        "answers with a web page",
+    ),
     "not there": (lambda h: answer(h, 404, b"no"), "cannot be downloaded (404 Not Found)"),
     "nothing": (answer, "cannot be downloaded (ConnectionError)"),
     "no HTTP": (lambda h: h.wfile.write(b"hello\n"), "cannot be downloaded (ConnectionError)"),
