@@ -65,6 +65,8 @@ def _files(directory: Path) -> list[tuple[str, Path]]:
 def _digest(path: Path) -> str | None:
     """The SHA-256 of a file; None if it cannot be read."""
     try:
+        if not path.is_file():  # a pipe or device, which may never end
+            return None
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from jaxws.config.trust import check_trusted
 from jaxws.records.run_directory import RunDirectory, read_run
 
 
@@ -27,9 +28,60 @@ def run_of(args: argparse.Namespace) -> RunDirectory:
       What the run left so far. Its lock is not taken: it may go on meanwhile.
 
     Raises:
-      ValueError: there is no run.
+      ValueError: there is no run, or the command would run code that the user did not name.
     """
-    return read_run(args.workdir)
+    run = read_run(args.workdir)
+    if hasattr(args, "trust"):
+        check_trusted(run.config, args.trust, f"{args.workdir}/config.json")
+    return run
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--trust``, without which :func:`run_of` refuses runs that name code of their own.
+
+    Args:
+      parser: of a command that makes the network of a run.
+    """
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="run this module, which the run names for its network or sharing rule (module:NAME);"
+        " may be given again for another one",
+    )
+
+
+def add_data_place(parser: argparse.ArgumentParser) -> None:
+    """Adds where a run's data are now, which :func:`move_data` notes.
+
+    Args:
+      parser: of a command that reads them.
+    """
+    # Under the names of fields too, as messages and the command line of train have them.
+    parser.add_argument(
+        *("--data_path", "--config.data.path"),
+        metavar="FOLDER",
+        help="the run's folder of images, if it is no longer where it was",
+    )
+    parser.add_argument(
+        *("--data_dir", "--config.data.data_dir"),
+        metavar="DIR",
+        help="where prepared data sets are, if they are no longer there",
+    )
+
+
+def move_data(run: RunDirectory, args: argparse.Namespace) -> None:
+    """Makes a run's configuration read its data from where they are now.
+
+    Args:
+      run: is changed.
+      args: with those of :func:`add_data_place`.
+    """
+    if args.data_path is not None:
+        run.config.data.path = args.data_path
+    if args.data_dir is not None:
+        run.config.data.data_dir = args.data_dir
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,17 @@ from rich.table import Table
 from jaxws import data
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
-from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
+from jaxws.commands.arguments import (
+    add_data_place,
+    add_json,
+    add_step,
+    add_trust,
+    add_workdir,
+    move_data,
+    run_of,
+)
+from jaxws.config.fields import flat_fields
+from jaxws.config.identity import comparable_facts, place_of_data
 from jaxws.config.registry import SHARING_RULES, add_own_fields
 from jaxws.core.partitioning import one_device
 from jaxws.records.run_directory import RunDirectory
@@ -33,13 +43,14 @@ _SPLITS = ("test", "train", "validation")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to a parser."""
     add_workdir(parser)
+    add_trust(parser)
     add_step(parser)
     parser.add_argument(
         "--split",
         choices=_SPLITS,
         help="images to score on; by default those that the run itself was tested on",
     )
-    parser.add_argument("--data_dir", help="where the data set is, if it is no longer there")
+    add_data_place(parser)
     parser.add_argument(
         "--share",
         metavar="RULE",
@@ -61,9 +72,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ValueError: there is no such run, checkpoint or split, or the data are others.
     """
+    if args.share is not None:  # a wrong name is told at once; what the user names may be run
+        SHARING_RULES.load(args.share, given_as="--share")
     past = run_of(args)
-    if args.data_dir:
-        past.config.data.data_dir = args.data_dir
+    move_data(past, args)
     scores = evaluate(past, step=args.step, split=args.split, share=args.share)
     if args.json:
         print(json.dumps(scores, indent=1))
@@ -106,7 +118,11 @@ def evaluate(
     directory = checkpoint_dir(past.checkpoints, step)
     feed = data.build_feed(past.config)
     if changed := _changed(past.dataset, feed.fingerprint()):
-        raise ValueError(f"the data are not those of the run ({changed}): nothing was scored.")
+        here = place_of_data(dict(flat_fields(past.config)))
+        raise ValueError(
+            f"{here}: the data are not those of the run ({changed}): nothing was scored. Give the"
+            " place of those by --data_path or --data_dir."
+        )
     split = split or feed.test_kind
     model = build_model(past.config.model, len(feed.class_names))
     weights = read_weights(directory)
@@ -162,5 +178,6 @@ def _inputs(past: RunDirectory, feed: data.Feed, split: str) -> Any:
 
 
 def _changed(there: dict[str, Any], here: dict[str, Any]) -> str:
+    there, here = comparable_facts(there, here)
     keys = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
     return "; ".join(f"{key}: {there.get(key)!r} then, {here.get(key)!r} now" for key in keys)

@@ -6,7 +6,7 @@ import argparse
 
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
-from jaxws.commands.arguments import add_out, add_step, add_workdir, check_out, run_of
+from jaxws.commands.arguments import add_out, add_step, add_trust, add_workdir, check_out, run_of
 from jaxws.commands.export_weights import (
     NAMES,
     SUFFIXES,
@@ -21,6 +21,7 @@ from jaxws.commands.export_weights import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to a parser."""
     add_workdir(parser)
+    add_trust(parser)
     add_out(parser, "the file to write: .safetensors or .npz; with --names=torch also .pth or .pt")
     add_step(parser)
     parser.add_argument(

@@ -18,6 +18,7 @@ from jaxws.data.sources import cifar, imagenet, tiny_imagenet
 from jaxws.data.sources.digits import Builder as DigitsBuilder
 from jaxws.data.sources.download import download
 from jaxws.data.sources.official import OFFICIAL, Official, missing_images, size_text, verify
+from jaxws.data.sources.opening import open_directory
 from jaxws.data.sources.prepare import data_root, is_whole, prepare
 
 _BUILDERS: dict[str, Any] = {
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     root = data_root(args.data_dir)
     if args.name == "digits":
         print("digits comes with the package and is prepared by the first run; nothing to do.")
-        prepare(DigitsBuilder(data_dir=str(root)))
+        prepare(DigitsBuilder(data_dir=str(root)), remedy="--data_dir=DIR")
         return 0
     if args.name not in OFFICIAL:
         close = difflib.get_close_matches(args.name, OFFICIAL, n=1, cutoff=0.4)
@@ -106,7 +107,7 @@ def _check_room(name: str, facts: Official, root: pathlib.Path, manual_dir: str 
         files = [pathlib.Path(manual_dir or ".") / a.file_name for a in facts.archives]
         need = sum(file.stat().st_size for file in files if file.is_file())
     else:
-        need = facts.disk_bytes + (0 if manual_dir else facts.archives[0].size)
+        need = facts.disk_bytes + (0 if manual_dir else _left_to_download(name, facts, root))
     place = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(place).free
     if free < need:
@@ -116,8 +117,15 @@ def _check_room(name: str, facts: Official, root: pathlib.Path, manual_dir: str 
         )
 
 
+def _left_to_download(name: str, facts: Official, root: pathlib.Path) -> int:
+    archive = facts.archives[0]
+    path = root / "downloads" / name / archive.file_name
+    parts = (path, path.with_name(path.name + ".part"))
+    return max(0, archive.size - sum(part.stat().st_size for part in parts if part.is_file()))
+
+
 def _report(args: argparse.Namespace, facts: Official, directory: pathlib.Path) -> None:
-    builder = tfds.builder_from_directory(str(directory))
+    builder = open_directory(directory)
     print(f"{args.name} is in {directory}")
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     for split in facts.images:

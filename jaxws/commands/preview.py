@@ -106,7 +106,7 @@ def preview(config: ConfigDict, split: str, step: int, number: int) -> View:
     shown = np.flatnonzero(real)[:number]
     settings = config.data
     size = "x".join(map(str, batch.image.shape[1:3]))
-    title = f"{settings.name}: {split} images, {size} pixels, as seen by the network"
+    title = f"{feed.name}: {split} images, {size} pixels, as seen by the network"
     if split == "train":
         title += f" in step {step} (seed {config.seed}, pad {settings.pad}"
         title += (", flipped" if settings.flip else "") + f", n_reps {settings.n_reps})"

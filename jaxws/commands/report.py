@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from jaxws.commands.arguments import add_workdir, run_of
+from jaxws.commands.arguments import add_trust, add_workdir, run_of
 from jaxws.records.report import write_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to a parser."""
     add_workdir(parser)
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:

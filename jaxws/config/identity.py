@@ -13,12 +13,16 @@ from jaxws.config.registry import REGISTRIES, is_outside
 
 # Fields that change how far or where a run goes, what it keeps, and what it does once it has
 # diverged, but no number it computes before that: a run may be resumed with other values of them.
+# What its data are is told by their checksums, and not by where they lie.
 FREE_FIELDS = (
     *("max_steps", "tensorboard", "profile", "compilation_cache"),
     *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
     *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
-    *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
+    *("data.path", "data.data_dir", "data.prefetch", "data.threads", "data.workers"),
 )
+# Facts about data: a checksum of all that is in the images' files, which some data have, and one of
+# notes about them, which hold the name of their folder.
+CONTENT, NOTES = "content_sha256", "records_crc32"
 
 
 def to_json(config: ConfigDict, dataset: Mapping[str, Any]) -> str:
@@ -56,8 +60,8 @@ def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
       >>> config.model.depth, dataset
       (20, {'classes': 10})
     """
-    parts = json.loads(text)
     try:
+        parts = json.loads(text)
         fields, dataset = parts["config"], dict(parts["dataset"])
         config = base_config()
         known = dict(flat_fields(config))
@@ -68,7 +72,7 @@ def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
                 raise ValueError(unknown_field(key, known))
             kept = tuple(value) if isinstance(value, list) else value
             config.update_from_flattened_dict({key: kept})
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"this is not the JSON that jaxws writes ({error})") from error
     return config, dataset
 
@@ -84,7 +88,7 @@ def differences(this: str, saved: str) -> list[str]:
       One line per field that differs.
 
     Raises:
-      ValueError: ``saved`` is not JSON.
+      ValueError: ``saved`` is not what :func:`to_json` writes.
 
     Example:
       >>> config = base_config()
@@ -93,17 +97,77 @@ def differences(this: str, saved: str) -> list[str]:
       >>> differences(to_json(config, {}), saved)
       ['config.seed: 0 there, 1 here']
     """
-    there, here = (
-        {
-            f"{part}.{key}": value
-            for part, fields in json.loads(text).items()
-            for key, value in fields.items()
-        }
-        for text in (saved, this)
+    (there, facts_there), (here, facts_here) = _parts(saved), _parts(this)
+    kept = ({k: v for k, v in run.items() if k not in FREE_FIELDS} for run in (there, here))
+    changed = [f"config.{line}" for line in changes(*kept)]
+    facts = comparable_facts(facts_there, facts_here)
+    if other := [f"dataset.{line}" for line in changes(*facts)]:
+        read = [place_of_data(run) for run in (there, here)]
+        changed += [*other, f"the data: {read[0]} there, {read[1]} here"]
+    return changed
+
+
+def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Configuration and facts about the data."""
+    try:
+        parts = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON without end") from error
+    if not isinstance(parts, dict):
+        raise ValueError("no configuration")
+    config, dataset = parts.get("config", {}), parts.get("dataset", {})
+    if not isinstance(config, dict) or not isinstance(dataset, dict):
+        raise ValueError("no configuration and facts about data")
+    return config, dataset
+
+
+def comparable_facts(
+    there: Mapping[str, Any], here: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of the facts about two runs' data must be the same.
+
+    Args:
+      there: facts about the data of one run.
+      here: of another one.
+
+    Returns:
+      Both, without notes about files whose content is known, and without what one of them did not
+      note as an older version wrote it.
+
+    Example:
+      >>> old = {"classes": 2, "records_crc32": 1}
+      >>> comparable_facts(old, old | {"content_sha256": "a"})
+      ({'classes': 2, 'records_crc32': 1}, {'classes': 2, 'records_crc32': 1})
+      >>> moved = {"classes": 2, "records_crc32": 3, "content_sha256": "a"}
+      >>> comparable_facts(old | {"content_sha256": "a"}, moved)[0]
+      {'classes': 2, 'content_sha256': 'a'}
+    """
+    left_out = NOTES if CONTENT in there and CONTENT in here else CONTENT
+    first, second = (
+        {key: value for key, value in facts.items() if key != left_out} for facts in (there, here)
     )
-    free = {f"config.{key}" for key in FREE_FIELDS}
-    kept = ({k: v for k, v in fields.items() if k not in free} for fields in (there, here))
-    return changes(*kept)
+    return first, second
+
+
+def place_of_data(fields: Mapping[str, Any]) -> str:
+    """Where the images of a run come from, for people.
+
+    Args:
+      fields: the configuration by dotted names, as in :func:`to_json`.
+
+    Returns:
+      A phrase.
+
+    Example:
+      >>> place_of_data({"data.name": "cifar10", "data.path": "/pictures", "data.data_dir": None})
+      "folder '/pictures'"
+      >>> place_of_data({"data.name": "digits", "data.path": None, "data.data_dir": "/tfds"})
+      "'digits' in '/tfds'"
+    """
+    name, path, root = (fields.get(f"data.{key}") for key in ("name", "path", "data_dir"))
+    if path is not None:
+        return f"folder {path!r}"
+    return f"{name!r}" + (f" in {root!r}" if root is not None else "")
 
 
 def changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pathlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +49,14 @@ def build_feed(config: ConfigDict) -> Feed:
         images.
     """
     data = config.data
+    feed = _build(config, data)
+    if data.path is not None:
+        folder = pathlib.Path(data.path).expanduser().resolve()
+        feed.name, feed.path = folder.name or str(folder), str(folder)
+    return feed
+
+
+def _build(config: ConfigDict, data: ConfigDict) -> Feed:
     arguments = {
         "seed": config.seed,
         "batch_size": config.batch_size,

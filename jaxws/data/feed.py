@@ -44,7 +44,8 @@ class Feed(Protocol):
     at a step gets the batches that it would have got.
 
     Attributes:
-      name: name of the data set.
+      name: name of the data set, or of the folder that its images were read from.
+      path: that folder; None where it is no folder of images.
       class_names: one name for each label.
       image_shape: ``(H, W, c)``, what the network sees.
       train_size: number of training images.
@@ -56,6 +57,7 @@ class Feed(Protocol):
     """
 
     name: str
+    path: str | None
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     train_size: int

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jaxws.system.atomic import write_atomically
+from jaxws.system.atomic import open_in_place, write_atomically
 
 # Keys that depend on the clock or the machine.
 CLOCK = ("step_seconds", "images_per_second", "data_wait", "device_memory_bytes")
@@ -90,9 +90,10 @@ class MetricsFile:
         """Writes what is still to be written, or nothing."""
         data = "".join(self._unwritten).encode()
         # Unbuffered: a buffer would try once more when it is closed.
-        with self._metrics_file.open("a+b", buffering=0) as file:
+        with open_in_place(self._metrics_file) as file:
             end = _end_of_lines(file)
             file.truncate(end)  # half a line may be left of a crash
+            file.seek(end)
             try:
                 if file.write(data) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -115,7 +116,7 @@ class MetricsFile:
 
     def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Whole lines, as they stand there and as dicts."""
-        if not self._metrics_file.exists():
+        if not self._metrics_file.is_file():
             return
         lines = self._metrics_file.read_bytes().split(b"\n")[:-1]
         for number, line in enumerate(lines, start=1):
@@ -161,7 +162,8 @@ class MetricsFile:
         before = self._metrics_file.read_bytes() if self._metrics_file.exists() else b""
         if before.startswith(data):
             if before != data:
-                os.truncate(self._metrics_file, len(data))
+                with open_in_place(self._metrics_file) as file:
+                    file.truncate(len(data))
         else:
             write_atomically(self._metrics_file, data.decode())
 

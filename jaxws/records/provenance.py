@@ -82,9 +82,10 @@ def read(workdir: Path) -> dict[str, Any]:
       ``last_step``, ``seconds`` and ``local_conv``, implementations of LC layers in use; empty
       where the file is missing or cannot be read.
     """
+    file = workdir / NAME
     try:
-        content = json.loads((workdir / NAME).read_text())
-    except (OSError, ValueError):
+        content = json.loads(file.read_text()) if file.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -96,11 +97,13 @@ def data_facts(feed: Feed) -> dict[str, Any]:
       feed: where the run's batches come from.
 
     Returns:
-      Facts for JSON: shape, normalisation (pixels in [0, 1] minus ``mean``, divided by ``std``),
-      names of classes.
+      Facts for JSON: what was read (name of the data set or folder, its path, checksums), shape,
+      normalisation (pixels in [0, 1] minus ``mean``, divided by ``std``), names of classes.
     """
     return {
         "name": feed.name,
+        "path": feed.path,
+        "checksums": feed.fingerprint(),
         "image_shape": list(feed.image_shape),
         "mean": [float(value) for value in feed.mean],
         "std": [float(value) for value in feed.std],

@@ -97,7 +97,8 @@ def _network(run: RunDirectory) -> str:
     network = ARCHITECTURES.load(model.architecture).describe(model)
     shared = f"weights shared by ws({every})" if every else "weights never shared"
     shared = f", {shared}" if model.connectivity == "local" else ""
-    return f"{network}{shared}; {run.config.data.name}; seed {run.config.seed}"
+    name = run.provenance.get("data", {}).get("name") or run.config.data.name
+    return f"{network}{shared}; {name}; seed {run.config.seed}"
 
 
 def _result(run: RunDirectory, last: dict[str, Any]) -> Iterator[str]:

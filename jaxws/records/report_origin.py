@@ -86,7 +86,9 @@ def configuration(run: RunDirectory) -> Iterator[str]:
     yield "<h2>Configuration</h2>"
     yield page.table("All fields of config.json", ["field", "value", "changed"], rows)
     if run.dataset:
-        yield page.table("The data", ["fact", "value"], list(run.dataset.items()))
+        read = run.provenance.get("data", {})
+        facts = {key: read[key] for key in ("name", "path") if read.get(key)} | run.dataset
+        yield page.table("The data", ["fact", "value"], list(facts.items()))
 
 
 def folded(table: str, summary: str, rows: int) -> str:

@@ -61,6 +61,8 @@ def read_run(path: Path) -> RunDirectory:
     path = path.expanduser().absolute()
     file = path / "config.json"
     try:
+        if not file.is_file():  # nor a pipe or device, which may never end
+            raise FileNotFoundError(file)
         config, dataset = from_json(file.read_text())
     except FileNotFoundError as error:
         what = "has no config.json" if path.is_dir() else "does not exist"

@@ -16,10 +16,10 @@ from ml_collections import ConfigDict
 
 from jaxws.config.identity import differences, to_json
 from jaxws.records.metrics_file import MetricsFile
-from jaxws.system.atomic import write_atomically
+from jaxws.system.atomic import is_temporary, write_atomically
 from jaxws.system.locks import lock
 
-_OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves
+_OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves, or an older one
 
 
 class Workdir(MetricsFile):
@@ -68,7 +68,8 @@ class Workdir(MetricsFile):
             self._refuse_other()
             self._take_lock()
             return True
-        if any(entry.name not in _OWN_FILES for entry in self.path.iterdir()):
+        names = {entry.name for entry in self.path.iterdir()} - _OWN_FILES
+        if any(not is_temporary(name) for name in names):
             raise ValueError(
                 f"workdir {self.path} is not empty and is not a run of jaxws (no config.json):"
                 " nothing was changed. Give a new or empty directory by --workdir."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 from typing import BinaryIO
+
+from jaxws.system.atomic import open_in_place
 
 
 def lock(path: Path) -> BinaryIO:
@@ -19,7 +20,7 @@ def lock(path: Path) -> BinaryIO:
 
     Raises:
       BlockingIOError: another one holds the lock.
-      OSError: the file cannot be written, or the file system has no locks.
+      OSError: the file cannot be written or is a link, or the file system has no locks.
 
     Example:
       >>> import tempfile
@@ -31,7 +32,7 @@ def lock(path: Path) -> BinaryIO:
       >>> held.close()
       >>> lock(path).close()
     """
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+    file = open_in_place(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:

@@ -288,6 +288,7 @@ def test_differences_leave_out_free_fields():
     config, saved = base_config(), to_json(base_config(), {"classes": 10})
     assert against(config, classes=10) == []
     config.max_steps, config.checkpoint.keep, config.data.data_dir = 3, 7, "/elsewhere"
+    config.data.path = "/pictures"
     config.data.prefetch, config.data.threads, config.data.workers = 5, 6, 7
     config.tensorboard, config.profile, config.compilation_cache = True, "3:4", False
     config.checkpoint.keep_best, config.checkpoint.every_steps = False, 8
@@ -297,13 +298,14 @@ def test_differences_leave_out_free_fields():
         *("max_steps", "tensorboard", "profile", "compilation_cache"),
         *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
         *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
-        *("data.data_dir", "data.prefetch", "data.threads", "data.workers"),
+        *("data.path", "data.data_dir", "data.prefetch", "data.threads", "data.workers"),
     }
     assert against(config, classes=10) == []
     config.model.width = 32
     assert against(config, classes=7) == [
         "config.model.width: 16 there, 32 here",
         "dataset.classes: 10 there, 7 here",
+        "the data: 'cifar10' there, folder '/pictures' here",
     ]
     older = json.loads(saved)
     del older["config"]["data.flip"]

@@ -61,7 +61,7 @@ def test_a_foreign_directory_is_refused_and_kept(tmp_path):
     assert snapshot(tmp_path) == {(tmp_path / "thesis.tex").relative_to(tmp_path): b"all of it"}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"config": 3}'])
 def test_a_foreign_config_json_is_refused_and_kept(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match="not the JSON that jaxws writes"):

@@ -11,6 +11,7 @@ from PIL import Image
 from jaxws.__main__ import main
 from jaxws.checkpointing.directory import steps_in
 from jaxws.checkpointing.manager import Checkpoints
+from jaxws.commands import evaluate
 from jaxws.config.fields import flat_fields
 from jaxws.data import build_feed
 from jaxws.records.summary import summary_rows
@@ -21,6 +22,7 @@ from jaxws.training.weight_sharing import make_sharing
 from tests.support.damage import flip_bit, largest_file, snapshot
 from tests.support.small_run import (
     STEPS_PER_EPOCH,
+    Small,
     assert_same_bits,
     checkpoint_of,
     prepare_small,
@@ -52,6 +54,8 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
     assert main(["report", str(run.workdir.path)]) == 0
     plots = {"accuracy.png", "curves.png", "snr.png"}
     assert {p.name for p in run.workdir.path.iterdir()} == left | plots | {"report.html"}
+    page = (run.workdir.path / "report.html").read_text()  # says what was read for "cifar10"
+    assert f"; {run.feed.name}; seed 0" in page and run.feed.path in page
     for plot in plots:
         with Image.open(run.workdir.path / plot) as image:
             assert image.size[0] > 500
@@ -98,6 +102,51 @@ def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, stop, every
     before = (parts.workdir.path / "metrics.jsonl").read_bytes()
     assert train(prepare_small(config, tmp_path / "parts"))["step"] == step
     assert (parts.workdir.path / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.fixture
+def evaluated(monkeypatch, capsys):
+    """Calls `evaluate` on a small run; returns its scores, or the line that says what is wrong."""
+    monkeypatch.setattr(evaluate, "build_model", lambda c, classes: Small(classes, c.dtype))
+
+    def call(workdir, *arguments):
+        try:
+            assert main(["evaluate", str(workdir), "--json", *arguments]) == 0
+            return json.loads(capsys.readouterr().out)
+        except SystemExit:
+            return capsys.readouterr().err
+
+    return call
+
+
+def test_data_are_the_same_wherever_they_lie(config, folder, tmp_path, evaluated):
+    """A copy of another name and time of change, prepared anew: same bits; other images: none."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(folder, here, copy_function=shutil.copyfile)
+    config.data.path, config.max_steps = str(here), 8
+    whole = prepare_small(config, tmp_path / "whole")
+    last = train(whole)
+    config.max_steps = 4
+    train(prepare_small(config, tmp_path / "run"))
+    shutil.copytree(here, there, copy_function=shutil.copyfile)
+    shutil.rmtree(here)
+    config.data.path, config.data.data_dir, config.max_steps = str(there), str(tmp_path / "new"), 8
+    run = prepare_small(config, tmp_path / "run")
+    train(run)
+    assert_same_bits(*(checkpoint_of(r.workdir)[1] for r in (whole, run)))
+    assert timeless_lines(run.workdir) == timeless_lines(whole.workdir)
+
+    assert "/here' does not exist: check --config.data.path" in evaluated(tmp_path / "run")
+    for flag in ("--data_path", "--config.data.path"):
+        assert evaluated(tmp_path / "run", f"{flag}={there}")["top1"] == last["test_top1"]
+
+    image = there / "test" / "dark" / "0.png"
+    shutil.copyfile(there / "test" / "dark" / "1.png", image)
+    with pytest.raises(ValueError, match=rf"test_crc32: \d+ there, \d+ here; .*'{there}' here"):
+        prepare_small(config, tmp_path / "run")
+    line = evaluated(tmp_path / "run", f"--data_path={there}")
+    assert f"folder '{there}': the data are not those of the run (test_crc32: " in line
+    assert line.startswith("error: ") and "by --data_path or --data_dir" in line
 
 
 def test_steps_after_the_last_checkpoint_are_done_again(config, tmp_path):

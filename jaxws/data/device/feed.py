@@ -135,6 +135,7 @@ class DeviceFeed:
         """
         self.dataset = dataset
         self.name, self.class_names = dataset.name, dataset.class_names
+        self.path: str | None = None  # build_feed knows
         self.mean, self.std = dataset.mean, dataset.std
         self.image_shape = view_shape(dataset.image_shape, crop_size)
         self.train_size, self.test_size = len(dataset.train.labels), len(dataset.test.labels)

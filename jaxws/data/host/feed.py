@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxws.config.identity import NOTES
 from jaxws.data.batch import Batch, host_batch
 from jaxws.data.device.order import steps_per_epoch
 from jaxws.data.host.batches import (
@@ -24,6 +25,7 @@ from jaxws.data.host.batches import (
 from jaxws.data.host.decoders import check_decoder
 from jaxws.data.host.workers import available_cores, suitable_workers
 from jaxws.data.sources.features import feature_keys, split_names
+from jaxws.data.sources.folder import content_of
 from jaxws.data.sources.records import Records
 from jaxws.data.splits import SplitRows, rows_fingerprint, test_kind
 from jaxws.data.statistics import mean_and_std
@@ -149,6 +151,7 @@ class HostFeed:
         """
         check_decoder(options.decoder)
         self.name, self._builder = name, builder
+        self.path: str | None = None  # build_feed knows
         self._splits = split_names(name, builder)
         chosen = chosen or SplitRows(np.arange(builder.info.splits["train"].num_examples), None)
         held_out = chosen.validation is not None
@@ -192,7 +195,7 @@ class HostFeed:
         yield from self._put(batches, None, len(records))
 
     def fingerprint(self) -> dict[str, Any]:
-        """Numbers of classes and images, and a checksum of what TFDS notes about its files."""
+        """Numbers of classes and images, checksums of what TFDS notes and of a folder's files."""
         info = self._builder.info
         notes = [info.full_name, self.class_names] + [
             [name, info.splits[name].shard_lengths, info.splits[name].num_bytes]
@@ -202,7 +205,8 @@ class HostFeed:
             "classes": len(self.class_names),
             "train_images": self.train_size,
             "test_images": self.test_size,
-            "records_crc32": zlib.crc32(json.dumps(notes).encode()),
+            NOTES: zlib.crc32(json.dumps(notes).encode()),
+            **content_of(self._builder),
             **rows_fingerprint(self._chosen),
         }
 

@@ -8,8 +8,7 @@ import functools
 import io
 import pathlib
 import pickle
-import tarfile
-import zlib
+import pickletools
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,12 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.image_classification import cifar
 
+from jaxws.data.sources.bounded import TAR_ERRORS, read_tar
 from jaxws.data.sources.shuffled import Records, ShuffledBuilder
 
 _PIXELS = 32 * 32 * 3
+_MOST_BYTES = 512 * 1024**2  # of an archive, unpacked: three times what the official ones have
+_MOST_NAMES = 64 * 1024  # bytes of a file of class names
 # In the archives for Python: the keys that go with TFDS's names of the labels.
 _PYTHON_KEYS = {
     "cifar10": {"label": "labels"},
@@ -29,6 +31,9 @@ _PYTHON_NAMES = {
     "cifar10": {"label": "label_names"},
     "cifar100": {"coarse_label": "coarse_label_names", "label": "fine_label_names"},
 }
+
+
+_PLACES = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class Cifar10(ShuffledBuilder, cifar.Cifar10, skip_registration=True):  # type: ignore[call-arg]
@@ -95,13 +100,8 @@ def _example(split: str, labels: _Labels, images: np.ndarray, index: int) -> dic
 def _read_archive(path: pathlib.Path) -> dict[str, bytes]:
     """All files of an archive by their base names; 180 MB."""
     try:
-        with tarfile.open(path) as archive:
-            members = [member for member in archive if member.isfile()]
-            return {
-                pathlib.PurePosixPath(member.name).name: archive.extractfile(member).read()  # type: ignore[union-attr]
-                for member in members
-            }
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        return read_tar(path, _MOST_BYTES)
+    except TAR_ERRORS as error:
         raise ValueError(
             f"{path} cannot be read to its end ({error}): it is truncated or damaged; download it "
             "again"
@@ -119,7 +119,10 @@ def _read_binary(
 ) -> tuple[dict[str, list[str]], _Splits]:
     names = {}
     for key, file in zip(info.label_keys, info.label_files, strict=True):
-        names[key] = _member(path, files, file).decode().split()
+        text = _member(path, files, file)
+        if len(text) > _MOST_NAMES or not text.isascii():
+            raise ValueError(f"{file} in {path} has no names: it is not the official archive")
+        names[key] = text.decode().split()
     width = len(info.label_keys)
     splits: _Splits = {}
     for split, parts in (("train", info.train_files), ("test", info.test_files)):
@@ -144,15 +147,17 @@ def _read_python(
     meta = _unpickle(path, files, "meta" if "meta" in files else "batches.meta")
     keys = _PYTHON_KEYS[name]
     try:
-        names = {key: [str(n) for n in meta[theirs]] for key, theirs in _PYTHON_NAMES[name].items()}
+        names = {key: _flat(meta[theirs], str) for key, theirs in _PYTHON_NAMES[name].items()}
         splits: _Splits = {}
         for split, parts in (("train", info.train_files), ("test", info.test_files)):
             batches = [_unpickle(path, files, part.removesuffix(".bin")) for part in parts]
+            if not all(isinstance(batch["data"], np.ndarray) for batch in batches):
+                raise ValueError("images that are no array")
             images = np.concatenate([batch["data"] for batch in batches])
             if images.dtype != np.uint8 or images.shape[1:] != (_PIXELS,):
                 raise ValueError(f"images of {images.dtype} and shape {images.shape}")
             columns = {
-                key: np.concatenate([np.asarray(batch[theirs], np.int64) for batch in batches])
+                key: np.concatenate([np.array(_flat(b[theirs], int), np.int64) for b in batches])
                 for key, theirs in keys.items()
             }
             if any(len(column) != len(images) for column in columns.values()):
@@ -163,6 +168,18 @@ def _read_python(
             raise
         raise ValueError(f"{path} is not the official archive ({error})") from error
     return names, splits
+
+
+def _flat(values: Any, kind: type) -> list[Any]:
+    """A list as it should be; one that holds another one again and again would have no end."""
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        values = values.tolist()
+    if not isinstance(values, list):
+        raise TypeError(f"a {type(values).__name__} where a list was expected")
+    values = [value.decode() if isinstance(value, bytes) else value for value in values]
+    if not all(isinstance(value, kind) for value in values):
+        raise TypeError(f"a list of other things than {kind.__name__}")
+    return values
 
 
 class _Unpickler(pickle.Unpickler):
@@ -181,6 +198,10 @@ class _Unpickler(pickle.Unpickler):
 def _unpickle(path: pathlib.Path, files: dict[str, bytes], name: str) -> dict[str, Any]:
     data = _member(path, files, name)
     try:
+        # A pickle may name a place of which the memory for all that come before it is taken.
+        for code, place, _ in pickletools.genops(data):
+            if code.name in _PLACES and isinstance(place, int) and place > len(data):
+                raise pickle.UnpicklingError(f"it claims {place} objects")
         value = _Unpickler(io.BytesIO(data), encoding="latin1").load()
         # Pickles written by Python 3 may have keys of bytes.
         return {key.decode() if isinstance(key, bytes) else key: v for key, v in value.items()}

@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 _TEST_SPLITS = ("test", "validation")
+# Each has a name in memory, and a row of weights in a network.
+_MOST_CLASSES = 2**20
 
 
 def feature_keys(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
@@ -32,6 +34,12 @@ def feature_keys(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
         raise ValueError(
             f"data set {builder.info.full_name!r} has the features {features}, expected an 8-bit "
             "image of 1 or 3 channels and a class label: choose an image classification data set"
+        )
+    classes = getattr(label, "num_classes", None) or 0
+    if not 1 <= classes <= _MOST_CLASSES:
+        raise ValueError(
+            f"data set {builder.info.full_name!r} has {classes} classes, expected 1 to "
+            f"{_MOST_CLASSES}: choose an image classification data set"
         )
     return keys[0], keys[1]
 

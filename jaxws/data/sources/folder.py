@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 from absl import logging
 
+from jaxws.config.identity import CONTENT
 from jaxws.data.sources.images import UndecodableImageError, decode_image, inspect_image
 from jaxws.data.sources.prepare import LocalBuilder, data_root, prepare
 from jaxws.data.sources.scan import Folder, ImageFile, name_some, scan_folder
@@ -69,7 +71,9 @@ class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-
         for split, images in whole.items():
             _check_classes_left(folder, split, images)
         self.info.metadata.update(
-            corrupt=corrupt, **_count_sizes([*whole["train"], *whole["test"]])
+            corrupt=corrupt,
+            content=_content(folder, whole),
+            **_count_sizes([*whole["train"], *whole["test"]]),
         )
         return {split: self._shards(split, images) for split, images in whole.items()}
 
@@ -98,6 +102,7 @@ class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-
 
 class _Checked(NamedTuple):
     file: ImageFile
+    digest: bytes
     defect: str = ""
     width: int = 0
     height: int = 0
@@ -140,10 +145,12 @@ def prepare_folder(
 
 def _check_images(folder: Folder, files: Sequence[ImageFile]) -> list[_Checked]:
     def check(file: ImageFile) -> _Checked:
+        data = _read_bytes(folder, file)
+        digest = hashlib.sha256(data).digest()
         try:
-            return _Checked(file, "", *inspect_image(_read_bytes(folder, file)))
+            return _Checked(file, digest, "", *inspect_image(data))
         except UndecodableImageError as error:
-            return _Checked(file, str(error))
+            return _Checked(file, digest, str(error))
 
     checked: list[_Checked] = []
     starts = track(range(0, len(files), _CHUNK), "Checking images", len(files), weight=_CHUNK)
@@ -151,6 +158,30 @@ def _check_images(folder: Folder, files: Sequence[ImageFile]) -> list[_Checked]:
         for start in starts:
             checked += map_in_tasks(pool, check, files[start : start + _CHUNK])
     return checked
+
+
+def _content(folder: Folder, whole: dict[str, list[_Checked]]) -> str:
+    """A checksum of what is read of a folder, in order: bytes and labels, whatever their names."""
+    digest = hashlib.sha256()
+    labels = {name: label for label, name in enumerate(folder.class_names)}
+    for split, images in whole.items():
+        digest.update(f"{split} {len(images)}\n".encode())
+        for image in images:
+            digest.update(image.digest + f" {labels[image.file.label]}\n".encode())
+    return digest.hexdigest()
+
+
+def content_of(builder: tfds.core.DatasetBuilder) -> dict[str, str]:
+    """The checksum of what was read of a folder, where one was taken when it was prepared.
+
+    Args:
+      builder: a prepared data set.
+
+    Returns:
+      It, under the name that it has among the facts about data; empty for another data set.
+    """
+    content = (builder.info.metadata or {}).get("content")
+    return {CONTENT: content} if content else {}
 
 
 def _read_bytes(folder: Folder, file: ImageFile) -> bytes:

@@ -23,6 +23,13 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.datasets.imagenet2012 import imagenet2012_dataset_builder as official
 
+from jaxws.data.sources.bounded import (
+    MOST_IMAGE_BYTES,
+    TAR_ERRORS,
+    BoundedFile,
+    check_member,
+    walk_bounds,
+)
 from jaxws.data.sources.images import UndecodableImageError, decode_image
 from jaxws.data.sources.shuffled import Records, ShuffledBuilder
 from jaxws.system.terminal import track
@@ -54,7 +61,7 @@ class Builder(ShuffledBuilder, official.Builder, skip_registration=True):  # typ
         path = self._directory / TRAIN_TAR
         splits = {"train": _records(path, list(_train_images(path, classes)))}
         path = self._directory / VALIDATION_TAR
-        if path.exists():
+        if path.is_file():
             splits["validation"] = _records(path, list(_validation_images(path)))
         return splits
 
@@ -80,7 +87,7 @@ def _train_images(path: pathlib.Path, classes: set[str]) -> Iterator[_Place]:
                     "such as n01440764.tar: it is not the official archive"
                 )
             inner = f"{member.name} in {path}"
-            for image, place in _members(path, inner, file, offset, member.size):
+            for image, place in _members(path, inner, file, offset, member.size, MOST_IMAGE_BYTES):
                 yield _Place(os.path.normpath(image.name), label, place, image.size)
 
 
@@ -88,7 +95,7 @@ def _validation_images(path: pathlib.Path) -> Iterator[_Place]:
     labels = tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt")
     by_number = labels.read_text().split()
     with path.open("rb") as file:
-        for member, offset in _members(path, path.name, file, 0):
+        for member, offset in _members(path, path.name, file, 0, most=MOST_IMAGE_BYTES):
             name = os.path.normpath(member.name)
             match = _VALIDATION_NAME.fullmatch(name)
             if not match or not 1 <= int(match[1]) <= len(by_number):
@@ -100,26 +107,34 @@ def _validation_images(path: pathlib.Path) -> Iterator[_Place]:
 
 
 def _members(
-    path: pathlib.Path, what: str, file: IO[bytes], start: int, size: int | None = None
+    path: pathlib.Path,
+    what: str,
+    file: IO[bytes],
+    start: int,
+    size: int | None = None,
+    most: int | None = None,
 ) -> Iterator[tuple[tarfile.TarInfo, int]]:
     """Files of the tar that begins at ``start``, and where their bytes begin in ``file``."""
-    end = path.stat().st_size if size is None else start + size
+    whole = path.stat().st_size
+    end = whole if size is None else start + size
+    bounded = BoundedFile(file, walk_bounds(end - start), whole)
     try:
         file.seek(start)
         # Positions are those in the whole file; tarfile starts where the file stands.
-        with tarfile.open(fileobj=file, mode="r:") as archive:
+        with tarfile.open(fileobj=bounded, mode="r:") as archive:
             last = start
             while (member := archive.next()) is not None:
                 last = archive.offset
                 if last > end:
                     raise tarfile.ReadError(f"{member.name} goes on beyond the end")
                 archive.members = []  # type: ignore[attr-defined]  # Kept by tarfile, a gigabyte for all of ImageNet.
+                check_member(member, most or end - start)
                 if member.isfile():
                     yield member, member.offset_data
             file.seek(last)
             if last + tarfile.BLOCKSIZE > end or any(file.read(tarfile.BLOCKSIZE)):
                 raise tarfile.ReadError("no mark of the end")
-    except (tarfile.TarError, EOFError) as error:
+    except TAR_ERRORS as error:
         raise ValueError(
             f"{what} is truncated or no tar ({error}): download {path.name} again"
         ) from error

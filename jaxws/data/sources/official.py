@@ -89,7 +89,7 @@ OFFICIAL = {
                 "tiny-imagenet-200.zip",
                 248100043,
                 "sha256:6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
-                "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+                "https://cs231n.stanford.edu/tiny-imagenet-200.zip",
             ),
         ),
         280_000_000,

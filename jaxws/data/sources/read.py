@@ -8,9 +8,6 @@ prepared data, so that only the first start has to decode.
 import contextlib
 import os
 import pathlib
-import tempfile
-import time
-import zipfile
 from collections.abc import Iterator
 from concurrent import futures
 
@@ -18,9 +15,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from jaxws.data.sources.bounded import ZIP_ERRORS, check_npz
 from jaxws.data.sources.features import feature_keys
 from jaxws.data.sources.images import UndecodableImageError, decode_image, fit_image
 from jaxws.data.sources.tasks import map_in_tasks
+from jaxws.system.atomic import replacing
 from jaxws.system.terminal import track
 
 # Decoded pixels that still fit in the memory of a device beside a network.
@@ -30,8 +29,6 @@ CACHE_FROM_BYTES = 16 * 1024**2
 # Raise this when the same file would be decoded to other pixels than before.
 _DECODER = 1
 _CHUNK = 1024
-# A copy is written in less time: a process that has not gone on with one for so long was killed.
-_ABANDONED_SECONDS = 3600
 
 
 def read_split(
@@ -142,11 +139,13 @@ def _read_cache(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The arrays of a cache file, or None if there is none or it is not what was written."""
     try:
-        with file.open("rb") as stream, np.load(stream) as arrays:  # Checks a CRC of each.
-            images, labels = arrays["images"], arrays["labels"]
+        with file.open("rb") as stream:
+            check_npz(stream, MAX_BYTES + 8 * total)
+            with np.load(stream) as arrays:  # Checks a CRC of each.
+                images, labels = arrays["images"], arrays["labels"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except ZIP_ERRORS as error:
         logging.warning("Decoding again: the copy in %s is damaged (%s)", file, error)
         return None
     size = images.shape[1:3] if image_size is None else (image_size, image_size)
@@ -160,21 +159,8 @@ def _read_cache(
 def _write_cache(file: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> None:
     """Writes a cache file, whole or not at all; without a word where that is not possible."""
     try:
-        for left in file.parent.glob("incomplete.*.npz"):
-            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
-                left.unlink(missing_ok=True)
-        # Another name first: a reader must never see half a file under the right one.
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix="incomplete.", suffix=".npz")
-        temporary = pathlib.Path(name)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, images=images, labels=labels)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, images=images, labels=labels)
     except OSError as error:
         # A directory of somebody else, or a full disk: the next start decodes again.
         logging.info("No decoded copy was kept in %s: %s", file, error)

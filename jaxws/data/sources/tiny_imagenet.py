@@ -3,12 +3,12 @@
 import functools
 import pathlib
 import zipfile
-import zlib
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxws.data.sources.images import UndecodableImageError, inspect_image
+from jaxws.data.sources.bounded import ZIP_ERRORS, read_zipped
+from jaxws.data.sources.images import inspect_image
 from jaxws.data.sources.shuffled import Records, ShuffledBuilder
 
 _ROOT = "tiny-imagenet-200/"
@@ -35,9 +35,9 @@ class Builder(ShuffledBuilder, tfds.core.ShardBasedBuilder, skip_registration=Tr
         try:
             with zipfile.ZipFile(archive) as file:
                 self._names = file.namelist()
-                self._classes = sorted(file.read(_ROOT + "wnids.txt").decode().split())
-                notes = file.read(_ROOT + "val/val_annotations.txt").decode().splitlines()
-        except (OSError, zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
+                self._classes = sorted(read_zipped(file, _ROOT + "wnids.txt").decode().split())
+                notes = read_zipped(file, _ROOT + "val/val_annotations.txt").decode().splitlines()
+        except ZIP_ERRORS as error:
             raise ValueError(
                 f"{archive} cannot be read as tiny-imagenet-200.zip ({error}): it is truncated or "
                 "another file; download it again"
@@ -95,9 +95,9 @@ def _example(
 ) -> dict[str, Any]:
     path = paths[index]
     try:
-        data = archive.read(path)
+        data = read_zipped(archive, path)
         width, height, plain = inspect_image(data)
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, UndecodableImageError) as error:
+    except ZIP_ERRORS as error:  # an UndecodableImageError is a ValueError
         raise ValueError(
             f"{path} in {archive.filename} cannot be read ({error}): the archive is damaged; "
             "download it again"

@@ -1,13 +1,16 @@
 """What is kept of a folder of images: it is used again, and never stale."""
 
 import os
+import pickle
 import time
+import zipfile
 
 import numpy as np
 import pytest
 
 from jaxws.data.sources import read
 from jaxws.data.sources.images import decode_image
+from jaxws.system.atomic import replacing
 from tests.support.image_folder import assert_equal, load, make_folder, noise, save
 
 
@@ -81,7 +84,9 @@ def test_decoded_copy_is_used(folder, tmp_path, cached):
     assert not list(copy.parent.glob("incomplete*"))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "flipped", "empty", "other", "objects", "claims", "no zip", "one array"]
+)
 def test_damaged_decoded_copy_is_made_anew(folder, tmp_path, cached, damage):
     first, copy, decoded = cached
     data = bytearray(copy.read_bytes())
@@ -92,6 +97,17 @@ def test_damaged_decoded_copy_is_made_anew(folder, tmp_path, cached, damage):
         copy.write_bytes(data)
     elif damage == "empty":
         copy.write_bytes(b"")
+    elif damage == "objects":
+        np.savez(copy, images=np.array([print], object), labels=np.zeros(6, np.int64))
+    elif damage == "claims":
+        with zipfile.ZipFile(copy, "w") as archive, archive.open("images.npy", "w") as file:
+            facts = {"descr": "|u1", "fortran_order": False, "shape": (2**50, 6, 8, 3)}
+            np.lib.format.write_array_header_1_0(file, facts)
+    elif damage == "no zip":
+        copy.write_bytes(pickle.dumps(print))
+    elif damage == "one array":
+        with copy.open("wb") as file:
+            np.save(file, np.zeros(3))
     else:
         np.savez(copy, images=np.zeros((2, 6, 8, 3), np.uint8), labels=np.zeros(2, np.int64))
     assert_equal(load(folder, tmp_path), first)
@@ -113,9 +129,8 @@ def test_a_decoded_copy_that_cannot_be_kept_is_no_error(folder, tmp_path, monkey
 def test_copies_that_a_killed_process_left_are_removed(folder, tmp_path, cached):
     _, copy, _ = cached
     copy.unlink()
-    old, new = (copy.with_name(f"incomplete.{name}.npz") for name in ("old", "new"))
-    for path in (old, new):
-        path.write_bytes(b"half")
+    writers = [replacing(copy) for _ in range(2)]
+    old, new = (writer.__enter__() for writer in writers)
     os.utime(old, (time.time() - 7200,) * 2)
     load(folder, tmp_path)
     assert copy.exists() and new.exists() and not old.exists()
