@@ -110,6 +110,7 @@ def deviation(run, reference):
     return np.array([np.sqrt(np.mean(np.square(losses - expected))), distance])
 
 
+@pytest.mark.slow
 def test_precisions_agree_on_a_short_run(runs):
     """As far as their roundings let one expect.
 

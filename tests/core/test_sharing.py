@@ -62,7 +62,7 @@ def share(kernel, **arguments):
     return share_weights({"local_kernel": kernel}, **arguments)["local_kernel"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)  # each shape is compiled
 @given(kernels(), POOLS)
 def test_every_weight_becomes_the_mean_of_its_pool(kernel, pools):
     shared = np.asarray(share(kernel, pools=pools))
@@ -80,7 +80,7 @@ def test_every_weight_becomes_the_mean_of_its_pool(kernel, pools):
         assert counts[start].item() == len(members)
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)  # each shape is compiled
 @given(kernels(), POOLS, st.sampled_from(["float32", "bfloat16"]))
 def test_laws_of_a_projection(kernel, pools, dtype):
     kernel = jnp.asarray(kernel, dtype)
@@ -99,7 +99,7 @@ def test_laws_of_a_projection(kernel, pools, dtype):
     assert not np.any(pool_variance(shared, pools=pools))
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(kernels(), POOLS)
 def test_gradient_is_the_projection_itself(kernel, pools):
     """Sharing is linear and symmetric, so pulling a cotangent back shares it."""
@@ -109,7 +109,7 @@ def test_gradient_is_the_projection_itself(kernel, pools):
     np.testing.assert_allclose(pulled, share(cotangent, pools=pools), rtol=1e-5, atol=1e-6)
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(kernels())
 def test_commutes_with_jit_and_vmap(kernel):
     shared = share(kernel)
