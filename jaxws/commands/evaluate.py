@@ -25,6 +25,7 @@ from jaxws.commands.arguments import (
     move_data,
     run_of,
 )
+from jaxws.config.checks import check_config
 from jaxws.config.fields import flat_fields
 from jaxws.config.identity import comparable_facts, place_of_data
 from jaxws.config.registry import SHARING_RULES, add_own_fields
@@ -115,6 +116,7 @@ def evaluate(
     if share is not None:
         SHARING_RULES.load(share, given_as="--share")  # a wrong name is told at once
     add_own_fields(past.config)
+    check_config(past.config)  # the directory may be of somebody else
     directory = checkpoint_dir(past.checkpoints, step)
     feed = data.build_feed(past.config)
     if changed := _changed(past.dataset, feed.fingerprint()):

@@ -11,6 +11,7 @@ from jaxws.__main__ import main
 from jaxws.commands import evaluate
 from jaxws.config import base_config
 from jaxws.data import load_dataset
+from jaxws.records.run_directory import read_run
 from jaxws.records.workdir import Workdir
 from jaxws.training.loop import train
 from tests.support.small_run import Small, prepare_small
@@ -234,6 +235,13 @@ def test_other_data_are_refused(path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main(["evaluate", str(path)])
     assert "train_images: 1294 then, 7 now): nothing was scored" in capsys.readouterr().err
+
+
+def test_a_configuration_that_cannot_be_is_refused(path):
+    past = read_run(path)
+    past.config.eval_batch_size = 0
+    with pytest.raises(ValueError, match=r"config\.eval_batch_size=0: expected at least 1"):
+        evaluate.evaluate(past)
 
 
 @pytest.mark.parametrize(

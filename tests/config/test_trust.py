@@ -25,7 +25,7 @@ def place(tmp_path, monkeypatch):
 def run_of(**names):
     config = base_config()
     config.model.architecture = names.get("architecture", "resnet_cifar")
-    config.sharing.mode = names.get("mode", "instant")
+    config.sharing.mode, config.sharing.every = names.get("mode", "instant"), 1
     Workdir("run", config).close()
 
 

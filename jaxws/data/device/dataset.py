@@ -17,9 +17,11 @@ from jaxws.data.sources.folder import prepare_folder
 from jaxws.data.sources.images import fit_image
 from jaxws.data.sources.named import open_prepared
 from jaxws.data.sources.prepare import data_root, prepare
-from jaxws.data.sources.read import read_split
+from jaxws.data.sources.read import check_bytes, read_split
 from jaxws.data.splits import SplitRows, check_choice, choose_rows
 from jaxws.data.statistics import mean_and_std
+
+_MOST_PIXELS = 4096  # of a side that images are resized to
 
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 (N, H, W, c) images, int64 (N,) labels
 
@@ -119,6 +121,7 @@ def _load_digits(data: ml_collections.ConfigDict) -> Dataset:
 
     def load(split: str) -> Arrays:
         images, labels = draw_split(split, DigitsConfig())
+        check_bytes("digits", 2 * len(images), (data.image_size or 1) ** 2)  # half of them
         fitted = [fit_image(Image.fromarray(image), data.image_size) for image in images]
         return np.stack(fitted), labels
 
@@ -165,9 +168,10 @@ def _check_fields(data: ml_collections.ConfigDict) -> None:
             "the path, or set --config.data.name=folder to train on those images"
         )
     size = data.image_size
-    if size is not None and (not isinstance(size, int) or size < 1):
+    if size is not None and (not isinstance(size, int) or not 1 <= size <= _MOST_PIXELS):
         raise ValueError(
-            f"data.image_size is {size!r}, expected a whole number of pixels, or unset"
+            f"data.image_size is {size!r}, expected a whole number of pixels, 1 to "
+            f"{_MOST_PIXELS}, or unset"
         )
     check_one_of("data.on_corrupt", data.on_corrupt, ON_CORRUPT)
     check_choice(data.split, data.train_fraction, data.split_seed)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -11,6 +11,7 @@ from jaxws.data.sources.official import Archive
 
 _BLOCK = 1024**2
 _TIMEOUT = 30  # seconds without a byte
+_MOST_REDIRECTS = 5
 # A server that sends less than this for so long is given up, as one that sends nothing.
 _SLOWEST, _WINDOW = 1024, 60.0  # bytes a second, seconds
 # Types of what is for people or browsers; others are given to archives by mistake.
@@ -23,21 +24,10 @@ class NotTheArchiveError(ValueError):
 
 
 class _Session(requests.Session):
-    """Follows redirects from https to https only, and from http to either."""
+    """Follows no redirects: requests would read all that comes with one, which may have no end."""
 
-    max_redirects = 5
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target = super().get_redirect_target(resp)
-        if target is None:
-            return None
-        to, schemes = urljoin(resp.url, target), ("https", "http")
-        if urlsplit(to).scheme not in schemes[: 1 if resp.url.startswith("https:") else 2]:
-            resp.close()
-            raise NotTheArchiveError(
-                f"{resp.url} redirects to {to}, which is less safe and was not asked, {_LOGIN}"
-            )
-        return target
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 def ask(archive: Archive, have: int) -> requests.Response:
@@ -57,13 +47,7 @@ def ask(archive: Archive, have: int) -> requests.Response:
     """
     # Not compressed once more: what is counted and checked are the bytes of the file.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with _Session() as session:
-        try:
-            answer = session.get(archive.url, headers=headers, stream=True, timeout=_TIMEOUT)
-        except requests.TooManyRedirects as error:
-            if error.response is not None:
-                error.response.close()
-            raise
+    answer = _get(archive.url, headers)
     try:
         if have and _goes_on_elsewhere(answer, have):
             answer.close()
@@ -120,6 +104,44 @@ as networks do that want a login first: open a page in a browser, and run it aga
     """
     if block.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):  # as no archive does
         raise _web_page(archive)
+
+
+def _get(url: str, headers: Mapping[str, str]) -> requests.Response:
+    with _Session() as session:
+        for _ in range(_MOST_REDIRECTS):
+            answer = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+            if not answer.is_redirect:
+                return answer
+            answer.close()
+            url = redirected(url, answer.headers["Location"])
+    raise requests.TooManyRedirects(f"more than {_MOST_REDIRECTS}")
+
+
+def redirected(url: str, target: str) -> str:
+    """Where a redirect leads: from https to https only, and from http to either.
+
+    Args:
+      url: what was asked for.
+      target: what the server says, with or without a host.
+
+    Returns:
+      The next address to ask for.
+
+    Raises:
+      NotTheArchiveError: if it leads elsewhere.
+
+    Example:
+      >>> redirected("https://host/a.zip", "/b.zip")
+      'https://host/b.zip'
+    """
+    try:
+        to = urljoin(url, target)
+        scheme = urlsplit(to).scheme
+    except ValueError:  # no address at all
+        to, scheme = target, ""
+    if scheme != "https" and (scheme != "http" or url.startswith("https:")):
+        raise NotTheArchiveError(f"{url} redirects to {to!r}, which is not followed, {_LOGIN}")
+    return to
 
 
 def _web_page(archive: Archive) -> NotTheArchiveError:

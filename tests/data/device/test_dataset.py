@@ -197,6 +197,7 @@ def test_unknown_names(tmp_path, name, hint):
         (dict(name="digits", path="x"), "comes with the package: leave out the path"),
         (dict(name="digits", image_size=0), r"data\.image_size is 0"),
         (dict(name="digits", image_size=2.5), r"data\.image_size is 2\.5"),
+        (dict(name="digits", image_size=10**9), r"data\.image_size is 10+, expected .* 1 to 4096"),
         (dict(name="digits", on_corrupt="ignore"), "'ignore': expected one of 'error', 'skip'"),
     ],
 )

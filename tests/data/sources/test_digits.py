@@ -133,6 +133,11 @@ def test_without_a_directory_they_are_the_same(root, records, fields):
     assert feeds[0].fingerprint() == feeds[1].fingerprint()
 
 
+def test_images_that_would_not_fit_are_not_made():
+    with pytest.raises(ValueError, match="'digits' has 2874 images of 4000000 bytes"):
+        load_dataset(digits_config(image_size=2000))
+
+
 def test_without_a_directory_nothing_is_written_and_no_home_is_needed(tmp_path, monkeypatch):
     def home():
         raise RuntimeError("Could not determine home directory.")

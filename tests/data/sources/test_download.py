@@ -4,18 +4,16 @@ import contextlib
 import errno
 import hashlib
 import http.server
-import io
 import os
 import re
 import socket
 import threading
 
 import pytest
-import requests
 
 from jaxws.data.sources import answers
 from jaxws.data.sources import download as module
-from jaxws.data.sources.answers import _Session
+from jaxws.data.sources.answers import redirected
 from jaxws.data.sources.download import download
 from jaxws.data.sources.official import OFFICIAL, Archive
 from jaxws.system.locks import lock
@@ -68,9 +66,9 @@ def whole(handler):
     answer(handler, 200, CONTENT, Content_Length=len(CONTENT))
 
 
-def endless(handler):
+def endless(handler, status=200, **headers):
     with contextlib.suppress(OSError):
-        answer(handler)
+        answer(handler, status, **headers)
         while True:
             handler.wfile.write(b"x" * len(CONTENT))
 
@@ -104,9 +102,17 @@ REFUSED = {
     "nothing": (answer, "cannot be downloaded (ConnectionError)"),
     "no HTTP": (lambda h: h.wfile.write(b"hello\n"), "cannot be downloaded (ConnectionError)"),
     "endless": (endless, "a.zip.part has sha256"),
-    "to a file": (redirect("file:///etc/passwd"), "redirects to file:///etc/passwd, which is less"),
-    "to ftp": (redirect("ftp://127.0.0.1/a.zip"), "redirects to ftp://127.0.0.1/a.zip"),
-    "to data": (redirect("data:text/plain,x"), "redirects to data:text/plain,x"),
+    "to a file": (
+        redirect("file:///etc/passwd"),
+        "to 'file:///etc/passwd', which is not",
+    ),
+    "to ftp": (redirect("ftp://127.0.0.1/a.zip"), "redirects to 'ftp://127.0.0.1/a.zip'"),
+    "to data": (redirect("data:text/plain,x"), "redirects to 'data:text/plain,x'"),
+    "without end": (
+        lambda h: endless(h, 302, Location="http://[", Content_Length=10**13),
+        "redirects to 'http://[', which is not",
+    ),
+    "an error without end": (lambda h: endless(h, 500), "cannot be downloaded (500 Internal"),
     "in circles": (redirect("/a.zip"), "cannot be downloaded (TooManyRedirects)"),
 }
 
@@ -128,13 +134,11 @@ def test_anything_else_is_one_line_and_not_kept(archive, tmp_path, monkeypatch, 
 
 
 def test_a_redirect_does_not_leave_https():
-    found = requests.Response()
-    found.status_code, found.headers["Location"] = 302, "http://host/a.zip"
-    found.url, found.raw = "https://host/a.zip", io.BytesIO()
-    with pytest.raises(ValueError, match=r"redirects to http://host/a\.zip, which is less safe"):
-        _Session().get_redirect_target(found)
-    found.headers["Location"] = "/elsewhere"
-    assert _Session().get_redirect_target(found) == "/elsewhere"
+    for target in ("http://host/a.zip", "HTTP://host/a.zip", "file:/etc/passwd", "http://[", "x:"):
+        with pytest.raises(ValueError, match=r"redirects to '.*', which is not followed"):
+            redirected("https://host/a.zip", target)
+    assert redirected("https://host/a.zip", "//other/b") == "https://other/b"
+    assert redirected("http://host/a.zip", "https://host/a.zip") == "https://host/a.zip"
     urls = [archive.url for facts in OFFICIAL.values() for archive in facts.archives]
     assert (
         len([url for url in urls if url.startswith("https://")])

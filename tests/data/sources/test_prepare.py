@@ -5,9 +5,11 @@ import http.server
 import logging
 import re
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from jaxws.commands import prepare as command
 from jaxws.data import load_dataset
 from jaxws.data.sources.download import download
 from jaxws.data.sources.official import OFFICIAL, Archive
@@ -91,6 +93,19 @@ def test_no_room_is_told_before_anything_is_written(run, manual, tmp_path, monke
     monkeypatch.setitem(OFFICIAL, "cifar10", facts)
     status, _, err = run("cifar10", f"--manual_dir={manual}")
     assert status == 2 and "needs about 1e+09 GB" in err and not (tmp_path / "tfds").exists()
+
+
+@pytest.mark.parametrize("have", ["", ".part"])
+def test_what_has_been_downloaded_needs_no_more_room(tmp_path, monkeypatch, have):
+    facts = OFFICIAL["cifar10"]._replace(archives=(Archive("a.gz", 1000),), disk_bytes=10)
+    monkeypatch.setattr(command.shutil, "disk_usage", lambda _: SimpleNamespace(free=60))
+    with pytest.raises(ValueError, match=r"needs about 0\.00101 MB .* 6e-05 MB are free"):
+        command._check_room("cifar10", facts, tmp_path, None)
+    (tmp_path / "downloads" / "cifar10").mkdir(parents=True)
+    (tmp_path / "downloads" / "cifar10" / f"a.gz{have}").write_bytes(
+        bytes(1000 if not have else 950)
+    )
+    command._check_room("cifar10", facts, tmp_path, None)
 
 
 @pytest.mark.parametrize(
