@@ -24,6 +24,7 @@ from jaxws.data.host.batches import (
 from jaxws.data.host.decoders import check_decoder
 from jaxws.data.host.workers import available_cores, suitable_workers
 from jaxws.data.sources.features import feature_keys, split_names
+from jaxws.data.sources.names import class_names
 from jaxws.data.sources.records import Records
 from jaxws.data.splits import SplitRows, rows_fingerprint, test_kind
 from jaxws.data.statistics import mean_and_std
@@ -155,7 +156,7 @@ class HostFeed:
         self._train = Records(builder, self._splits[0], chosen.train)
         self._test = Records(builder, self._splits[0 if held_out else 1], chosen.validation)
         self._chosen, self.test_kind = chosen, test_kind(chosen)
-        self.class_names = tuple(builder.info.features[feature_keys(builder)[1]].names)
+        self.class_names = class_names(builder, feature_keys(builder)[1])
         self.image_shape = (crop_size, crop_size, self._train.channels)
         self.train_size, self.test_size = len(self._train), len(self._test)
         self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
