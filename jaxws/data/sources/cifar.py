@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.image_classification import cifar
 
+from jaxws.data.sources.names import check_class_names
 from jaxws.data.sources.shuffled import Records, ShuffledBuilder
 
 _PIXELS = 32 * 32 * 3
@@ -52,6 +53,7 @@ class Cifar10(ShuffledBuilder, cifar.Cifar10, skip_registration=True):  # type: 
         read = _read_binary if any(name.endswith(".bin") for name in files) else _read_python
         names, arrays = read(self.name, self._archive, files, info)
         for key, values in names.items():
+            check_class_names(values, str(self._archive), "it is not the official archive")
             feature = self.info.features[key]
             if len(values) != feature.num_classes:
                 raise ValueError(
@@ -119,7 +121,14 @@ def _read_binary(
 ) -> tuple[dict[str, list[str]], _Splits]:
     names = {}
     for key, file in zip(info.label_keys, info.label_files, strict=True):
-        names[key] = _member(path, files, file).decode().split()
+        try:
+            # A name is a line: one with a blank in it must not become two.
+            lines = _member(path, files, file).decode().replace("\r\n", "\n")
+            names[key] = lines.strip().split("\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{file} in {path} is no UTF-8 text ({error}): it is not the official archive"
+            ) from error
     width = len(info.label_keys)
     splits: _Splits = {}
     for split, parts in (("train", info.train_files), ("test", info.test_files)):
@@ -144,7 +153,11 @@ def _read_python(
     meta = _unpickle(path, files, "meta" if "meta" in files else "batches.meta")
     keys = _PYTHON_KEYS[name]
     try:
-        names = {key: [str(n) for n in meta[theirs]] for key, theirs in _PYTHON_NAMES[name].items()}
+        names = {
+            # Pickles written by Python 3 may have names of bytes.
+            key: [n.decode() if isinstance(n, bytes) else str(n) for n in meta[theirs]]
+            for key, theirs in _PYTHON_NAMES[name].items()
+        }
         splits: _Splits = {}
         for split, parts in (("train", info.train_files), ("test", info.test_files)):
             batches = [_unpickle(path, files, part.removesuffix(".bin")) for part in parts]
