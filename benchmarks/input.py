@@ -30,7 +30,8 @@ from benchmarks import augment, machine
 from benchmarks.input_images import describe, photographs, prepare_photographs
 from benchmarks.input_peers import has_tensorflow, images_per_second, plain_loop, tf_data
 from jaxws.config.choices import DECODERS
-from jaxws.data.host.batches import Cropper, iterate, training_batches
+from jaxws.data.host.ahead import MadeAhead
+from jaxws.data.host.batches import Cropper, training_batches
 from jaxws.data.host.decoders import cut, decode_record
 from jaxws.data.sources.records import Record, Records
 
@@ -59,7 +60,7 @@ def host_variants(records: Records, files: list[bytes], cores: int) -> dict[str,
     def ours(decoder: str, n_reps: int = 1, **options: int) -> Callable[[], Iterator[Any]]:
         cropper = Cropper(224, 3, decoder)
         batches = training_batches(records, cropper, seed=0, batch_size=BATCH, n_reps=n_reps)
-        return lambda: iterate(batches, **options)
+        return lambda: MadeAhead(batches, **options)
 
     variants: dict[str, Any] = {REFERENCE: (1, lambda: plain_loop(files, BATCH))}
     counts = sorted({1, cores})

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from ml_collections import ConfigDict
-from PIL import Image
 
 from jaxws.data.device.dataset import (
+    Dataset,
     load_builder,
     load_dataset,
     needs_no_files,
@@ -21,7 +22,9 @@ from jaxws.data.device.feed import DeviceFeed
 from jaxws.data.feed import Feed
 from jaxws.data.host.feed import HostFeed, HostOptions
 from jaxws.data.sources.features import feature_keys, split_names
-from jaxws.data.sources.read import MAX_BYTES
+from jaxws.data.sources.folder import folder_sizes
+from jaxws.data.sources.images import image_size
+from jaxws.data.sources.read import MAX_BYTES, NotOneArrayError
 from jaxws.data.sources.records import Records
 from jaxws.data.splits import SplitRows, choose_rows
 
@@ -36,7 +39,7 @@ def build_feed(config: ConfigDict) -> Feed:
 
     A data set of images of one size that fits in memory, or whose images are brought to one by
     ``data.image_size``, is loaded and put on the device as a whole. Every other one is decoded and
-    cut into random-resized-crops on the host as it is needed.
+    cut into random-resized-crops on the host as it is needed; the log says why.
 
     Args:
       config: see ``jaxws.config.fields``.
@@ -46,42 +49,69 @@ def build_feed(config: ConfigDict) -> Feed:
 
     Raises:
       ValueError: if a field is wrong, or the data set is missing, damaged or not one of labelled
-        images.
+        images of two classes or more.
     """
-    data = config.data
-    feed = _build(config, data)
-    if data.path is not None:
-        folder = pathlib.Path(data.path).expanduser().resolve()
+    feed = _build_feed(config)
+    if config.data.path is not None:
+        folder = pathlib.Path(config.data.path).expanduser().resolve()
         feed.name, feed.path = folder.name or str(folder), str(folder)
+    if len(feed.class_names) < 2:
+        raise ValueError(
+            f"data set {feed.name!r} has {len(feed.class_names)} class, in which every answer is "
+            "right: expected two or more"
+        )
     return feed
 
 
-def _build(config: ConfigDict, data: ConfigDict) -> Feed:
-    arguments = {
+def _build_feed(config: ConfigDict) -> Feed:
+    data = config.data
+    if needs_no_files(data):
+        return _on_device(config, load_dataset(data))
+    builder = open_dataset(data)
+    reason = why_host(data.name, builder, data.image_size)
+    if not reason:
+        try:
+            return _on_device(config, load_builder(data, builder))
+        except NotOneArrayError as error:  # Only some of the sizes had been looked at.
+            reason = str(error)
+    return _on_host(config, builder, reason)
+
+
+def _on_device(config: ConfigDict, dataset: Dataset) -> DeviceFeed:
+    data = config.data
+    return DeviceFeed(dataset, pad=data.pad, crop_size=data.crop_size, **_arguments(config))
+
+
+def _on_host(config: ConfigDict, builder: tfds.core.DatasetBuilder, reason: str) -> HostFeed:
+    data = config.data
+    crop_size = data.crop_size or data.image_size or CROP_SIZE
+    if data.path is not None or data.image_size is not None:
+        logging.warning(
+            "Images are decoded as they are needed: %s. In place of data.pad and data.image_size, "
+            "the network is trained on random-resized-crops of data.crop_size, here %d pixels",
+            *(reason, crop_size),
+        )
+    return HostFeed(
+        data.name,
+        builder,
+        chosen=_choose(data, builder),
+        mean_std=data.mean_std,
+        crop_size=crop_size,
+        options=HostOptions(data.decoder, data.threads, data.workers),
+        **_arguments(config),
+    )
+
+
+def _arguments(config: ConfigDict) -> dict[str, Any]:
+    """What both kinds of feed are told."""
+    return {
         "seed": config.seed,
         "batch_size": config.batch_size,
         "eval_batch_size": config.eval_batch_size,
-        "flip": data.flip,
+        "flip": config.data.flip,
         "dtype": jnp.dtype(config.model.dtype),
-        "n_reps": data.n_reps,
+        "n_reps": config.data.n_reps,
     }
-    options = HostOptions(data.decoder, data.threads, data.workers)
-    if needs_no_files(data):
-        dataset = load_dataset(data)
-    else:
-        builder = open_dataset(data)
-        if data.image_size is None and needs_host(data.name, builder):
-            return HostFeed(
-                data.name,
-                builder,
-                chosen=_choose(data, builder),
-                mean_std=data.mean_std,
-                crop_size=data.crop_size or CROP_SIZE,
-                options=options,
-                **arguments,
-            )
-        dataset = load_builder(data, builder)
-    return DeviceFeed(dataset, pad=data.pad, crop_size=data.crop_size, **arguments)
 
 
 def _choose(data: ConfigDict, builder: tfds.core.DatasetBuilder) -> SplitRows:
@@ -95,17 +125,19 @@ def _choose(data: ConfigDict, builder: tfds.core.DatasetBuilder) -> SplitRows:
     )
 
 
-def needs_host(name: str, builder: tfds.core.DatasetBuilder) -> bool:
-    """Whether a data set cannot be one array in memory: images differ in size or are too many.
+def why_host(name: str, builder: tfds.core.DatasetBuilder, size: int | None = None) -> str:
+    """Why a data set cannot be one array in memory: images differ in size or are too many.
 
-    Where the data set does not say the shape of its images, some of each split are looked at.
+    Where the data set says neither the shape of its images nor their sizes, some of each split are
+    looked at.
 
     Args:
       name: the name that it was asked for by.
       builder: a prepared data set.
+      size: side of the square that its images are to be brought to, or None.
 
     Returns:
-      True if its images have to be decoded as they are needed.
+      The reason in words if its images have to be decoded as they are needed, or else ''.
 
     Raises:
       ValueError: if it has no image or label or lacks a split.
@@ -114,26 +146,40 @@ def needs_host(name: str, builder: tfds.core.DatasetBuilder) -> bool:
       >>> import tempfile
       >>> from jaxws.data.sources.digits import Builder
       >>> from jaxws.data.sources.prepare import prepare
-      >>> needs_host("digits", prepare(Builder(data_dir=tempfile.mkdtemp())))
-      False
+      >>> digits = prepare(Builder(data_dir=tempfile.mkdtemp()))
+      >>> why_host("digits", digits)
+      ''
+      >>> why_host("digits", digits, 4096)
+      'at 4096x4096 pixels all of them would take 45 GiB of memory, and 8 GiB are used at most'
     """
     height, width, channels = builder.info.features[feature_keys(builder)[0]].shape
-    shapes = {(height, width)}
-    if None in (height, width):
-        splits = [Records(builder, split) for split in split_names(name, builder)]
-        shapes = {shape for records in splits for shape in _some_sizes(records)}
+    sizes = folder_sizes(builder)
+    splits = split_names(name, builder)
+    if size is not None:
+        shapes = {(size, size)}
+    elif sizes:
+        return f"they have {sizes[0]}, such as {sizes[1]} and {sizes[2]}"
+    elif None in (height, width):
+        records = [Records(builder, split) for split in splits]
+        shapes = {shape for some in records for shape in _some_sizes(some)}
+    else:
+        shapes = {(width, height)}
+    if len(shapes) > 1:
+        some = " and ".join(f"{width}x{height}" for width, height in sorted(shapes)[:2])
+        return f"they have several sizes, such as {some}"
     images = sum(info.num_examples for info in builder.info.splits.values())
-    pixels = [height * width * (channels or 3) for height, width in shapes]
-    return len(shapes) > 1 or images * max(pixels, default=0) > MAX_BYTES
+    for width, height in shapes:
+        total = images * width * height * (channels or 3)
+        if total > MAX_BYTES:
+            return (
+                f"at {width}x{height} pixels all of them would take {total / 1024**3:.0f} GiB of "
+                f"memory, and {MAX_BYTES / 1024**3:g} GiB are used at most"
+            )
+    return ""
 
 
 def _some_sizes(records: Records) -> set[tuple[int, int]]:
     """Sizes of images spread evenly over the records, from their headers."""
-    sizes = set()
-    for index in range(0, len(records), -(-len(records) // _LOOK_AT)):
-        try:
-            with Image.open(io.BytesIO(records[index].data)) as image:
-                sizes.add(image.size)
-        except (OSError, Image.DecompressionBombError):
-            continue  # damaged: decoding it, later, says which one it is
-    return sizes
+    step = -(-len(records) // _LOOK_AT)
+    found = {image_size(records[index].data) for index in range(0, len(records), step)}
+    return {size for size in found if size is not None}  # Decoding will say what is damaged.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+# How soon a signal is seen by one who waits.
+_POLL_SECONDS = 0.2
 
 
 class Prefetch(Iterator[T], Generic[T]):
@@ -19,20 +22,25 @@ class Prefetch(Iterator[T], Generic[T]):
       ['a', 'b', 'c']
     """
 
-    def __init__(self, items: Iterator[T], ahead: int):
+    def __init__(
+        self, items: Iterator[T], ahead: int, while_waiting: Callable[[], None] = lambda: None
+    ):
         """Starts to make items.
 
         Args:
           items: where they come from; only the thread calls it from now on. If it has a method
-            ``close``, the thread calls that at the end.
+            ``close``, the thread calls that at the end. If it has a method ``interrupt``, which
+            ends a long wait within ``next``, that is called to close it.
           ahead: at most so many items are held that nobody has asked for yet.
+          while_waiting: called again and again while the next item is waited for; may raise, to
+            stop.
 
         Raises:
           ValueError: if ``ahead`` is not positive.
         """
         if ahead < 1:
             raise ValueError(f"prefetch is {ahead!r}, expected a whole number, 1 or more")
-        self._items = items
+        self._items, self._while_waiting = items, while_waiting
         self._room = threading.Semaphore(ahead)
         self._made: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
         self._closed = False
@@ -70,17 +78,27 @@ class Prefetch(Iterator[T], Generic[T]):
         """
         if self._closed or self._end is not None:
             raise self._end or StopIteration
-        item, self._end = self._made.get()
+        item, self._end = self._wait()
         if self._end is not None:
             raise self._end
         self._room.release()
         return item  # type: ignore[return-value]
 
+    def _wait(self) -> tuple[T | None, BaseException | None]:
+        while True:
+            try:
+                return self._made.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                self._while_waiting()
+
     def close(self) -> None:
         """Ends the thread, once the item that it is making is done, and drops what is left."""
         self._closed = True
         self._room.release()
-        self._thread.join()
+        interrupt = getattr(self._items, "interrupt", lambda: None)
+        while self._thread.is_alive():
+            interrupt()
+            self._thread.join(_POLL_SECONDS)
         while not self._made.empty():
             self._made.get()
 

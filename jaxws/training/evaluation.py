@@ -100,7 +100,7 @@ def score(
       batching: makes batches of them, such as ``feed.batching``.
       model: the network.
       prefetch: number of batches to keep ready on the device.
-      before_each: called before each batch; may raise, to stop.
+      before_each: called before each batch, and while one is waited for; may raise, to stop.
       compiling: held while the first batch is dispatched, for which there may be a compilation.
 
     Returns:
@@ -110,7 +110,7 @@ def score(
     evaluate = partial(
         compiled_eval_step, batching=batching, model=model, metrics=tuple(METRICS.items())
     )
-    with data.Prefetch(inputs, prefetch) as ready:
+    with data.Prefetch(inputs, prefetch, before_each) as ready:
         for each in ready:
             before_each()
             with nullcontext() if sums or compiling is None else compiling:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, closing, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from jaxws import data
 from jaxws.checkpointing.manager import Checkpoints
@@ -97,7 +97,12 @@ def _train_until_end(run: Run, process: _Process) -> None:
 
 
 def _train_epochs(epochs: list[range], run: Run, start: Start, process: _Process) -> None:
-    with data.Prefetch(run.feed.train_inputs(start.step), run.config.data.prefetch) as inputs:
+    def stop_waiting() -> None:
+        if process.signals.stop_now:
+            raise _ToldWhileWaiting
+
+    ahead = run.config.data.prefetch
+    with data.Prefetch(run.feed.train_inputs(start.step), ahead, stop_waiting) as inputs:
         timer = InputTimer(inputs)
         with Recorder(
             run.config,
@@ -112,6 +117,10 @@ def _train_epochs(epochs: list[range], run: Run, start: Start, process: _Process
             for steps in epochs:
                 trainer.train_epoch(steps)
                 trainer.end_epoch(trainer.evaluate())
+
+
+class _ToldWhileWaiting(Exception):
+    """A signal has come while an input was waited for, of workers that start for one."""
 
 
 class _Trainer:
@@ -133,7 +142,11 @@ class _Trainer:
                 if self._process.signals.stop_before(step):
                     results.take()
                     self._stop()
-                inputs = self._timer.next(results.pending)
+                try:
+                    inputs = self._timer.next(results.pending)
+                except _ToldWhileWaiting:
+                    results.take()
+                    self._stop()
                 with self._recorder.dispatch(step, results.pending), self._compiling():
                     state, sums, info = compiled_step(self._state, inputs, settings=self._settings)
                 self._state, self._step = pool_if_shared(state, self._run.sharing), step + 1
@@ -200,7 +213,7 @@ class _Trainer:
         if self._process.signals.stop_now:
             self._stop()  # resumed, the run begins with this evaluation
 
-    def _stop(self) -> None:
+    def _stop(self) -> NoReturn:
         checkpoints, cause = self._process.checkpoints, self._process.signals.received
         if self._step != self._first_step:
             self._save()

@@ -13,11 +13,12 @@ from jaxws.config.choices import ON_CORRUPT, check_one_of
 from jaxws.data.sources.digits import Builder as DigitsBuilder
 from jaxws.data.sources.digits import DigitsConfig, draw_split
 from jaxws.data.sources.features import feature_keys, split_names
-from jaxws.data.sources.folder import prepare_folder
+from jaxws.data.sources.folder import folder_sizes, prepare_folder
 from jaxws.data.sources.images import fit_image
 from jaxws.data.sources.named import open_prepared
+from jaxws.data.sources.names import class_names
 from jaxws.data.sources.prepare import data_root, prepare
-from jaxws.data.sources.read import check_bytes, read_split
+from jaxws.data.sources.read import NotOneArrayError, check_bytes, read_split
 from jaxws.data.splits import SplitRows, check_choice, choose_rows
 from jaxws.data.statistics import mean_and_std
 
@@ -143,12 +144,7 @@ def open_dataset(data: ml_collections.ConfigDict) -> tfds.core.DatasetBuilder:
     _check_fields(data)
     root = data_root(data.data_dir)
     if data.path is not None:
-        return prepare_folder(
-            data.path,
-            data_dir=data.data_dir,
-            image_size=data.image_size,
-            on_corrupt=data.on_corrupt,
-        )
+        return prepare_folder(data.path, data_dir=data.data_dir, on_corrupt=data.on_corrupt)
     if data.name == "digits":
         return prepare(DigitsBuilder(data_dir=str(root)))
     return open_prepared(data.name, root)
@@ -188,17 +184,24 @@ def load_builder(data: ml_collections.ConfigDict, builder: tfds.core.DatasetBuil
       The data set.
 
     Raises:
-      ValueError: if it is damaged, too large for memory or not one of labelled images of one
-        shape, or too small to be divided as asked for.
+      NotOneArrayError: if it is too large for memory, or its images are not of one shape.
+      ValueError: if it is damaged, not one of labelled images, or too small to be divided as asked
+        for.
     """
     name, image_size = data.name, data.image_size
     _, label_key = feature_keys(builder)
-    classes = tuple(builder.info.features[label_key].names)
+    classes = class_names(builder, label_key)
+    if image_size is None and (sizes := folder_sizes(builder)):
+        raise NotOneArrayError(
+            f"the images of {str(data.path)!r} have {sizes[0]}: {', '.join(sizes[1:])}; expected "
+            "one size for a data set in memory: set --config.data.image_size=SIZE to resize the "
+            "shorter side and crop the centre"
+        )
     train_split, test_split = split_names(name, builder)
     train = read_split(builder, train_split, image_size)
     test = read_split(builder, test_split, image_size)
     if train[0].shape[1:] != test[0].shape[1:]:
-        raise ValueError(
+        raise NotOneArrayError(
             f"images of data set {name!r} are {train[0].shape[1:]} in 'train' but "
             f"{test[0].shape[1:]} in {test_split!r}, expected one shape (height, width, channels): "
             "set --config.data.image_size=SIZE to resize and crop them"

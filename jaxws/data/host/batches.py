@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import grain
 import numpy as np
-from absl import flags
 
 from jaxws.data.host.crops import DRAWS, RESIZE, centre_box, random_box, resized_shape
 from jaxws.data.host.decoders import cut, decode_record
-from jaxws.data.host.workers import available_cores, end_with_parent
 from jaxws.data.sources.records import Record, Records
 
 
@@ -154,47 +151,6 @@ def evaluation_batches(
     plans = grain.MapDataset.range(len(records)).map(Plan)
     make = functools.partial(_make, records, cropper, 1)
     return _parts(plans, make, batch_size, process_index, process_count)
-
-
-def iterate(
-    batches: grain.MapDataset, *, threads: int | None = None, workers: int = 0
-) -> Iterator[HostBatch]:
-    """Makes batches ahead of time, in threads of this process or in processes of their own.
-
-    Args:
-      batches: from ``training_batches[step:]`` or ``evaluation_batches``.
-      threads: each makes a batch of its own; None for one per core that this process may use,
-        or one per worker.
-      workers: processes, which start the program's main module anew; 0 for threads alone.
-
-    Yields:
-      The batches in order. Whoever stops early closes the iterator, which ends the workers.
-
-    Raises:
-      ValueError: if a record cannot be decoded, or a worker has been killed.
-    """
-    threads = threads or (1 if workers else available_cores())
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
-    ahead = batches.to_iter_dataset(options)
-    if workers:
-        if not flags.FLAGS.is_parsed():  # Grain reads some of its own; a library has no flags
-            flags.FLAGS(sys.argv[:1])
-        ahead = ahead.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1),
-            worker_init_fn=end_with_parent,
-        )
-    iterator = iter(ahead)
-    try:
-        for batch in iterator:
-            # Workers' batches lie in shared memory, which goes back at once.
-            yield HostBatch(*map(np.array, batch)) if workers else batch
-    except RuntimeError as error:
-        raise ValueError(
-            f"the input pipeline broke off ({error}): if memory or /dev/shm ran out, set a smaller"
-            " --config.data.workers, 0 for threads alone, or --config.data.threads"
-        ) from error
-    finally:
-        iterator.close()
 
 
 def _parts(

@@ -52,10 +52,10 @@ def decode_record(record: Record, channels: int, decoder: str) -> Image.Image | 
 
     Example:
       >>> try:
-      ...     decode_record(Record(b"GIF", 0, "record 7"), 3, "pil")
+      ...     decode_record(Record(b"", 0, "record 7"), 3, "pil")
       ... except ValueError as error:
-      ...     print(str(error)[:48])
-      record 7 cannot be decoded (UnidentifiedImageErr
+      ...     print(str(error)[:47])
+      record 7 cannot be decoded (the file is empty):
     """
     if decoder == "simplejpeg" and channels == 3 and record.data[:2] == b"\xff\xd8":
         import simplejpeg  # noqa: PLC0415 - an optional dependency

@@ -16,16 +16,13 @@ import tensorflow_datasets as tfds
 from jaxws.config.identity import NOTES
 from jaxws.data.batch import Batch, host_batch
 from jaxws.data.device.order import steps_per_epoch
-from jaxws.data.host.batches import (
-    Cropper,
-    evaluation_batches,
-    iterate,
-    training_batches,
-)
+from jaxws.data.host.ahead import MadeAhead
+from jaxws.data.host.batches import Cropper, evaluation_batches, training_batches
 from jaxws.data.host.decoders import check_decoder
 from jaxws.data.host.workers import available_cores, suitable_workers
 from jaxws.data.sources.features import feature_keys, split_names
 from jaxws.data.sources.folder import content_of
+from jaxws.data.sources.names import class_names
 from jaxws.data.sources.records import Records
 from jaxws.data.splits import SplitRows, rows_fingerprint, test_kind
 from jaxws.data.statistics import mean_and_std
@@ -105,6 +102,19 @@ class HostBatching(NamedTuple):
         )
 
 
+class _Put(Iterator[HostInputs]):
+    """Batches on their way to the device."""
+
+    def __init__(self, batches: MadeAhead, key: jax.Array | None):
+        self._batches, self._key = batches, key
+        self.interrupt, self.close = batches.interrupt, batches.close
+
+    def __next__(self) -> HostInputs:
+        batch = next(self._batches)
+        image, label = jax.device_put((batch.image, batch.label))
+        return HostInputs(image, label, self._key)
+
+
 class HostFeed:
     """A prepared data set whose images are decoded as they are needed.
 
@@ -158,7 +168,7 @@ class HostFeed:
         self._train = Records(builder, self._splits[0], chosen.train)
         self._test = Records(builder, self._splits[0 if held_out else 1], chosen.validation)
         self._chosen, self.test_kind = chosen, test_kind(chosen)
-        self.class_names = tuple(builder.info.features[feature_keys(builder)[1]].names)
+        self.class_names = class_names(builder, feature_keys(builder)[1])
         self.image_shape = (crop_size, crop_size, self._train.channels)
         self.train_size, self.test_size = len(self._train), len(self._test)
         self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
@@ -185,14 +195,14 @@ class HostFeed:
             batch_size=self._batch_size,
             n_reps=self._n_reps,
         )
-        yield from self._put(batches[first_step:], key, self.train_size)
+        return self._put(batches[first_step:], key, self.train_size)
 
     def eval_inputs(self, split: str = "test") -> Iterator[HostInputs]:
         """Centres crops of a split's images, in their own order."""
         records = {"train": self._train, "test": self._test}[split]
         batch_size = min(self._eval_batch_size, len(records))
         batches = evaluation_batches(records, self._cutter, batch_size=batch_size)
-        yield from self._put(batches, None, len(records))
+        return self._put(batches, None, len(records))
 
     def fingerprint(self) -> dict[str, Any]:
         """Numbers of classes and images, checksums of what TFDS notes and of a folder's files."""
@@ -210,19 +220,13 @@ class HostFeed:
             **rows_fingerprint(self._chosen),
         }
 
-    def _put(self, batches: Any, key: jax.Array | None, images: int) -> Iterator[HostInputs]:
+    def _put(self, batches: Any, key: jax.Array | None, images: int) -> _Put:
         threads, workers = self._options.threads, self._options.workers
         if workers is None:
             crops = max(self._batch_size * self._n_reps, self._eval_batch_size)
             suitable = suitable_workers(images, crops * math.prod(self.image_shape))
             workers = suitable if threads is None else 0
-        host = iterate(batches, threads=threads, workers=workers)
-        try:
-            for batch in host:
-                image, label = jax.device_put((batch.image, batch.label))
-                yield HostInputs(image, label, key)
-        finally:
-            host.close()  # type: ignore[attr-defined]
+        return _Put(MadeAhead(batches, threads=threads, workers=workers), key)
 
     def _moments(self, mean_std: str) -> tuple[np.ndarray, np.ndarray]:
         if mean_std != "train":  # No image is needed.

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from multiprocessing import connection
 
 # Their start takes seconds, in which threads decode thousands of images.
@@ -20,6 +21,8 @@ _WORTH_WORKERS = 20_000
 _MOST = 16
 # Batches of each worker that lie in shared memory at once, at most.
 _SHARED_BATCHES = 4
+# A worker has so long to end of itself.
+_GRACE_SECONDS = 2.0
 
 
 def suitable_workers(images: int, batch_bytes: int, shared: str = "/dev/shm") -> int:
@@ -66,7 +69,8 @@ def end_with_parent(worker: int = 0, workers: int = 1) -> None:
     """Makes this process end when its parent has ended; to be called in a worker as it starts.
 
     Ctrl-C and SIGTERM are left to the parent, which ends its workers in order: terminals and job
-    schedulers send them to all processes of a job. A SIGTERM of the parent's own is obeyed.
+    schedulers send them to all processes of a job. A SIGTERM of the parent's own is obeyed, after
+    some time in which the worker may end in order and give back its shared memory.
 
     Args:
       worker: number of the worker, as Grain gives it.
@@ -89,6 +93,7 @@ def end_with_parent(worker: int = 0, workers: int = 1) -> None:
     def obey() -> None:
         while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
             pass
+        time.sleep(_GRACE_SECONDS)
         os._exit(128 + signal.SIGTERM)
 
     for target in (watch, obey):

@@ -17,6 +17,7 @@ from PIL import Image
 from tensorflow_datasets.image_classification import cifar
 
 from jaxws.data.sources.bounded import TAR_ERRORS, read_tar
+from jaxws.data.sources.names import check_class_names
 from jaxws.data.sources.shuffled import Records, ShuffledBuilder
 
 _PIXELS = 32 * 32 * 3
@@ -57,6 +58,7 @@ class Cifar10(ShuffledBuilder, cifar.Cifar10, skip_registration=True):  # type: 
         read = _read_binary if any(name.endswith(".bin") for name in files) else _read_python
         names, arrays = read(self.name, self._archive, files, info)
         for key, values in names.items():
+            check_class_names(values, str(self._archive), "it is not the official archive")
             feature = self.info.features[key]
             if len(values) != feature.num_classes:
                 raise ValueError(
@@ -122,7 +124,8 @@ def _read_binary(
         text = _member(path, files, file)
         if len(text) > _MOST_NAMES or not text.isascii():
             raise ValueError(f"{file} in {path} has no names: it is not the official archive")
-        names[key] = text.decode().split()
+        # A name is a line: one with a blank in it must not become two.
+        names[key] = text.decode().replace("\r\n", "\n").strip().split("\n")
     width = len(info.label_keys)
     splits: _Splits = {}
     for split, parts in (("train", info.train_files), ("test", info.test_files)):

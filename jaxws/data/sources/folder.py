@@ -1,26 +1,26 @@
 """A folder of images as a TFDS data set, prepared once for each state of the folder."""
 
-import collections
 import functools
 import hashlib
-import os
 import re
-from collections.abc import Iterator, Sequence
-from concurrent import futures
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
 
 from jaxws.config.identity import CONTENT
-from jaxws.data.sources.images import UndecodableImageError, decode_image, inspect_image
+from jaxws.data.sources.checked import Checked, check_images, count_sizes
+from jaxws.data.sources.image_files import read_image_file
+from jaxws.data.sources.images import decode_image
+from jaxws.data.sources.names import name_some, shown
 from jaxws.data.sources.prepare import LocalBuilder, data_root, prepare
-from jaxws.data.sources.scan import Folder, ImageFile, name_some, scan_folder
-from jaxws.data.sources.tasks import map_in_tasks
+from jaxws.data.sources.scan import Folder, scan_folder
 from jaxws.system.terminal import track
 
 _SHARD_BYTES = 128 * 1024**2
-_CHUNK = 1024
+# Raise this when other images would be called corrupt: copies that left some out are made anew.
+_CHECK = 2
 
 
 class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -36,8 +36,10 @@ class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-
     """
 
     name = "image_folder"
-    # Raise this when the stored records of the same folder would change.
     VERSION = tfds.core.Version("1.0.0")
+    # Has the same records. It is for folders of which a copy has the first name that was made with
+    # a fault: copies are not removed, as other processes may be reading them.
+    SUPPORTED_VERSIONS = [tfds.core.Version("1.1.0")]  # noqa: RUF012 - as TFDS has it
 
     def __init__(self, folder: Folder, on_corrupt: str, **kwargs: Any) -> None:
         """Sets the config, and so the directory, from the fingerprint of the folder."""
@@ -63,22 +65,35 @@ class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-
 
     def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, Sequence[Any]]:
         folder = self._folder
-        checked = _check_images(folder, (*folder.train, *folder.test))
-        corrupt = [image.file.name for image in checked if image.defect]
+        checked = {
+            split: check_images(folder.path, getattr(folder, split), split)
+            for split in ("train", "test")
+        }
+        corrupt = {
+            image.file.name: image.defect
+            for images in checked.values()
+            for image in images
+            if image.defect
+        }
         if self._on_corrupt == "error":
             _refuse_corrupt(folder, corrupt)
-        whole = {split: _whole(checked, getattr(folder, split)) for split in ("train", "test")}
+        whole = {
+            split: [image for image in images if not image.defect]
+            for split, images in checked.items()
+        }
         for split, images in whole.items():
             _check_classes_left(folder, split, images)
         self.info.metadata.update(
-            corrupt=corrupt,
+            corrupt=list(corrupt),
+            reasons=list(corrupt.values()),
+            check=_CHECK,
             content=_content(folder, whole),
-            **_count_sizes([*whole["train"], *whole["test"]]),
+            **count_sizes([*whole["train"], *whole["test"]]),
         )
         return {split: self._shards(split, images) for split, images in whole.items()}
 
-    def _shards(self, split: str, images: list["_Checked"]) -> list[Any]:
-        shards: list[list[_Checked]] = [[]]
+    def _shards(self, split: str, images: list[Checked]) -> list[Any]:
+        shards: list[list[Checked]] = [[]]
         used = 0
         for image in images:
             if used > _SHARD_BYTES:
@@ -88,79 +103,66 @@ class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-
             used += image.file.size
         return [functools.partial(self._examples, split, shard) for shard in shards]
 
-    def _examples(
-        self, split: str, images: list["_Checked"]
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _examples(self, split: str, images: list[Checked]) -> Iterator[tuple[str, dict[str, Any]]]:
+        labels = {name: label for label, name in enumerate(self._folder.class_names)}
         for image in track(images, f"Writing {split}", len(images)):
-            data: Any = _read_bytes(self._folder, image.file)
+            data: Any = read_image_file(self._folder.path, image.file)
             if not image.plain:
                 data = decode_image(data, 3)  # TFDS stores a PIL image as PNG.
-            name = image.file.name.encode("utf-8", "replace").decode()
-            label = self._folder.class_names.index(image.file.label)
-            yield name, {"image": data, "label": label, "file_name": name}
+            name = image.file.name.encode("utf-8", "backslashreplace").decode()
+            yield name, {"image": data, "label": labels[image.file.label], "file_name": name}
 
 
-class _Checked(NamedTuple):
-    file: ImageFile
-    digest: bytes
-    defect: str = ""
-    width: int = 0
-    height: int = 0
-    plain: bool = False
-
-
-def prepare_folder(
-    path: str, *, data_dir: str | None, image_size: int | None, on_corrupt: str
-) -> tfds.core.DatasetBuilder:
+def prepare_folder(path: str, *, data_dir: str | None, on_corrupt: str) -> tfds.core.DatasetBuilder:
     """Prepares an image folder unless its present state has been prepared before, and opens it.
 
     Args:
       path: a folder with ``train/CLASS/*.jpg`` (or .jpeg, .png) and ``test/CLASS/*.jpg``.
       data_dir: where TFDS data lies, or None for TFDS's default.
-      image_size: the size that the images will be given, or None if they all have one size.
-      on_corrupt: what to do about images that cannot be decoded: 'error' names them, 'skip'
-        leaves them out with a warning.
+      on_corrupt: what to do about images that cannot be decoded, and about what is no file but
+        has the name of an image: 'error' names them, 'skip' leaves them out with a warning.
 
     Returns:
-      A builder that reads the splits 'train' and 'test'.
+      A builder that reads the splits 'train' and 'test'. How many sizes its images have, and the
+      most frequent ones, are in its metadata: see ``folder_sizes``.
 
     Raises:
-      ValueError: if the folder is missing, laid out in another way, has corrupt images, or
-        images of several sizes while ``image_size`` is None.
+      ValueError: if the folder is missing, laid out in another way, or has corrupt images.
     """
     folder = scan_folder(path)
-    builder = prepare(FolderBuilder(folder, on_corrupt, data_dir=str(data_root(data_dir))))
+    builder = _prepare(folder, on_corrupt, str(data_root(data_dir)))
     # A copy prepared with 'skip' serves both: what was left out is on record.
-    corrupt = builder.info.metadata["corrupt"]
+    metadata = builder.info.metadata
+    corrupt = dict(zip(metadata["corrupt"], metadata.get("reasons", ()), strict=True))
     if on_corrupt == "error":
         _refuse_corrupt(folder, corrupt)
     if corrupt:
         logging.warning(
-            "Left out %d corrupt image(s) of %s: %s", len(corrupt), folder.path, name_some(corrupt)
+            "Left out %d corrupt image(s) of %r: %s",
+            len(corrupt),
+            str(folder.path),
+            _with_reasons(corrupt),
         )
-    if image_size is None:
-        _check_one_size(folder, builder.info.metadata)
     return builder
 
 
-def _check_images(folder: Folder, files: Sequence[ImageFile]) -> list[_Checked]:
-    def check(file: ImageFile) -> _Checked:
-        data = _read_bytes(folder, file)
-        digest = hashlib.sha256(data).digest()
-        try:
-            return _Checked(file, digest, "", *inspect_image(data))
-        except UndecodableImageError as error:
-            return _Checked(file, digest, str(error))
+def folder_sizes(builder: tfds.core.DatasetBuilder) -> list[str]:
+    """The sizes of a folder's images, where they have several.
 
-    checked: list[_Checked] = []
-    starts = track(range(0, len(files), _CHUNK), "Checking images", len(files), weight=_CHUNK)
-    with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in starts:
-            checked += map_in_tasks(pool, check, files[start : start + _CHUNK])
-    return checked
+    Args:
+      builder: a prepared data set, of a folder or another.
+
+    Returns:
+      The most frequent sizes in words, the number of all sizes first; [] if they have one size, or
+      the data set does not say.
+    """
+    metadata = builder.info.metadata
+    if not metadata or metadata.get("distinct_sizes", 1) == 1:
+        return []
+    return [f"{metadata['distinct_sizes']} sizes", *metadata["common_sizes"]]
 
 
-def _content(folder: Folder, whole: dict[str, list[_Checked]]) -> str:
+def _content(folder: Folder, whole: dict[str, list[Checked]]) -> str:
     """A checksum of what is read of a folder, in order: bytes and labels, whatever their names."""
     digest = hashlib.sha256()
     labels = {name: label for label, name in enumerate(folder.class_names)}
@@ -184,56 +186,37 @@ def content_of(builder: tfds.core.DatasetBuilder) -> dict[str, str]:
     return {CONTENT: content} if content else {}
 
 
-def _read_bytes(folder: Folder, file: ImageFile) -> bytes:
-    try:
-        return (folder.path / file.name).read_bytes()
-    except OSError as error:
-        # Not the fault of the image: leaving it out could lose a whole disk without a word.
-        raise ValueError(
-            f"image {file.name} of {str(folder.path)!r} cannot be read ({error}): check its "
-            "permissions and that the folder is not being changed"
-        ) from error
+def _prepare(folder: Folder, on_corrupt: str, root: str) -> tfds.core.DatasetBuilder:
+    """Opens the copy of a folder, or makes one; not one that was made with a fault."""
+    for version in (FolderBuilder.VERSION, *FolderBuilder.SUPPORTED_VERSIONS):
+        builder = prepare(FolderBuilder(folder, on_corrupt, data_dir=root, version=str(version)))
+        metadata = builder.info.metadata
+        sound = not metadata["corrupt"] or metadata.get("check") == _CHECK
+        if sound and tuple(builder.info.features["label"].names) == folder.class_names:
+            return builder
+    raise ValueError(
+        f"the copy of {str(folder.path)!r} in {str(builder.data_dir)!r} is of other classes: "
+        "delete that directory"
+    )
 
 
-def _refuse_corrupt(folder: Folder, corrupt: list[str]) -> None:
+def _refuse_corrupt(folder: Folder, corrupt: Mapping[str, str]) -> None:
     if corrupt:
         raise ValueError(
-            f"{len(corrupt)} corrupt image(s) in {str(folder.path)!r}, truncated or of no known "
-            f"format: {name_some(corrupt)}; replace them, or leave them out with "
-            "--config.data.on_corrupt=skip"
+            f"{len(corrupt)} corrupt image(s) in {str(folder.path)!r}: {_with_reasons(corrupt)}; "
+            "replace them, or leave them out with --config.data.on_corrupt=skip"
         )
 
 
-def _whole(checked: list[_Checked], files: Sequence[ImageFile]) -> list[_Checked]:
-    names = {file.name for file in files}
-    return [image for image in checked if not image.defect and image.file.name in names]
+def _with_reasons(corrupt: Mapping[str, str]) -> str:
+    return name_some([f"{shown(name)} ({reason})" for name, reason in corrupt.items()])
 
 
-def _check_classes_left(folder: Folder, split: str, images: list[_Checked]) -> None:
+def _check_classes_left(folder: Folder, split: str, images: Sequence[Checked]) -> None:
     left = {image.file.label for image in images}
     empty = [name for name in folder.class_names if name not in left]
     if empty:
         raise ValueError(
             f"every image of {len(empty)} class(es) in split {split!r} of {str(folder.path)!r} is "
             f"corrupt: {name_some(empty)}; replace the images or remove the classes"
-        )
-
-
-def _count_sizes(images: list[_Checked]) -> dict[str, Any]:
-    """How many sizes there are, and of the most frequent ones how often and an example."""
-    counts = collections.Counter((image.width, image.height) for image in images)
-    example = {(image.width, image.height): image.file.name for image in reversed(images)}
-    common = [
-        f"{width}x{height} ({count} images, {example[width, height]})"
-        for (width, height), count in counts.most_common(5)
-    ]
-    return {"distinct_sizes": len(counts), "common_sizes": common}
-
-
-def _check_one_size(folder: Folder, metadata: Any) -> None:
-    if metadata["distinct_sizes"] > 1:
-        raise ValueError(
-            f"the images of {str(folder.path)!r} have {metadata['distinct_sizes']} sizes: "
-            f"{', '.join(metadata['common_sizes'])}; expected one size: set "
-            "--config.data.image_size=SIZE to resize the shorter side and crop the centre"
         )

@@ -169,8 +169,8 @@ def _as_jpeg(data: bytes) -> bytes:
             image.load()
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's codecs raise many kinds.
-        raise UndecodableImageError(f"{type(error).__name__}: {error}") from error
+    except Exception:  # Pillow's codecs raise many kinds. Decoding says what it is, if anything.
+        plain = False
     if plain:
         return data
     file = io.BytesIO()

@@ -31,6 +31,10 @@ _DECODER = 1
 _CHUNK = 1024
 
 
+class NotOneArrayError(ValueError):
+    """The images of a data set cannot be one array in memory: they are too many, or differ."""
+
+
 def read_split(
     builder: tfds.core.DatasetBuilder, split: str, image_size: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +50,8 @@ def read_split(
       uint8 ``(N, H, W, c)`` images and int64 ``(N,)`` labels, in the order of the records.
 
     Raises:
-      ValueError: if the images differ in size or do not fit in memory, or the files are damaged.
+      NotOneArrayError: if the images differ in size or do not fit in memory.
+      ValueError: if the files are damaged.
     """
     image_key, _ = feature_keys(builder)
     channels = builder.info.features[image_key].shape[-1] or 3
@@ -69,13 +74,13 @@ def check_bytes(name: str, images: int, image_bytes: int) -> None:
       image_bytes: pixels of one image, times its channels.
 
     Raises:
-      ValueError: if they are more than ``MAX_BYTES``.
+      NotOneArrayError: if they are more than ``MAX_BYTES``.
 
     Example:
       >>> check_bytes("cifar10", 60_000, 32 * 32 * 3)
     """
     if images * image_bytes > MAX_BYTES:
-        raise ValueError(
+        raise NotOneArrayError(
             f"data set {name!r} has {images} images of {image_bytes} bytes when decoded, "
             f"{images * image_bytes / 1024**3:.1f} GiB, expected {MAX_BYTES / 1024**3:g} GiB or "
             "less, as the whole of it is held on each device: set a smaller "
@@ -116,7 +121,7 @@ def _check_shapes(name: str, shape: tuple[int, ...], decoded: list[np.ndarray]) 
     for pixels in decoded:
         if pixels.shape != shape:
             sizes = [f"{width}x{height}" for height, width in (shape[:2], pixels.shape[:2])]
-            raise ValueError(
+            raise NotOneArrayError(
                 f"images of data set {name!r} differ in size ({sizes[0]} and {sizes[1]} pixels), "
                 "expected one size: set --config.data.image_size=SIZE to resize and crop them"
             )

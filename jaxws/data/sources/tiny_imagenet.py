@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from jaxws.data.sources.bounded import ZIP_ERRORS, read_zipped
 from jaxws.data.sources.images import inspect_image
+from jaxws.data.sources.names import check_class_names
 from jaxws.data.sources.shuffled import Records, ShuffledBuilder
 
 _ROOT = "tiny-imagenet-200/"
@@ -36,12 +37,15 @@ class Builder(ShuffledBuilder, tfds.core.ShardBasedBuilder, skip_registration=Tr
             with zipfile.ZipFile(archive) as file:
                 self._names = file.namelist()
                 self._classes = sorted(read_zipped(file, _ROOT + "wnids.txt").decode().split())
-                notes = read_zipped(file, _ROOT + "val/val_annotations.txt").decode().splitlines()
+                notes = read_zipped(file, _ROOT + "val/val_annotations.txt").decode().split("\n")
         except ZIP_ERRORS as error:
             raise ValueError(
                 f"{archive} cannot be read as tiny-imagenet-200.zip ({error}): it is truncated or "
                 "another file; download it again"
             ) from error
+        check_class_names(
+            self._classes, f"wnids.txt in {archive}", "it is not the official archive"
+        )
         self._labels = {line.split("\t")[0]: line.split("\t")[1] for line in notes if "\t" in line}
         super().__init__(**kwargs)
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxws.data.host import workers
+from jaxws.data.host.ahead import MadeAhead
 from jaxws.data.host.batches import (
     Cropper,
     HostBatch,
     evaluation_batches,
-    iterate,
     training_batches,
 )
 from jaxws.data.host.crops import DRAWS, random_box
@@ -137,7 +137,7 @@ def test_a_batch_that_processes_cannot_divide_is_refused():
 def test_batches_do_not_depend_on_threads_or_workers(builder, threads, workers):
     records = Records(builder, "train")
     batches = training_batches(records, CUTTER, seed=3, batch_size=4, n_reps=2)
-    iterator = iterate(batches[2:], threads=threads, workers=workers)
+    iterator = MadeAhead(batches[2:], threads=threads, workers=workers)
     for step in range(2, 8):  # into the second epoch
         assert_same(next(iterator), batches[step])
     iterator.close()
@@ -227,7 +227,7 @@ def test_a_damaged_record_is_named(tmp_path, decoder, damage):
     batches = training_batches(records, Cropper(8, 3, decoder), seed=0, batch_size=4)
     message = r"record 2 of split 'train' of imagenet2012/5.1.0 \(train2\) cannot be decoded"
     with pytest.raises(ValueError, match=message):
-        next(iterate(batches, threads=2))
+        next(MadeAhead(batches, threads=2))
 
 
 def test_a_label_out_of_range_is_named(builder):
@@ -274,7 +274,8 @@ import multiprocessing, os, sys
 from multiprocessing import shared_memory
 import grain
 import numpy as np
-from jaxws.data.host.batches import HostBatch, iterate
+from jaxws.data.host.ahead import MadeAhead
+from jaxws.data.host.batches import HostBatch
 
 shared_memory._SHM_NAME_PREFIX = "/" + sys.argv[2]  # in the worker too
 
@@ -282,7 +283,7 @@ def batch(i):
     return HostBatch(np.zeros((1000, 1000), np.uint8), np.full(3, i))
 
 if __name__ == "__main__":
-    iterator = iterate(grain.MapDataset.range(10**9).map(batch), workers=1)
+    iterator = MadeAhead(grain.MapDataset.range(10**9).map(batch), workers=1)
     next(iterator)
     print(*[child.pid for child in multiprocessing.active_children()], flush=True)
     if sys.argv[1] == "crash":

@@ -1,6 +1,7 @@
 """Folders of images: what is read, and which layouts are refused."""
 
 import io
+import logging
 import shutil
 
 import numpy as np
@@ -36,9 +37,7 @@ def test_a_path_keeps_the_name_of_the_data_set(folder, tmp_path):
 
 def test_tfds_reads_the_original_bytes(folder, tmp_path):
     save(noise(0), folder / "train/cat/0.jpg")
-    builder = prepare_folder(
-        str(folder), data_dir=str(tmp_path / "tfds"), image_size=None, on_corrupt="error"
-    )
+    builder = prepare_folder(str(folder), data_dir=str(tmp_path / "tfds"), on_corrupt="error")
     assert isinstance(builder, tfds.core.DatasetBuilder)
     records = builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
     assert len(records) == 7
@@ -104,7 +103,7 @@ def test_fitted_images_are_square(size):
     assert fit_image(noise(0, size=size), 4).shape == (4, 4, 3)
 
 
-def test_images_of_several_sizes(folder, tmp_path):
+def test_images_of_several_sizes_are_no_array(folder, tmp_path):
     save(noise(0, size=(5, 9)), folder / "train/dog/1.png")
     message = r"2 sizes: 8x6 \(7 images, train/cat/0.png\), 5x9 \(1 images, train/dog/1.png\)"
     with pytest.raises(ValueError, match=message + r".*--config\.data\.image_size"):
@@ -151,9 +150,31 @@ def test_images_that_would_be_left_out_are_refused(folder, tmp_path, name):
         load(folder, tmp_path)
 
 
-def test_broken_link(folder, tmp_path):
-    (folder / "train/cat/4.png").symlink_to(tmp_path / "gone.png")
-    with pytest.raises(ValueError, match=r"cannot be listed .*broken links"):
+def test_a_link_to_nothing_is_an_image_or_a_class_that_is_lost(folder, tmp_path):
+    link = folder / "train/cat/4.png"
+    link.symlink_to(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match=r"train/cat/4.png \(a link to nothing"):
+        load(folder, tmp_path)
+    assert len(load(folder, tmp_path, on_corrupt="skip").train.labels) == 6
+    for split in ("train", "test"):
+        (folder / split / "fox").symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match="1 entries that would be left out: fox"):
+        load(folder, tmp_path)
+
+
+def test_hidden_folders_of_images_are_named(folder, tmp_path, caplog):
+    (folder / "train/.git").mkdir()
+    save(noise(0), folder / "train/.net/0.png")
+    with caplog.at_level(logging.WARNING):
+        assert load(folder, tmp_path).class_names == ("cat", "dog")
+    (record,) = caplog.records
+    assert record.getMessage().endswith("/train': .net")
+
+
+def test_one_class_alone_teaches_nothing(folder, tmp_path):
+    for split in ("train", "test"):
+        shutil.rmtree(folder / split / "dog")
+    with pytest.raises(ValueError, match=r"has one class, cat, in which every answer is right"):
         load(folder, tmp_path)
 
 
