@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from jaxws.records.run_directory import RunDirectory, read_run
+from jaxws.system.local_path import path_argument
 
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +15,7 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
     Args:
       parser: of a command.
     """
-    parser.add_argument("workdir", metavar="WORKDIR", type=Path, help="directory of a run")
+    parser.add_argument("workdir", metavar="WORKDIR", type=path_argument, help="directory of a run")
 
 
 def run_of(args: argparse.Namespace) -> RunDirectory:
@@ -59,7 +60,7 @@ def add_out(parser: argparse.ArgumentParser, what: str) -> None:
       parser: of a command.
       what: is written.
     """
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=what)
+    parser.add_argument("--out", required=True, type=path_argument, metavar="FILE", help=what)
 
 
 def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
@@ -85,7 +86,11 @@ def add_out_directory(parser: argparse.ArgumentParser) -> None:
       parser: of a command.
     """
     parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="directory to write to (default: .)"
+        "--out",
+        type=path_argument,
+        default=Path(),
+        metavar="DIR",
+        help="directory to write to (default: .)",
     )
 
 

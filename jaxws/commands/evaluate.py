@@ -10,8 +10,6 @@ import json
 from typing import Any
 
 import jax
-from rich.console import Console
-from rich.table import Table
 
 from jaxws import data
 from jaxws.checkpointing.directory import checkpoint_dir
@@ -21,6 +19,8 @@ from jaxws.config.registry import SHARING_RULES, add_own_fields
 from jaxws.core.partitioning import one_device
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_text
+from jaxws.system.local_path import path_text
+from jaxws.system.terminal import print_table
 from jaxws.training import weight_sharing
 from jaxws.training.compilation_cache import keep_programs
 from jaxws.training.evaluation import score
@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=_SPLITS,
         help="images to score on; by default those that the run itself was tested on",
     )
-    parser.add_argument("--data_dir", help="where the data set is, if it is no longer there")
+    parser.add_argument(
+        "--data_dir", type=path_text, help="where the data set is, if it is no longer there"
+    )
     parser.add_argument(
         "--share",
         metavar="RULE",
@@ -68,14 +70,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(scores, indent=1))
         return 0
-    table = Table(title=f"{past.path.name}, step {scores['step']}", show_header=False)
-    table.add_row("split", scores["split"])
-    if args.share:
-        table.add_row("weights shared", args.share)
-    table.add_row("images", str(scores["images"]))
-    for name in METRICS:
-        table.add_row(metric_label(name), metric_text(name, scores[name]))
-    Console().print(table)
+    rows = [
+        ("split", scores["split"]),
+        *([("weights shared", args.share)] if args.share else []),
+        ("images", scores["images"]),
+        *((metric_label(name), metric_text(name, scores[name])) for name in METRICS),
+    ]
+    print_table(rows, title=f"{past.path.name}, step {scores['step']}")
     return 0
 
 

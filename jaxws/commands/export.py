@@ -8,6 +8,7 @@ from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import add_out, add_step, add_workdir, check_out, run_of
 from jaxws.commands.export_weights import SUFFIXES, check_format, describe, flat_arrays, write
+from jaxws.system.text import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,5 +40,5 @@ def run(args: argparse.Namespace) -> int:
     arrays = flat_arrays(read_weights(directory))
     write(args.out, arrays, describe(past, int(directory.name), arrays))
     total = sum(array.size for array in arrays.values())
-    print(f"{args.out}: {len(arrays)} arrays, {total} numbers, of step {directory.name}")
+    say(f"{args.out}: {len(arrays)} arrays, {total} numbers, of step {directory.name}")
     return 0

@@ -6,12 +6,12 @@ import errno
 import json
 import math
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxws.system.atomic import write_atomically
+from jaxws.system.text import say
 
 # Keys that depend on the clock or the machine.
 CLOCK = ("step_seconds", "images_per_second", "data_wait", "device_memory_bytes")
@@ -69,10 +69,10 @@ class MetricsFile:
             self._write()
         except OSError as error:
             if len(self._unwritten) == 1:  # the first one that is kept back
-                print(
+                say(
                     f"warning: {self._metrics_file} cannot be written ({error.strerror}): records"
                     " are kept in memory until it can be.",
-                    file=sys.stderr,
+                    error=True,
                 )
 
     def warn(self, step: int, event: str, message: str) -> None:
@@ -83,7 +83,7 @@ class MetricsFile:
           event: what it is, in few words that stay the same.
           message: one line about it.
         """
-        print(f"warning: {message}", file=sys.stderr)
+        say(f"warning: {message}", error=True)
         self.append({"kind": "event", "step": step, "event": event, "message": message})
 
     def _write(self) -> None:

@@ -7,12 +7,12 @@ All of it comes from the run's directory, so that it can be made again at any ti
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from jaxws.config.registry import ARCHITECTURES
 from jaxws.records import html as page
+from jaxws.records.html import escape
 from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
 from jaxws.records.report_origin import MANY, configuration, events, folded, origin
 from jaxws.records.run_directory import RunDirectory

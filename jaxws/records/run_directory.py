@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from jaxws.config.identity import from_json
 from jaxws.records import provenance
 from jaxws.records.metrics_file import MetricsFile
+from jaxws.system.local_path import local_path
 
 
 class RunDirectory(NamedTuple):
@@ -58,7 +59,7 @@ def read_run(path: Path) -> RunDirectory:
     Raises:
       ValueError: it is not a run's directory, or what is in it cannot be read.
     """
-    path = path.expanduser().absolute()
+    path = local_path(path, "WORKDIR").absolute()
     file = path / "config.json"
     try:
         config, dataset = from_json(file.read_text())

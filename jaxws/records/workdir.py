@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -17,6 +16,7 @@ from ml_collections import ConfigDict
 from jaxws.config.identity import differences, to_json
 from jaxws.records.metrics_file import MetricsFile
 from jaxws.system.atomic import write_atomically
+from jaxws.system.local_path import local_path
 from jaxws.system.locks import lock
 
 _OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves
@@ -50,7 +50,7 @@ class Workdir(MetricsFile):
             another configuration or other data, or is in use by another process.
         """
         self.identity = to_json(config, dataset or {})
-        self.path = Path(path).expanduser().absolute()
+        self.path = local_path(path, "--workdir").absolute()
         self.checkpoints = self.path / "checkpoints"
         self._config_file = self.path / "config.json"
         super().__init__(self.path / "metrics.jsonl")
