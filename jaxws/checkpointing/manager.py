@@ -37,6 +37,8 @@ from jaxws.system.text import say
 # Orbax writes these two after the checksums. It does not read them to restore.
 _UNCHECKED = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
+_UNFINISHED = ".orbax-checkpoint-tmp*"
+
 Report = Callable[[int, str, str], None]
 
 
@@ -110,6 +112,7 @@ class Checkpoints:
         self._silence = contextlib.ExitStack()
         self._silence.enter_context(silence_orbax())
         self._manager: ocp.CheckpointManager | None = self._open()
+        self._remove_unfinished()
 
     def _open(self) -> ocp.CheckpointManager:
         """Opens Orbax's manager anew: one whose save has failed goes on to raise that error."""
@@ -118,7 +121,6 @@ class Checkpoints:
         self._path.mkdir(parents=True, exist_ok=True)
         plain = self._opened.enter_context(plain_path(self._path))
         options = ocp.CheckpointManagerOptions(
-            cleanup_tmp_directories=True,
             lightweight_initialize=True,  # it would read files that may be damaged
             preservation_policy=self._policy,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._before_commit),
@@ -204,7 +206,8 @@ class Checkpoints:
         for line in quarantine(self._path, damaged, step):
             self._report(step, "damaged checkpoint", f"{line}; going on from step {step}")
         try:
-            self._manager = self._open()  # of what is there now
+            self._manager = self._manager or self._open()
+            self._manager.reload()
             abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
             items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
             return Restored(self._manager.restore(step, args=items).state, metadata)
@@ -216,7 +219,7 @@ class Checkpoints:
 
     def _before_commit(self) -> None:
         """Called by Orbax in its thread when all files are written, before they get their name."""
-        directories = list(self._path.glob(f"{self._saving}.orbax-checkpoint-tmp*"))
+        directories = list(self._path.glob(f"{self._saving}{_UNFINISHED}"))
         if not directories:
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(self._path))
         for directory in directories:
@@ -229,8 +232,7 @@ class Checkpoints:
         self._manager, self._failure = None, explain(error)
         with contextlib.suppress(Exception):  # the same, once more
             self._opened.close()
-        for directory in self._path.glob(f"{step}.orbax-checkpoint-tmp*"):
-            shutil.rmtree(directory, ignore_errors=True)
+        self._remove_unfinished()
         latest = self._latest_known()
         last = "there is none yet" if latest is None else f"the last one is of step {latest}"
         self._report(
@@ -238,6 +240,11 @@ class Checkpoints:
             "checkpoint not written",
             f"the checkpoint of step {step} could not be written ({self._failure.cause}): {last}",
         )
+
+    def _remove_unfinished(self) -> None:
+        """Not Orbax's own way, which is a thread that may meet a directory of the next save."""
+        for directory in self._path.glob(f"*{_UNFINISHED}"):
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _is_ours(self, step: int) -> bool:
         return step == self._saving or step in steps_in(self._path)

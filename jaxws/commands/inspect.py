@@ -78,18 +78,22 @@ def inspect(past: RunDirectory) -> dict[str, Any]:
 def _checkpoint(
     directory: Path, step: int, end: dict[str, Any] | None, metrics: list[str]
 ) -> dict[str, Any] | None:
+    size, health, detail = 0, "unreadable", ""
     try:
         detail = verify(directory)
+        health = "damaged" if detail else "good"
         files = [path for path in directory.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
     except FileNotFoundError:
         return None  # removed by the run, meanwhile
+    except (ValueError, OSError) as error:
+        detail = str(error)
     if detail and not directory.exists():
         return None
     found = {
         "step": step,
         "path": str(directory),
-        "health": "damaged" if detail else "good",
+        "health": health,
         "detail": detail,
         "bytes": size,
         "epoch": end["epoch"] if end else None,

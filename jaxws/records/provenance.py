@@ -24,7 +24,9 @@ import jax
 
 import jaxws
 from jaxws.data import Feed
+from jaxws.records.record_format import check_provenance
 from jaxws.system.atomic import write_atomically
+from jaxws.system.json_text import parse_json
 
 NAME = "provenance.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -77,13 +79,21 @@ def read(workdir: Path) -> dict[str, Any]:
 
     Returns:
       ``data``, see :func:`data_facts`, and ``stretches``, each as :func:`session_facts` with
-      ``last_step`` and ``seconds``; empty where the file is missing or cannot be read.
+      ``last_step`` and ``seconds``; empty where the file is missing.
+
+    Raises:
+      ValueError: the file is not what was written.
+      OSError: it cannot be read.
     """
     try:
-        content = json.loads((workdir / NAME).read_text())
-    except (OSError, ValueError):
+        return check_provenance(parse_json((workdir / NAME).read_bytes()))
+    except FileNotFoundError:
         return {}
-    return content if isinstance(content, dict) else {}
+    except ValueError as error:
+        raise ValueError(
+            f"{workdir / NAME} is not what jaxws writes ({error}): bring it back, or remove it to"
+            " go on without; nothing was changed."
+        ) from error
 
 
 def data_facts(feed: Feed) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def read_run(path: Path) -> RunDirectory:
     except FileNotFoundError as error:
         what = "has no config.json" if path.is_dir() else "does not exist"
         raise ValueError(f"{path} is not a run of jaxws: it {what}.") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
     records = list(MetricsFile(path / "metrics.jsonl").records())
     return RunDirectory(path, config, dataset, records, provenance.read(path))

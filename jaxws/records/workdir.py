@@ -14,6 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxws.config.identity import differences, to_json
+from jaxws.records import provenance
 from jaxws.records.metrics_file import MetricsFile
 from jaxws.system.atomic import write_atomically
 from jaxws.system.local_path import local_path
@@ -47,7 +48,8 @@ class Workdir(MetricsFile):
 
         Raises:
           ValueError: the directory cannot be made or written, holds other things, holds a run with
-            another configuration or other data, or is in use by another process.
+            another configuration or other data or records that are damaged, or is in use by another
+            process.
         """
         self.identity = to_json(config, dataset or {})
         self.path = local_path(path, "--workdir").absolute()
@@ -67,6 +69,7 @@ class Workdir(MetricsFile):
         if self._config_file.exists():
             self._refuse_other()
             self._take_lock()
+            self._refuse_damaged()
             return True
         if any(entry.name not in _OWN_FILES for entry in self.path.iterdir()):
             raise ValueError(
@@ -82,7 +85,7 @@ class Workdir(MetricsFile):
         try:
             held = lock(path)
         except BlockingIOError as error:
-            holder = path.read_text().strip() or "?"
+            holder = path.read_text(errors="replace").strip() or "?"
             raise ValueError(
                 f"workdir {self.path} is in use by process {holder}: wait for it, stop it, or give"
                 " another directory by --workdir."
@@ -90,6 +93,16 @@ class Workdir(MetricsFile):
         self._release = weakref.finalize(self, held.close)
         held.truncate()
         held.write(str(os.getpid()).encode())
+
+    def _refuse_damaged(self) -> None:
+        """Reads all records, so that what is wrong with them is told before anything is done."""
+        try:
+            for _ in self.records():
+                pass
+            provenance.read(self.path)
+        except (ValueError, OSError):
+            self._release()
+            raise
 
     def close(self) -> None:
         """Writes what a full disk has kept back, and lets go of the lock; reading goes on to work.
@@ -105,7 +118,7 @@ class Workdir(MetricsFile):
     def _refuse_other(self) -> None:
         try:
             changed = differences(self.identity, self._config_file.read_text())
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"{self._config_file} is not the JSON that jaxws writes ({error}): nothing was"
                 " changed. Give another directory by --workdir."
