@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from jaxws.huge_pages import restart_with_huge_pages
 from jaxws.system.output import lose_output_rather_than_fail
+from jaxws.system.text import one_line, say, show_text_as_text
 
 COMMANDS = {
     "check": "whether every implementation computes the right numbers here, and how fast",
@@ -32,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        say(f"error: {one_line(message)}", error=True)
         sys.exit(2)
 
     def options(self) -> list[str]:
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
             raise
         parser.error(str(error))
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command can be given again.", file=sys.stderr)
+        say("\ninterrupted; the same command can be given again.", error=True)
         return 130
 
 
@@ -94,6 +95,7 @@ def run_program(*command: str, called: str | None = None) -> NoReturn:
     if argv[:1] == ["train"]:
         restart_with_huge_pages()
         lose_output_rather_than_fail()  # a run must not end because its log cannot be written
+    show_text_as_text()
     faulthandler.enable()  # a crash of compiled code says where
     sys.exit(main(argv, called))
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from jaxws.system.atomic import write_atomically
+from jaxws.system.json_text import parse_json
 
 NAME = "sha256.json"
 
@@ -33,6 +34,10 @@ def damaged_files(directory: Path) -> list[str]:
       Names of the files that were changed or removed, relative to the directory; ``sha256.json`` if
       that is not there or is no longer what was written.
 
+    Raises:
+      OSError: a file is there but cannot be read, which says nothing about what it holds: no
+        permission, a disk or a server that does not answer.
+
     Example:
       >>> import tempfile
       >>> directory = Path(tempfile.mkdtemp())
@@ -45,12 +50,18 @@ def damaged_files(directory: Path) -> list[str]:
       ['weights']
     """
     try:
-        written = dict(json.loads((directory / NAME).read_text()))
-    except (OSError, ValueError, TypeError):
+        written = parse_json((directory / NAME).read_bytes())
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return [NAME]
-    return sorted(
-        name for name, digest in written.items() if _digest(directory / name) != digest
-    ) or ([] if written else [NAME])
+    if not isinstance(written, dict) or not written or not all(map(_is_name, written)):
+        return [NAME]
+    return sorted(name for name, digest in written.items() if _digest(directory / name) != digest)
+
+
+def _is_name(name: str) -> bool:
+    """Whether this may be the name of a file beneath a directory."""
+    path = Path(name)
+    return "\0" not in name and not path.is_absolute() and ".." not in path.parts
 
 
 def _files(directory: Path) -> list[tuple[str, Path]]:
@@ -63,11 +74,11 @@ def _files(directory: Path) -> list[tuple[str, Path]]:
 
 
 def _digest(path: Path) -> str | None:
-    """The SHA-256 of a file; None if it cannot be read."""
+    """The SHA-256 of a file; None if there is none of this name."""
     try:
         if not path.is_file():  # a pipe or device, which may never end
             return None
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (FileNotFoundError, IsADirectoryError):
         return None

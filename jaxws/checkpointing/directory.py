@@ -9,6 +9,9 @@ What only looks takes no lock and works while a run goes on.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,13 +30,14 @@ def steps_in(path: Path) -> list[int]:
     Returns:
       The steps; none if there is no such directory.
 
+    Raises:
+      OSError: the directory, or one in it, is there and cannot be looked into.
+
     Example:
       >>> steps_in(Path("/nowhere"))
       []
     """
-    if not path.is_dir():
-        return []
-    return sorted(int(p.name) for p in path.iterdir() if p.name.isdecimal() and p.is_dir())
+    return sorted(int(entry.name) for entry in _directories(path) if _is_step(entry.name))
 
 
 def unrecognised_entries(checkpoints: Path) -> list[str]:
@@ -45,10 +49,26 @@ def unrecognised_entries(checkpoints: Path) -> list[str]:
     Returns:
       Sorted names.
     """
-    if not checkpoints.is_dir():
+    return sorted(entry.name for entry in _directories(checkpoints) if not _is_step(entry.name))
+
+
+def _is_step(text: str) -> bool:
+    """Whether this is how a step is written; int() would take ``0099`` and ``+5`` too."""
+    return re.fullmatch(r"0|[1-9][0-9]{0,17}", text) is not None
+
+
+def _directories(path: Path) -> list[Path]:
+    try:
+        return [entry for entry in path.iterdir() if _is_directory(entry)]
+    except FileNotFoundError:
         return []
-    entries = (entry for entry in checkpoints.iterdir() if entry.is_dir())
-    return sorted(entry.name for entry in entries if not entry.name.isdecimal())
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:  # removed by the run meanwhile, or a link to nowhere
+        return False
 
 
 def verify(directory: Path) -> str:
@@ -59,8 +79,11 @@ def verify(directory: Path) -> str:
 
     Returns:
       What is wrong with it; empty if it is good.
+
+    Raises:
+      ValueError: it cannot be read, which says nothing about whether it is good.
     """
-    damaged = damaged_files(directory)
+    damaged = _damaged(directory)
     return f"{len(damaged)} of its files changed, such as {damaged[0]}" if damaged else ""
 
 
@@ -111,9 +134,26 @@ def recorded_latest(path: Path) -> int | None:
       The step; None if none ever was, as far as is known.
     """
     for file in _records_of_latest(path):
-        with contextlib.suppress(OSError, ValueError):
-            return int(file.read_text())
+        with contextlib.suppress(OSError):
+            text = file.read_bytes().decode(errors="replace").removesuffix("\n")
+            if _is_step(text):
+                return int(text)
     return None
+
+
+def _was_written(path: Path) -> bool:
+    """Whether there ever was a checkpoint, also where what names it is damaged."""
+    return any(os.path.lexists(file) for file in _records_of_latest(path))
+
+
+def _damaged(directory: Path) -> list[str]:
+    try:
+        return damaged_files(directory)
+    except OSError as error:
+        raise ValueError(
+            f"checkpoint {directory} cannot be read ({error}), which does not mean that it is"
+            " damaged: see to that, and give the same command again. Nothing was changed."
+        ) from error
 
 
 def _records_of_latest(path: Path) -> tuple[Path, Path]:
@@ -131,18 +171,20 @@ def latest_valid(path: Path) -> tuple[int | None, Damaged]:
       Its step, and which newer ones are damaged in which files; None if none was ever written.
 
     Raises:
-      ValueError: there were checkpoints and none is good; in one line that says what was found.
+      ValueError: there were checkpoints and none is good, or one cannot be read; in one line that
+        says what was found.
     """
     damaged: dict[int, list[str]] = {}
     for step in reversed(steps_in(path)):
-        if not (files := damaged_files(path / str(step))):
+        if not (files := _damaged(path / str(step))):
             return step, damaged
         damaged[step] = files
-    latest = recorded_latest(path)
-    if not damaged and latest is None:
+    if not damaged and not _was_written(path):
         return None, {}
+    latest = recorded_latest(path)
     found = "; ".join(f"{step} is damaged, {_few(files)}" for step, files in damaged.items())
-    found = found or f"that of step {latest} is gone, and there is no other"
+    known = "the last one" if latest is None else f"that of step {latest}"
+    found = found or f"{known} is gone, and there is no other"
     raise ValueError(
         f"no good checkpoint is left in {path}: {found}. Nothing was changed. Bring one back, or"
         " start anew with another --workdir."

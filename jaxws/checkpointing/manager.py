@@ -8,9 +8,10 @@ with them is set aside, and the newest good one is used instead.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from errno import ENOENT
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,12 +19,25 @@ import jax
 import orbax.checkpoint as ocp
 
 from jaxws.checkpointing.checksums import write_checksums
-from jaxws.checkpointing.directory import latest_valid, quarantine, record_latest, steps_in
+from jaxws.checkpointing.complete import check_complete
+from jaxws.checkpointing.directory import (
+    latest_valid,
+    quarantine,
+    record_latest,
+    recorded_latest,
+    steps_in,
+)
+from jaxws.checkpointing.failures import Failure, explain
 from jaxws.checkpointing.metadata import check_compatible, read_metadata
+from jaxws.checkpointing.plain_path import plain_path
+from jaxws.checkpointing.retention import LastAndBest
 from jaxws.checkpointing.silence import silence_orbax
+from jaxws.system.text import say
 
 # Orbax writes these two after the checksums. It does not read them to restore.
 _UNCHECKED = ("_CHECKPOINT_METADATA", "commit_success.txt")
+
+_UNFINISHED = ".orbax-checkpoint-tmp*"
 
 Report = Callable[[int, str, str], None]
 
@@ -81,41 +95,56 @@ class Checkpoints:
             default, the line goes to stderr.
 
         Raises:
-          ValueError: there is something else of this name.
+          ValueError: there is something else of this name, or Orbax cannot write to such a path.
+          OSError: it cannot be made.
         """
-        if path.exists() and not path.is_dir():
+        if os.path.lexists(path) and not path.is_dir():
             raise ValueError(
                 f"{path} is no directory: checkpoints of the run should lie there. Nothing was"
                 " changed. Bring it back, or give another --workdir."
             )
         self._path, self._report = path, report or _print
-        self._policy = _LastAndBest(keep, scores)
+        self._policy = LastAndBest(keep, scores, self._is_ours)
         self._saving: int | None = None
-        self._orbax = contextlib.ExitStack()
-        self._orbax.enter_context(silence_orbax())
-        self._manager = self._open()
+        self._arrays: Mapping[str, Any] = {}
+        self._failure: Failure | None = None
+        self._opened = contextlib.ExitStack()
+        self._silence = contextlib.ExitStack()
+        self._silence.enter_context(silence_orbax())
+        self._manager: ocp.CheckpointManager | None = self._open()
+        self._remove_unfinished()
 
     def _open(self) -> ocp.CheckpointManager:
+        """Opens Orbax's manager anew: one whose save has failed goes on to raise that error."""
+        with contextlib.suppress(Exception):  # the same, once more
+            self._opened.close()
+        self._path.mkdir(parents=True, exist_ok=True)
+        plain = self._opened.enter_context(plain_path(self._path))
         options = ocp.CheckpointManagerOptions(
-            create=True,
-            cleanup_tmp_directories=True,
             lightweight_initialize=True,  # it would read files that may be damaged
             preservation_policy=self._policy,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._before_commit),
         )
-        return ocp.CheckpointManager(self._path, options=options)
+        manager = ocp.CheckpointManager(plain, options=options)
+        self._opened.callback(manager.close)
+        return manager
 
     def close(self) -> None:
         """Finishes what is being written."""
         try:
             self.wait()
-            self._manager.close()
+            self._opened.close()
         finally:
-            self._orbax.close()
+            self._silence.close()
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest complete checkpoint, or None."""
         return max(steps_in(self._path), default=None)
+
+    @property
+    def advice(self) -> str:
+        """What helps against what has kept the last checkpoint from being written."""
+        return self._failure.advice if self._failure else "see that it can be written"
 
     def save(self, state: State, metadata: Mapping[str, Any]) -> None:
         """Starts writing a checkpoint, unless the step's is there already.
@@ -133,8 +162,9 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(metadata)
         )
-        self._saving = step
+        self._saving, self._arrays = step, metadata.get("arrays", {})
         try:
+            self._manager = self._manager or self._open()
             self._manager.save(step, args=items, force=True)
         except Exception as error:  # Orbax has no base class for what can go wrong
             self._failed(error)
@@ -144,11 +174,12 @@ class Checkpoints:
         if self._saving is None:
             return
         try:
-            self._manager.wait_until_finished()
+            if self._manager is not None:
+                self._manager.wait_until_finished()
         except Exception as error:
             self._failed(error)
             return
-        step, self._saving = self._saving, None
+        step, self._saving, self._failure = self._saving, None, None
         record_latest(self._path, step)
 
     def restore(self, like: Any, identity: str | None = None) -> Restored | None:
@@ -174,65 +205,56 @@ class Checkpoints:
         check_compatible(directory, metadata, like, identity)
         for line in quarantine(self._path, damaged, step):
             self._report(step, "damaged checkpoint", f"{line}; going on from step {step}")
-        self._manager.reload()
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         try:
+            self._manager = self._manager or self._open()
+            self._manager.reload()
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
             return Restored(self._manager.restore(step, args=items).state, metadata)
         except Exception as error:
             raise ValueError(
                 f"checkpoint {directory} has not changed since it was written but cannot be"
-                f" restored: {_reason(error)}"
+                f" restored: {explain(error).cause}"
             ) from error
 
     def _before_commit(self) -> None:
         """Called by Orbax in its thread when all files are written, before they get their name."""
-        for directory in self._path.glob(f"{self._saving}.orbax-checkpoint-tmp*"):
+        directories = list(self._path.glob(f"{self._saving}{_UNFINISHED}"))
+        if not directories:
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(self._path))
+        for directory in directories:
+            check_complete(directory, self._arrays)
             write_checksums(directory, leave_out=_UNCHECKED)
 
     def _failed(self, error: Exception) -> None:
         """Reports a save that failed, and makes room for others."""
         step, self._saving = self._saving or 0, None
+        self._manager, self._failure = None, explain(error)
         with contextlib.suppress(Exception):  # the same, once more
-            self._manager.close()
-        for directory in self._path.glob(f"{step}.orbax-checkpoint-tmp*"):
-            shutil.rmtree(directory, ignore_errors=True)
-        self._manager = self._open()  # the old one would go on to raise the error
-        latest = self.latest_step()
+            self._opened.close()
+        self._remove_unfinished()
+        latest = self._latest_known()
         last = "there is none yet" if latest is None else f"the last one is of step {latest}"
         self._report(
             step,
             "checkpoint not written",
-            f"the checkpoint of step {step} could not be written ({_reason(error)}): {last}",
+            f"the checkpoint of step {step} could not be written ({self._failure.cause}): {last}",
         )
 
+    def _remove_unfinished(self) -> None:
+        """Not Orbax's own way, which is a thread that may meet a directory of the next save."""
+        for directory in self._path.glob(f"*{_UNFINISHED}"):
+            shutil.rmtree(directory, ignore_errors=True)
 
-class _LastAndBest:
-    """Which checkpoints Orbax keeps: the last ones, and the newest of those with the best score."""
+    def _is_ours(self, step: int) -> bool:
+        return step == self._saving or step in steps_in(self._path)
 
-    def __init__(self, keep: int, scores: Callable[[], Mapping[int, float]]):
-        self._keep, self._scores = keep, scores
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        del context
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        last = sorted(steps)[-self._keep :]
-        scores = self._scores()
-        scored = [step for step in steps if step in scores]
-        best = max(scored, key=lambda step: (scores[step], step), default=None)
-        return [step in last or step == best for step in steps]
+    def _latest_known(self) -> int | None:
+        try:
+            return self.latest_step()
+        except OSError:  # the directory cannot be looked into, which may be what is reported
+            return recorded_latest(self._path)
 
 
 def _print(step: int, event: str, message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
-
-
-def _reason(error: BaseException) -> str:
-    """The first cause of an error in a few words."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = " ".join(str(error).split())
-    for known in ("No space left on device", "Disk quota exceeded", "File too large"):
-        if known in text:
-            return known
-    return text[:200]
+    say(f"warning: {message}", error=True)

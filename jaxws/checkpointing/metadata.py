@@ -20,6 +20,8 @@ from jaxws.core.implementations.dispatch import default_name
 from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.core.named_leaves import named_leaves
 from jaxws.records.provenance import versions
+from jaxws.records.record_format import check_history
+from jaxws.system.json_text import parse_json
 
 _FILE = Path("run") / "metadata"  # as Orbax names it
 
@@ -104,10 +106,30 @@ def read_metadata(checkpoint: Path) -> dict[str, Any]:
       The metadata.
 
     Raises:
-      OSError: there are none.
-      ValueError: they are not JSON.
+      ValueError: there are none, or they are not what :func:`make_metadata` makes.
     """
-    return json.loads((checkpoint / _FILE).read_text())
+    try:
+        return _checked(parse_json((checkpoint / _FILE).read_bytes()), checkpoint.name)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{checkpoint / _FILE} is not what jaxws writes ({error}). Nothing was changed."
+        ) from error
+
+
+def _checked(metadata: Any, step: str) -> dict[str, Any]:
+    if not isinstance(metadata, dict):
+        raise ValueError("it is no object")
+    for name in ("identity", "versions", "arrays", "epoch"):
+        if not isinstance(metadata.get(name), dict):
+            raise ValueError(f"{name!r} is no object")
+    if not all(isinstance(part, dict) for part in metadata["identity"].values()):
+        raise ValueError("'identity' holds no objects")
+    if not all(type(value) in (int, float) for value in metadata["epoch"].values()):
+        raise ValueError("'epoch' holds no numbers")
+    check_history(metadata.get("history"))
+    if str(metadata.get("step")) != step:
+        raise ValueError(f"it is of step {metadata.get('step')!r}, in a directory named {step}")
+    return metadata
 
 
 def check_compatible(

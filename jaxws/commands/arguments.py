@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jaxws.config.trust import check_trusted
 from jaxws.records.run_directory import RunDirectory, read_run
+from jaxws.system.local_path import path_argument, path_text
 
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +16,7 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
     Args:
       parser: of a command.
     """
-    parser.add_argument("workdir", metavar="WORKDIR", type=Path, help="directory of a run")
+    parser.add_argument("workdir", metavar="WORKDIR", type=path_argument, help="directory of a run")
 
 
 def run_of(args: argparse.Namespace) -> RunDirectory:
@@ -62,11 +63,13 @@ def add_data_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         *("--data_path", "--config.data.path"),
         metavar="FOLDER",
+        type=path_text,
         help="the run's folder of images, if it is no longer where it was",
     )
     parser.add_argument(
         *("--data_dir", "--config.data.data_dir"),
         metavar="DIR",
+        type=path_text,
         help="where prepared data sets are, if they are no longer there",
     )
 
@@ -111,7 +114,7 @@ def add_out(parser: argparse.ArgumentParser, what: str) -> None:
       parser: of a command.
       what: is written.
     """
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=what)
+    parser.add_argument("--out", required=True, type=path_argument, metavar="FILE", help=what)
 
 
 def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
@@ -137,7 +140,11 @@ def add_out_directory(parser: argparse.ArgumentParser) -> None:
       parser: of a command.
     """
     parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="directory to write to (default: .)"
+        "--out",
+        type=path_argument,
+        default=Path(),
+        metavar="DIR",
+        help="directory to write to (default: .)",
     )
 
 

@@ -22,6 +22,7 @@ from jaxws.dynamics.schedules import COUNTERS, MOMENTS, Plasticity
 from jaxws.records.provenance import versions
 from jaxws.system.atomic import write_together
 from jaxws.system.terminal import Bar
+from jaxws.system.text import say
 
 _STUDY, _CIRCUIT, _PLASTICITY = Study(), Circuit(), Plasticity()
 
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     curves = compute(study)
     seconds = time.perf_counter() - begin
     for path in write(study, curves, args.out):
-        print(path)
+        say(path)
     print(f"{len(curves)} curves, {study.runs} runs each, in {seconds:.0f} s")
     return 0
 

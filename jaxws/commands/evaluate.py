@@ -10,8 +10,6 @@ import json
 from typing import Any
 
 import jax
-from rich.console import Console
-from rich.table import Table
 
 from jaxws import data
 from jaxws.checkpointing.directory import checkpoint_dir
@@ -32,6 +30,7 @@ from jaxws.config.registry import SHARING_RULES, add_own_fields
 from jaxws.core.partitioning import one_device
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_text
+from jaxws.system.terminal import print_table
 from jaxws.training import weight_sharing
 from jaxws.training.compilation_cache import keep_programs
 from jaxws.training.evaluation import score
@@ -81,14 +80,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(scores, indent=1))
         return 0
-    table = Table(title=f"{past.path.name}, step {scores['step']}", show_header=False)
-    table.add_row("split", scores["split"])
-    if args.share:
-        table.add_row("weights shared", args.share)
-    table.add_row("images", str(scores["images"]))
-    for name in METRICS:
-        table.add_row(metric_label(name), metric_text(name, scores[name]))
-    Console().print(table)
+    rows = [
+        ("split", scores["split"]),
+        *([("weights shared", args.share)] if args.share else []),
+        ("images", scores["images"]),
+        *((metric_label(name), metric_text(name, scores[name])) for name in METRICS),
+    ]
+    print_table(rows, title=f"{past.path.name}, step {scores['step']}")
     return 0
 
 

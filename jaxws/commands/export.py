@@ -16,6 +16,7 @@ from jaxws.commands.export_weights import (
     flat_arrays,
     write,
 )
+from jaxws.system.text import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,5 +59,5 @@ def run(args: argparse.Namespace) -> int:
     arrays = flat_arrays(read_weights(directory), args.names)
     write(args.out, arrays, describe(past, int(directory.name), arrays))
     total = sum(array.size for array in arrays.values())
-    print(f"{args.out}: {len(arrays)} arrays, {total} numbers, of step {directory.name}")
+    say(f"{args.out}: {len(arrays)} arrays, {total} numbers, of step {directory.name}")
     return 0

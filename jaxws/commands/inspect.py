@@ -10,14 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from jaxws.checkpointing.directory import steps_in, unrecognised_entries, verify
 from jaxws.commands.arguments import add_json, add_workdir, run_of
 from jaxws.records.report import wall_seconds
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_means, metric_text
+from jaxws.system.terminal import print_table
+from jaxws.system.text import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, indent=1))
     else:
-        _show(found, Console())
+        _show(found)
     return 0
 
 
@@ -79,18 +78,22 @@ def inspect(past: RunDirectory) -> dict[str, Any]:
 def _checkpoint(
     directory: Path, step: int, end: dict[str, Any] | None, metrics: list[str]
 ) -> dict[str, Any] | None:
+    size, health, detail = 0, "unreadable", ""
     try:
         detail = verify(directory)
+        health = "damaged" if detail else "good"
         files = [path for path in directory.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
     except FileNotFoundError:
         return None  # removed by the run, meanwhile
+    except (ValueError, OSError) as error:
+        detail = str(error)
     if detail and not directory.exists():
         return None
     found = {
         "step": step,
         "path": str(directory),
-        "health": "damaged" if detail else "good",
+        "health": health,
         "detail": detail,
         "bytes": size,
         "epoch": end["epoch"] if end else None,
@@ -99,30 +102,26 @@ def _checkpoint(
     return found | {name: (end or {}).get(name) for name in metrics}
 
 
-def _show(found: dict[str, Any], console: Console) -> None:
-    console.print(
+def _show(found: dict[str, Any]) -> None:
+    say(
         f"{found['workdir']}: {found['epochs']:.4g} of {found['of_epochs']} epochs,"
-        f" {found['last_step']} steps recorded",
-        highlight=False,
-        soft_wrap=True,
+        f" {found['last_step']} steps recorded"
     )
-    table = Table()
     metrics = list(metric_means((found["checkpoints"] or [{}])[0], "train_loss", "test_"))
-    for name in ("step", "epoch", *map(metric_label, metrics), "MB"):
-        table.add_column(name, justify="right")
-    table.add_column("health", no_wrap=True)
-    for each in found["checkpoints"]:
-        table.add_row(
-            str(each["step"]),
+    rows = [
+        (
+            each["step"],
             _text(each["epoch"], "{:.4g}"),
             *(metric_text(name, each[name], missing="") for name in metrics),
             f"{each['bytes'] / 1e6:.1f}",
             each["health"],
         )
-    if found["checkpoints"]:
-        console.print(table)
+        for each in found["checkpoints"]
+    ]
+    if rows:
+        print_table(rows, head=("step", "epoch", *map(metric_label, metrics), "MB", "health"))
     else:
-        console.print("no checkpoint yet")
+        say("no checkpoint yet")
     lines = [
         f"step {each['step']} is {each['health']}: {each['detail']}"
         for each in found["checkpoints"]
@@ -131,7 +130,7 @@ def _show(found: dict[str, Any], console: Console) -> None:
     lines += [f"beside them: {name}" for name in found["other"]]
     lines += [f"{e['event']} at step {e['step']}: {e['message']}" for e in found["events"]]
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)
 
 
 def _text(value: float | None, form: str) -> str:

@@ -20,6 +20,8 @@ from jaxws.data.sources.download import download
 from jaxws.data.sources.official import OFFICIAL, Official, missing_images, size_text, verify
 from jaxws.data.sources.opening import open_directory
 from jaxws.data.sources.prepare import data_root, is_whole, prepare
+from jaxws.system.local_path import path_text
+from jaxws.system.text import say
 
 _BUILDERS: dict[str, Any] = {
     "cifar10": cifar.Cifar10,
@@ -36,8 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       parser: of this command.
     """
     parser.add_argument("name", metavar="NAME", help=", ".join(_BUILDERS))
-    parser.add_argument("--data_dir", help="of all TFDS data; by default ~/tensorflow_datasets")
-    parser.add_argument("--manual_dir", help="where official archives lie; nothing is downloaded")
+    parser.add_argument(
+        "--data_dir", type=path_text, help="of all TFDS data; by default ~/tensorflow_datasets"
+    )
+    parser.add_argument(
+        "--manual_dir", type=path_text, help="where official archives lie; nothing is downloaded"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """
     root = data_root(args.data_dir)
     if args.name == "digits":
-        print("digits comes with the package and is prepared by the first run; nothing to do.")
+        say("digits comes with the package and is prepared by the first run; nothing to do.")
         prepare(DigitsBuilder(data_dir=str(root)), remedy="--data_dir=DIR")
         return 0
     if args.name not in OFFICIAL:
@@ -64,11 +70,11 @@ def run(args: argparse.Namespace) -> int:
     facts = OFFICIAL[args.name]
     directory = root / args.name / facts.version
     if is_whole(directory):
-        print(f"{args.name} has been prepared before.")
+        say(f"{args.name} has been prepared before.")
     else:
         _check_room(args.name, facts, root, args.manual_dir)
         archive = _find_archive(args.name, facts, root, args.manual_dir)
-        print(f"preparing {args.name} from {archive} in {directory}", flush=True)
+        say(f"preparing {args.name} from {archive} in {directory}")
         tfds.disable_progress_bar()
         prepare(_BUILDERS[args.name](archive, data_dir=str(root)), remedy="--data_dir=DIR")
     _report(args, facts, directory)
@@ -84,7 +90,7 @@ def _find_archive(
     if manual_dir is None:
         archive = facts.archives[0]
         if not (root / "downloads" / name / archive.file_name).exists():
-            print(f"downloading {archive.url}, {size_text(archive.size)}", flush=True)
+            say(f"downloading {archive.url}, {size_text(archive.size)}")
         return download(archive, root / "downloads" / name)
     folder = pathlib.Path(manual_dir).expanduser()
     found = [archive for archive in facts.archives if (folder / archive.file_name).is_file()]
@@ -126,14 +132,14 @@ def _left_to_download(name: str, facts: Official, root: pathlib.Path) -> int:
 
 def _report(args: argparse.Namespace, facts: Official, directory: pathlib.Path) -> None:
     builder = open_directory(directory)
-    print(f"{args.name} is in {directory}")
+    say(f"{args.name} is in {directory}")
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     for split in facts.images:
-        print(f"  {split}: {counts.get(split, 0)} images")
+        say(f"  {split}: {counts.get(split, 0)} images")
     if missing := missing_images(args.name, counts):
-        print(
+        say(
             f"warning: there are {missing}; for all of them, remove {directory} and prepare again "
             "with the whole archives"
         )
     flag = f" --config.data.data_dir={shlex.quote(args.data_dir)}" if args.data_dir else ""
-    print(f"train with: python -m jaxws train --config={facts.config}{flag}")
+    say(f"train with: python -m jaxws train --config={facts.config}{flag}")

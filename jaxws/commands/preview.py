@@ -22,6 +22,7 @@ from jaxws.commands.flags import add_config_arguments, config_of
 from jaxws.config.checks import check_config
 from jaxws.core.partitioning import one_device
 from jaxws.system.atomic import replacing
+from jaxws.system.text import say
 
 _CELL = 96  # pixels of a small image on the sheet, about
 _TEXT = 11
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     sheet = draw_sheet(view._replace(title=f"{name}, {view.title}"), args.columns)
     with replacing(args.out) as temporary:
         sheet.save(temporary, format="png", optimize=True)
-    print(f"{args.out}: {len(view.images)} images of {view.title}")
+    say(f"{args.out}: {len(view.images)} images of {view.title}")
     return 0
 
 

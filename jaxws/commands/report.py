@@ -6,6 +6,7 @@ import argparse
 
 from jaxws.commands.arguments import add_trust, add_workdir, run_of
 from jaxws.records.report import write_report
+from jaxws.system.text import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,5 +27,5 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ValueError: there is no run, or no epoch of it has ended.
     """
-    print(write_report(run_of(args)))
+    say(write_report(run_of(args)))
     return 0

@@ -14,6 +14,7 @@ from jaxws.commands.arguments import add_out_directory, check_out_directory
 from jaxws.commands.convergence_plot import tidy, to_bytes
 from jaxws.dynamics.noise_study import NoiseCurve, NoiseStudy, measure_noise
 from jaxws.system.atomic import write_together
+from jaxws.system.text import say
 
 _STUDY = NoiseStudy()
 
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     for c in curves:
         numbers = (c.noise_variance, c.slope, c.floor, c.exact_floor, c.bound[-1])
         print("| " + " | ".join(f"{number:.3g}" for number in numbers) + " |")
-    print(f"{args.out / 'theorem1.png'}, .pdf, in {time.perf_counter() - begin:.0f} s")
+    say(f"{args.out / 'theorem1.png'}, .pdf, in {time.perf_counter() - begin:.0f} s")
     return 0
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
@@ -16,6 +16,8 @@ from jaxws.commands.flags import add_config_arguments, config_of
 from jaxws.config import fields
 from jaxws.config.checks import check_config
 from jaxws.config.files import DIRECTORY
+from jaxws.system.local_path import path_argument
+from jaxws.system.text import one_line, say
 
 if TYPE_CHECKING:
     from jaxws.training.run import Run
@@ -51,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser, default=DEFAULT_CONFIG)
     parser.add_argument(
         "--workdir",
+        type=path_argument,
         metavar="DIR",
         help="directory of the run (default: runs/ and the name of the configuration)",
     )
@@ -71,46 +74,40 @@ def run(args: argparse.Namespace) -> int:
     """
     config, name = config_of(args)
     check_config(config)
-    workdir = args.workdir or f"runs/{name}"
-    print(f"{name} in {workdir}: loading JAX and the data", flush=True)
+    workdir = args.workdir or Path("runs") / name
+    say(f"{name} in {workdir}: loading JAX and the data")
     try:
         return _train(config, name, workdir)
     except FloatingPointError as error:
         if args.debug:
             raise
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        say(f"error: {one_line(error)}", error=True)
         return DIVERGED
 
 
-def _train(config: ConfigDict, name: str, workdir: str) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
+def _train(config: ConfigDict, name: str, workdir: Path) -> int:
     from jaxws.records.provenance import given_command
     from jaxws.records.report import write_report
     from jaxws.records.run_directory import read_run
     from jaxws.records.summary import summary_rows
+    from jaxws.system.terminal import print_table
     from jaxws.training.loop import train
     from jaxws.training.run import prepare
     from jaxws.training.signals import RESUMABLE, Stopped
 
-    console = Console()
     run = prepare(config, workdir)
-    console.print(_headline(run), highlight=False, soft_wrap=True)
+    say(_headline(run))
     try:
         record = train(run)
     except Stopped as stopped:
-        print(f"{stopped}. To go on: {shlex.join(given_command())}")
+        say(f"{stopped}. To go on: {shlex.join(given_command())}")
         return RESUMABLE
     write_report(read_run(run.workdir.path))
-    table = Table(title=name, show_header=False)
-    for row in summary_rows(record):
-        table.add_row(*row)
-    console.print(table)
+    print_table(summary_rows(record), title=name)
     for plot in sorted(run.workdir.path.glob("*.png")):
-        print(f"plot: {plot}")
-    print(f"report: {run.workdir.path / 'report.html'}")
-    print(f"metrics: {run.workdir.path / 'metrics.jsonl'}")
+        say(f"plot: {plot}")
+    say(f"report: {run.workdir.path / 'report.html'}")
+    say(f"metrics: {run.workdir.path / 'metrics.jsonl'}")
     return 0
 
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from jaxws.config import choices
 from jaxws.config.fields import base_config, flat_fields, unknown_field
 from jaxws.config.registry import REGISTRIES, own_fields
+from jaxws.system.local_path import local_path
 
 _CHOICES = {
     "model.connectivity": choices.CONNECTIVITIES,
@@ -96,6 +97,7 @@ def check_config(config: ConfigDict) -> None:
         )
     if given["profile"] is not None:
         parse_steps(given["profile"])
+    _check_paths(given)
     _check_optimizer(given)
     _check_sharing(given)
     if not 0 < given["divergence.rate_factor"] <= 1:
@@ -130,6 +132,12 @@ def parse_steps(text: str) -> range:
             f"config.profile={text!r}: expected a:b, such as 10:15 for steps 10 to 14 (from 0)."
         )
     return range(int(begin), int(end))
+
+
+def _check_paths(given: Mapping[str, Any]) -> None:
+    for key in ("data.path", "data.data_dir"):
+        if given[key] is not None:
+            local_path(given[key], f"config.{key}")
 
 
 def _check_sharing(given: Mapping[str, Any]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
+
+from jaxws.system.text import printable
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1d2328; --back: #fff; --faint: #5a646d;
@@ -33,6 +35,22 @@ figure img { max-width: min(100%, 46rem); height: auto; }
 pre { background: var(--band); padding: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
 """
+
+
+def escape(text: object) -> str:
+    """Text as HTML.
+
+    Args:
+      text: anything.
+
+    Returns:
+      HTML that shows it, see :func:`jaxws.system.text.printable`.
+
+    Example:
+      >>> escape("w<x")
+      'w&lt;x'
+    """
+    return html.escape(printable(text))
 
 
 def page(title: str, body: Iterable[str]) -> str:
@@ -94,8 +112,8 @@ def table(
     names = "".join(f'<th scope="col"{kind(i)}>{escape(name)}</th>' for i, name in enumerate(head))
     lines += [f"<thead><tr>{names}</tr></thead>", "<tbody>"]
     for first, *others in rows:
-        cells = "".join(f"<td{kind(i)}>{escape(str(v))}</td>" for i, v in enumerate(others, 1))
-        lines.append(f'<tr><th scope="row"{kind(0)}>{escape(str(first))}</th>{cells}</tr>')
+        cells = "".join(f"<td{kind(i)}>{escape(v)}</td>" for i, v in enumerate(others, 1))
+        lines.append(f'<tr><th scope="row"{kind(0)}>{escape(first)}</th>{cells}</tr>')
     return "\n".join([*lines, "</tbody>", "</table></div>"])
 
 

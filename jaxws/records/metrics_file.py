@@ -6,12 +6,14 @@ import errno
 import json
 import math
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jaxws.system.atomic import open_in_place, write_atomically
+from jaxws.records.record_format import Order, check_record
+from jaxws.system.atomic import open_in_place, read_plain, write_atomically
+from jaxws.system.json_text import parse_json
+from jaxws.system.text import say
 
 # Keys that depend on the clock or the machine.
 CLOCK = ("step_seconds", "images_per_second", "data_wait", "device_memory_bytes")
@@ -69,10 +71,10 @@ class MetricsFile:
             self._write()
         except OSError as error:
             if len(self._unwritten) == 1:  # the first one that is kept back
-                print(
+                say(
                     f"warning: {self._metrics_file} cannot be written ({error.strerror}): records"
                     " are kept in memory until it can be.",
-                    file=sys.stderr,
+                    error=True,
                 )
 
     def warn(self, step: int, event: str, message: str) -> None:
@@ -83,7 +85,7 @@ class MetricsFile:
           event: what it is, in few words that stay the same.
           message: one line about it.
         """
-        print(f"warning: {message}", file=sys.stderr)
+        say(f"warning: {message}", error=True)
         self.append({"kind": "event", "step": step, "event": event, "message": message})
 
     def _write(self) -> None:
@@ -109,29 +111,41 @@ class MetricsFile:
           The lines as dicts.
 
         Raises:
-          ValueError: another line is not JSON.
+          ValueError: another line is not JSON, or one is no record.
         """
         for _, record in self._lines():
             yield record
 
     def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Whole lines, as they stand there and as dicts."""
-        if not self._metrics_file.is_file():
+        try:
+            lines = read_plain(self._metrics_file).split(b"\n")[:-1]
+        except FileNotFoundError:
             return
-        lines = self._metrics_file.read_bytes().split(b"\n")[:-1]
+        order = Order()
         for number, line in enumerate(lines, start=1):
             try:
-                yield line.decode() + "\n", json.loads(line)
+                found = parse_json(line)
             except ValueError as error:
-                if number < len(lines):
-                    raise ValueError(
-                        f"line {number} of {self._metrics_file} is not JSON: repair or remove it;"
-                        " nothing was changed."
-                    ) from error
+                if number == len(lines):
+                    return
+                raise self._bad_line(number, f"is not JSON ({error})") from error
+            try:
+                order.check(check_record(found))
+            except ValueError as error:
+                raise self._bad_line(number, f"is no record of a run ({error})") from error
+            yield line.decode() + "\n", found
+
+    def _bad_line(self, number: int, what: str) -> ValueError:
+        return ValueError(
+            f"line {number} of {self._metrics_file} {what}: repair or remove it; nothing was"
+            " changed."
+        )
 
     def scores(self) -> dict[int, float]:
         """Top-1 on test images by step, so far."""
-        return {r["step"]: r["test_top1"] for r in self.history if "test_top1" in r}
+        scores = ((r["step"], r.get("test_top1")) for r in self.history)
+        return {step: score for step, score in scores if score is not None}
 
     def resume_from(
         self, step: int, history: Sequence[dict[str, Any]] = (), *, ends: bool = False
@@ -144,7 +158,7 @@ class MetricsFile:
           ends: whether the run ends at this step, so that no epoch is to be finished.
 
         Raises:
-          ValueError: a line is not JSON.
+          ValueError: a line is not JSON or no record.
         """
         lines = [*self._lines(), *((line, json.loads(line)) for line in self._unwritten)]
         lines = [(line, record) for line, record in lines if _stays(record, step, ends)]
@@ -199,7 +213,7 @@ def _end_of_lines(file: BinaryIO) -> int:
 
 
 def _stays(record: Mapping[str, Any], step: int, ends: bool) -> bool:
-    within = record["kind"] == "epoch" and record["epoch"] % 1 != 0
+    within = record["kind"] == "epoch" and record.get("epoch", 0) % 1 != 0
     return record["step"] <= step and (ends or not within)
 
 

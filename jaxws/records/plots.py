@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from jaxws.system.text import printable
+
 Record = dict[str, Any]
 
 
@@ -96,7 +98,7 @@ def plot_snr(records: Iterable[Record]) -> bytes:
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, max(len(layers), 1)))
     for layer, colour in zip(layers, colours, strict=False):
         values = _values(layer, [record["neg_log_snr"] for record in measured])
-        panels[0].plot(steps, values, ".-", markersize=2, color=colour, label=layer)
+        panels[0].plot(steps, values, ".-", markersize=2, color=colour)
     _finish(panels[0], "", r"$-\log\,\mathrm{SNR}_w$ before sharing")
     if any(silent):
         panels[1].step(steps, silent, where="post", color="0.3", linewidth=1)
@@ -104,7 +106,11 @@ def plot_snr(records: Iterable[Record]) -> bytes:
         _finish(panels[1], "", f"not finite\n(of {len(layers)})")
     panels[-1].set_xlabel("step")
     if layers:
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=6)
+        # Names as they are: in a plain label, $ would begin a formula and _ hide it.
+        lines = panels[0].get_lines()
+        legend = figure.legend(lines, [""] * len(lines), loc="outside right upper", fontsize=6)
+        for text, layer in zip(legend.get_texts(), layers, strict=True):
+            text.set(text=printable(layer), parse_math=False)
     return _png(figure)
 
 

@@ -25,7 +25,9 @@ import jax
 import jaxws
 from jaxws.core.implementations.dispatch import used
 from jaxws.data import Feed
-from jaxws.system.atomic import write_atomically
+from jaxws.records.record_format import check_provenance
+from jaxws.system.atomic import read_plain, write_atomically
+from jaxws.system.json_text import parse_json
 
 NAME = "provenance.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -80,14 +82,22 @@ def read(workdir: Path) -> dict[str, Any]:
     Returns:
       ``data``, see :func:`data_facts`, and ``stretches``, each as :func:`session_facts` with
       ``last_step``, ``seconds`` and ``local_conv``, implementations of LC layers in use; empty
-      where the file is missing or cannot be read.
+      where the file is missing.
+
+    Raises:
+      ValueError: the file is not what was written.
+      OSError: it cannot be read.
     """
     file = workdir / NAME
     try:
-        content = json.loads(file.read_text()) if file.is_file() else None
-    except (OSError, ValueError, RecursionError):
+        return check_provenance(parse_json(read_plain(file)))
+    except FileNotFoundError:
         return {}
-    return content if isinstance(content, dict) else {}
+    except ValueError as error:
+        raise ValueError(
+            f"{file} is not what jaxws writes ({error}): bring it back, or remove it to"
+            " go on without; nothing was changed."
+        ) from error
 
 
 def data_facts(feed: Feed) -> dict[str, Any]:

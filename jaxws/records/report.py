@@ -6,19 +6,26 @@ All of it comes from the run's directory, so that it can be made again at any ti
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from jaxws.config.registry import ARCHITECTURES
 from jaxws.records import html as page
+from jaxws.records.html import escape
 from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
 from jaxws.records.report_origin import MANY, configuration, events, folded, origin
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_means, metric_text
 from jaxws.system.atomic import replacing, write_atomically
 from jaxws.system.terminal import duration
+
+_NEEDED = {
+    "epoch": ("epoch", "train_loss", "train_top1", "test_loss", "test_top1"),
+    "train": ("neg_log_snr",),
+    "event": ("event", "message"),
+}
 
 
 def write_report(run: RunDirectory) -> Path:
@@ -38,6 +45,13 @@ def write_report(run: RunDirectory) -> Path:
         raise ValueError(
             f"{run.path} has no epoch in metrics.jsonl yet: there is nothing to report."
         )
+    for kind, needed in _NEEDED.items():
+        for record, key in itertools.product(run.of_kind(kind), needed):
+            if key not in record:
+                raise ValueError(
+                    f"{run.path / 'metrics.jsonl'}: the {kind} record of step {record['step']} has"
+                    f" no {key!r}; nothing was written."
+                )
     plots = {"accuracy": plot_accuracy(run.records), "curves": plot_curves(run.records)}
     layers = any(record["neg_log_snr"] for record in run.of_kind("train"))
     if layers and run.config.model.connectivity == "local":
@@ -103,7 +117,7 @@ def _network(run: RunDirectory) -> str:
 
 def _result(run: RunDirectory, last: dict[str, Any]) -> Iterator[str]:
     epochs = run.of_kind("epoch")
-    best = max(epochs, key=lambda record: record["test_top1"])
+    best = max(epochs, key=lambda record: record["test_top1"] or 0.0)
     rows = [
         *(
             (metric_label(name), metric_text(name, value, "not finite"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from typing import Any
 
 from jaxws.config.fields import base_config, flat_fields
 from jaxws.config.registry import own_fields
 from jaxws.records import html as page
+from jaxws.records.html import escape
 from jaxws.records.run_directory import RunDirectory
 from jaxws.system.terminal import duration
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from jaxws.config.identity import from_json
 from jaxws.records import provenance
 from jaxws.records.metrics_file import MetricsFile
+from jaxws.system.local_path import local_path
 
 
 class RunDirectory(NamedTuple):
@@ -58,7 +59,7 @@ def read_run(path: Path) -> RunDirectory:
     Raises:
       ValueError: it is not a run's directory, or what is in it cannot be read.
     """
-    path = path.expanduser().absolute()
+    path = local_path(path, "WORKDIR").absolute()
     file = path / "config.json"
     try:
         if not file.is_file():  # nor a pipe or device, which may never end
@@ -67,7 +68,7 @@ def read_run(path: Path) -> RunDirectory:
     except FileNotFoundError as error:
         what = "has no config.json" if path.is_dir() else "does not exist"
         raise ValueError(f"{path} is not a run of jaxws: it {what}.") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
     records = list(MetricsFile(path / "metrics.jsonl").records())
     return RunDirectory(path, config, dataset, records, provenance.read(path))

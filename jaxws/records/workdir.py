@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxws.config.identity import differences, to_json
+from jaxws.records import provenance
 from jaxws.records.metrics_file import MetricsFile
 from jaxws.system.atomic import is_temporary, write_atomically
+from jaxws.system.local_path import local_path
 from jaxws.system.locks import lock
 
 _OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves, or an older one
@@ -47,10 +48,11 @@ class Workdir(MetricsFile):
 
         Raises:
           ValueError: the directory cannot be made or written, holds other things, holds a run with
-            another configuration or other data, or is in use by another process.
+            another configuration or other data or records that are damaged, or is in use by another
+            process.
         """
         self.identity = to_json(config, dataset or {})
-        self.path = Path(path).expanduser().absolute()
+        self.path = local_path(path, "--workdir").absolute()
         self.checkpoints = self.path / "checkpoints"
         self._config_file = self.path / "config.json"
         super().__init__(self.path / "metrics.jsonl")
@@ -67,6 +69,7 @@ class Workdir(MetricsFile):
         if self._config_file.exists():
             self._refuse_other()
             self._take_lock()
+            self._refuse_damaged()
             return True
         names = {entry.name for entry in self.path.iterdir()} - _OWN_FILES
         if any(not is_temporary(name) for name in names):
@@ -83,7 +86,7 @@ class Workdir(MetricsFile):
         try:
             held = lock(path)
         except BlockingIOError as error:
-            holder = path.read_text().strip() or "?"
+            holder = path.read_text(errors="replace").strip() or "?"
             raise ValueError(
                 f"workdir {self.path} is in use by process {holder}: wait for it, stop it, or give"
                 " another directory by --workdir."
@@ -91,6 +94,16 @@ class Workdir(MetricsFile):
         self._release = weakref.finalize(self, held.close)
         held.truncate()
         held.write(str(os.getpid()).encode())
+
+    def _refuse_damaged(self) -> None:
+        """Reads all records, so that what is wrong with them is told before anything is done."""
+        try:
+            for _ in self.records():
+                pass
+            provenance.read(self.path)
+        except (ValueError, OSError):
+            self._release()
+            raise
 
     def close(self) -> None:
         """Writes what a full disk has kept back, and lets go of the lock; reading goes on to work.
@@ -106,7 +119,7 @@ class Workdir(MetricsFile):
     def _refuse_other(self) -> None:
         try:
             changed = differences(self.identity, self._config_file.read_text())
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"{self._config_file} is not the JSON that jaxws writes ({error}): nothing was"
                 " changed. Give another directory by --workdir."

@@ -104,10 +104,35 @@ def open_in_place(path: Path) -> BinaryIO:
             message = f"{path.name} is a link, which is not followed: remove it"
             raise OSError(errno.ELOOP, message, str(path)) from error
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        _check_plain(descriptor, path)
+    except OSError:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, f"{path.name} is no plain file: remove it", str(path))
+        raise
     return os.fdopen(descriptor, "r+b", buffering=0)
+
+
+def read_plain(path: Path) -> bytes:
+    """Reads a file if it is a plain one; a pipe would never end.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      Its content.
+
+    Raises:
+      OSError: it cannot be read, or is a pipe, a device or a directory.
+
+    Example:
+      >>> read_plain(Path("/dev/zero"))
+      Traceback (most recent call last):
+      OSError: [Errno 22] zero is no plain file: remove it: '/dev/zero'
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        _check_plain(descriptor, path)
+        return file.read()
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
@@ -150,6 +175,11 @@ def write_atomically(path: Path, text: str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def _check_plain(descriptor: int, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, f"{path.name} is no plain file: remove it", str(path))
 
 
 def _to_disk(path: Path) -> None:

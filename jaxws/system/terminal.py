@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,8 +14,13 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
+
+from jaxws.system.text import printable
 
 T = TypeVar("T")
 
@@ -45,7 +50,7 @@ class Bar:
         """Prepares the bar, which is not seen before it is entered.
 
         Args:
-          *columns: what the bar is made of, from left to right.
+          *columns: what the bar is made of, from left to right; strings are formats of plain text.
           description: of the task, for the columns.
           total: when the task is done, in any unit.
           stderr: writes to stderr; False for stdout.
@@ -55,11 +60,12 @@ class Bar:
         """
         self._console = Console(stderr=stderr)
         self.on_terminal = self._console.is_terminal
+        shown = [TextColumn(c, markup=False) if isinstance(c, str) else c for c in columns]
         self._progress = Progress(
-            *columns, console=self._console, transient=transient, disable=not self.on_terminal
+            *shown, console=self._console, transient=transient, disable=not self.on_terminal
         )
         self._task = self._progress.add_task(
-            description, total=total, visible=visible, **(fields or {})
+            printable(description), total=total, visible=visible, **(fields or {})
         )
         self._printed = time.monotonic()
 
@@ -96,7 +102,7 @@ class Bar:
         Args:
           line: plain text.
         """
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(plain(line), soft_wrap=True)
         self._printed = time.monotonic()
 
 
@@ -125,6 +131,47 @@ def track(items: Iterable[T], description: str, total: int, weight: int = 1) -> 
             done = min(count * weight, total)
             bar.update(f"{description}: {done / total:.0%} of {total}", completed=done)
             yield item
+
+
+def plain(text: object, style: str = "") -> Text:
+    r"""Text for rich, in which nothing is taken for markup or an escape code.
+
+    Args:
+      text: anything.
+      style: of all of it.
+
+    Returns:
+      The text, see :func:`jaxws.system.text.printable`.
+
+    Example:
+      >>> str(plain("w[/x]y"))
+      'w[/x]y'
+    """
+    return Text(printable(text), style=style)
+
+
+def print_table(
+    rows: Iterable[Sequence[object]], title: str = "", head: Sequence[str] = ()
+) -> None:
+    """Prints a table of plain text on stdout.
+
+    Args:
+      rows: of cells.
+      title: above it.
+      head: names of the columns, whose cells are then aligned right, but for the last one.
+
+    Example:
+      >>> print_table([("test[/x]", 0.5)])  # doctest: +ELLIPSIS
+      ┌──────────┬─────┐
+      ...
+    """
+    table = Table(title=plain(title, "table.title") if title else None, show_header=bool(head))
+    for name in head:
+        last = name == head[-1]
+        table.add_column(plain(name), justify="left" if last else "right", no_wrap=last)
+    for row in rows:
+        table.add_row(*map(plain, row))
+    Console().print(table)
 
 
 def duration(seconds: float | None) -> str:

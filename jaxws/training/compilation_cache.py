@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import sys
 from pathlib import Path
 
 import filelock
 import jax
 import jaxlib
 
+from jaxws.system.text import one_line, say
 from jaxws.system.user_cache import user_cache
 
 MAX_BYTES = 2 * 1024**3
@@ -54,10 +54,10 @@ def keep_programs(wanted: bool = True) -> Path | None:
         directory.mkdir(parents=True, exist_ok=True)
         _drop_unfinished(directory)
     except (OSError, NotImplementedError) as error:  # a file system may have no locks
-        print(
+        say(
             "warning: programs are compiled anew at each start, because there is no place to keep"
-            f" them ({' '.join(str(error).split()) or type(error).__name__})",
-            file=sys.stderr,
+            f" them ({one_line(error) or type(error).__name__})",
+            error=True,
         )
         return None
     for name, value in _SETTINGS.items():

@@ -92,7 +92,8 @@ def _train_until_end(run: Run, process: _Process) -> None:
     if (latest := checkpoints.latest_step() or 0) < run.last_step:
         raise OSError(
             f"the last checkpoint of {run.workdir.path} could not be written; the newest is of step"
-            f" {latest}: make room, and give the same command once more to go on from there."
+            f" {latest}: {checkpoints.advice}, and give the same command once more to go on from"
+            " there."
         )
 
 

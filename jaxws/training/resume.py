@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from jaxws.checkpointing.manager import Checkpoints, Restored
 from jaxws.checkpointing.metadata import other_versions
 from jaxws.records.progress import Progress
 from jaxws.records.workdir import Workdir
+from jaxws.system.text import say
 from jaxws.training.divergence import DivergencePolicy
 from jaxws.training.metrics import EpochTotals
 from jaxws.training.optimizers import OptimizerSettings, optimizer_settings
@@ -119,10 +119,7 @@ def _forget_steps(workdir: Workdir) -> None:
     workdir.resume_from(0)
     if done:
         # No event: a run that was killed here ends with the metrics of any other.
-        print(
-            f"warning: no checkpoint had been written: {done} steps are done again",
-            file=sys.stderr,
-        )
+        say(f"warning: no checkpoint had been written: {done} steps are done again", error=True)
 
 
 def _optimizer(run: Run, policy: DivergencePolicy) -> OptimizerSettings:
