@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from jaxws.data.sources.official import OFFICIAL, missing_images, size_text
+from jaxws.data.sources.opened import open_directory
 from jaxws.data.sources.prepare import is_whole
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -43,7 +44,7 @@ def open_prepared(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
     ]
     if not versions:
         raise ValueError(_missing(name, parts["name"], folder, root))
-    builder = tfds.builder_from_directory(str(versions[-1]))
+    builder = open_directory(versions[-1])
     _check_format(name, builder)
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     if missing := missing_images(builder.name, counts):

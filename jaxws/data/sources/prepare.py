@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from jaxws.data.sources.locks import claim, remove_abandoned
+from jaxws.data.sources.opened import open_directory
 
 
 class ArrayRecordBuilder:
@@ -125,7 +126,7 @@ def prepare(
                     f"({type(error).__name__}: {error}); give a directory with room that can be "
                     f"written: {remedy}"
                 ) from error
-    return tfds.builder_from_directory(str(directory))
+    return open_directory(directory)
 
 
 def _check_writable(directory: pathlib.Path) -> None:
