@@ -65,6 +65,7 @@ def build_feed(config: ConfigDict) -> Feed:
 
 def _build_feed(config: ConfigDict) -> Feed:
     data = config.data
+    options = HostOptions(data.decoder, data.threads, data.workers)
     if needs_no_files(data):
         return _on_device(config, load_dataset(data))
     builder = open_dataset(data)
@@ -74,7 +75,7 @@ def _build_feed(config: ConfigDict) -> Feed:
             return _on_device(config, load_builder(data, builder))
         except NotOneArrayError as error:  # Only some of the sizes had been looked at.
             reason = str(error)
-    return _on_host(config, builder, reason)
+    return _on_host(config, builder, options, reason)
 
 
 def _on_device(config: ConfigDict, dataset: Dataset) -> DeviceFeed:
@@ -82,7 +83,9 @@ def _on_device(config: ConfigDict, dataset: Dataset) -> DeviceFeed:
     return DeviceFeed(dataset, pad=data.pad, crop_size=data.crop_size, **_arguments(config))
 
 
-def _on_host(config: ConfigDict, builder: tfds.core.DatasetBuilder, reason: str) -> HostFeed:
+def _on_host(
+    config: ConfigDict, builder: tfds.core.DatasetBuilder, options: HostOptions, reason: str
+) -> HostFeed:
     data = config.data
     crop_size = data.crop_size or data.image_size or CROP_SIZE
     if data.path is not None or data.image_size is not None:
@@ -97,7 +100,7 @@ def _on_host(config: ConfigDict, builder: tfds.core.DatasetBuilder, reason: str)
         chosen=_choose(data, builder),
         mean_std=data.mean_std,
         crop_size=crop_size,
-        options=HostOptions(data.decoder, data.threads, data.workers),
+        options=options,
         **_arguments(config),
     )
 

@@ -96,7 +96,7 @@ class MadeAhead(Iterator[HostBatch]):
                 grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=1),
                 worker_init_fn=end_with_parent,
             )
-        self._others = set(multiprocessing.active_children())
+        self._others = multiprocessing.active_children()
         self._iterator = iter(ahead)
         self._made_since_start = 0
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,8 @@ from jaxws.data.sources.checked import Checked, check_images, count_sizes
 from jaxws.data.sources.image_files import read_image_file
 from jaxws.data.sources.images import decode_image
 from jaxws.data.sources.names import name_some, shown
-from jaxws.data.sources.prepare import LocalBuilder, data_root, prepare
+from jaxws.data.sources.opening import open_directory
+from jaxws.data.sources.prepare import LocalBuilder, data_root, is_whole, prepare
 from jaxws.data.sources.scan import Folder, scan_folder
 from jaxws.system.terminal import track
 
@@ -45,9 +47,7 @@ class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-
         """Sets the config, and so the directory, from the fingerprint of the folder."""
         self._folder = folder
         self._on_corrupt = on_corrupt
-        readable = re.sub(r"[^A-Za-z0-9_]+", "_", folder.path.resolve().name)[:40]
-        config = tfds.core.BuilderConfig(name=f"{readable}-{folder.fingerprint}")
-        super().__init__(config=config, **kwargs)
+        super().__init__(config=tfds.core.BuilderConfig(name=_config_name(folder)), **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -111,6 +111,11 @@ class FolderBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-
                 data = decode_image(data, 3)  # TFDS stores a PIL image as PNG.
             name = image.file.name.encode("utf-8", "backslashreplace").decode()
             yield name, {"image": data, "label": labels[image.file.label], "file_name": name}
+
+
+def _config_name(folder: Folder) -> str:
+    readable = re.sub(r"[^A-Za-z0-9_]+", "_", folder.path.resolve().name)[:40]
+    return f"{readable}-{folder.fingerprint}"
 
 
 def prepare_folder(path: str, *, data_dir: str | None, on_corrupt: str) -> tfds.core.DatasetBuilder:
@@ -189,7 +194,12 @@ def content_of(builder: tfds.core.DatasetBuilder) -> dict[str, str]:
 def _prepare(folder: Folder, on_corrupt: str, root: str) -> tfds.core.DatasetBuilder:
     """Opens the copy of a folder, or makes one; not one that was made with a fault."""
     for version in (FolderBuilder.VERSION, *FolderBuilder.SUPPORTED_VERSIONS):
-        builder = prepare(FolderBuilder(folder, on_corrupt, data_dir=root, version=str(version)))
+        directory = pathlib.Path(root, FolderBuilder.name, _config_name(folder), str(version))
+        if is_whole(directory):  # A builder would read it too, and say less of damage.
+            builder = open_directory(directory)
+        else:
+            new = FolderBuilder(folder, on_corrupt, data_dir=root, version=str(version))
+            builder = prepare(new)
         metadata = builder.info.metadata
         sound = not metadata["corrupt"] or metadata.get("check") == _CHECK
         if sound and tuple(builder.info.features["label"].names) == folder.class_names:

@@ -102,8 +102,10 @@ def class_names(builder: tfds.core.DatasetBuilder, label_key: str) -> tuple[str,
       ('0', '1', '2')
     """
     label = builder.info.features[label_key]
-    names = tuple(label.names)
     where = f"the prepared data set in {str(builder.data_dir)!r}"
+    if not label.num_classes:
+        raise ValueError(f"{where} does not say how many classes it has: choose another one")
+    names = tuple(label.names)
     remedy = "delete that directory and prepare the data set anew, with other names of classes"
     if len(names) != label.num_classes:
         raise ValueError(

@@ -46,7 +46,7 @@ def open_directory(directory: pathlib.Path) -> tfds.core.DatasetBuilder:
         builder = tfds.builder_from_directory(str(directory))
         _check_counts(builder, directory)
         return builder
-    except ForeignClassError:
+    except (ForeignClassError, MemoryError):
         raise
     # What TFDS and protobuf raise for files that are not theirs: KeyError, ParseError, ...
     except Exception as error:

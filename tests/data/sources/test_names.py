@@ -78,6 +78,18 @@ def test_a_copy_with_other_names_on_disk_is_not_trusted(tmp_path):
             class_names(builder, "label")
 
 
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+def test_a_damaged_file_of_a_copy_is_one_line_that_says_where_it_is(tmp_path, name):
+    folder = folder_of(tmp_path / "pets", ("cat", "dog"))
+    load(folder, tmp_path)
+    (file,) = (tmp_path / "tfds").glob(f"image_folder/*/1.0.0/{name}")
+    file.write_bytes(b'{"caf\xe9')
+    message = rf"'{file.parent}' cannot be opened .*: delete that directory"
+    with pytest.raises(ValueError, match=message) as caught:
+        load(folder, tmp_path)
+    assert str(caught.value).isprintable()
+
+
 def test_names_of_files_are_shown_on_one_line():
     assert name_some(["a\nb.png", "\udcff.png", "c d.png"]) == r"'a\nb.png', '\udcff.png', c d.png"
     check_class_names(map(str, range(3_000)), "it", "rename them")
