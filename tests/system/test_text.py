@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from jaxws.records.html import page, table
+from jaxws.records.plots import plot_snr
 from jaxws.system.terminal import Bar, print_table, track
 from jaxws.system.text import one_line, printable, say, show_text_as_text
 
@@ -57,3 +58,10 @@ def test_pages_and_logs(capsys):
         logger.filters[:] = filters
     assert stream.getvalue() == "a\\x1b[31m is gone\n"
     assert getattr(sys.stdout, "errors", "backslashreplace") in ("backslashreplace", "strict")
+
+
+def test_layers_in_a_plot_may_be_called_anything():
+    """A formula that is none, a label that matplotlib would hide, an escape code."""
+    names = ["$x^", "_a", "a\x1b[31m", "\udcff"]
+    record = {"kind": "train", "step": 1, "neg_log_snr": dict.fromkeys(names, 0.5)}
+    assert plot_snr([record]).startswith(b"\x89PNG")
