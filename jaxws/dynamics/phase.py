@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from jaxws.dynamics.checks import check_above_zero, check_at_least
@@ -101,6 +102,8 @@ def check_rule(rule: Rule) -> None:
         check_at_least(name, getattr(rule, name), least)
     if rule.rate is not None:
         check_above_zero("rate", rule.rate)
+        if not math.isfinite(rule.rate):
+            raise ValueError(f"rate={rule.rate!r}: expected a finite number.")
 
 
 def check_rate(path: str, inputs: int, rule: Rule) -> None:

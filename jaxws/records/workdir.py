@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -60,9 +61,15 @@ class Workdir(MetricsFile):
             self.resumed = self._claim()
         except OSError as error:
             raise ValueError(
-                f"workdir {self.path} cannot be used: {error.strerror or error}. Give a directory"
-                " that can be written by --workdir."
+                f"workdir {self.path} cannot be used: {self._why(error)}. Give a directory that can"
+                " be written by --workdir."
             ) from error
+
+    def _why(self, error: OSError) -> str:
+        if isinstance(error, FileExistsError):
+            return "there is a file, or a link to nowhere, of this name"
+        inside = error.filename and Path(error.filename) != self.path
+        return f"{error.strerror or error}" + (f": {error.filename}" if inside else "")
 
     def _claim(self) -> bool:
         self.path.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,74 @@
+"""Paths of users: local ones, in every command; anything else is one line and makes nothing."""
+
+import os
+
+import pytest
+
+from jaxws.__main__ import main
+from jaxws.config import base_config
+from jaxws.config.checks import check_config
+from jaxws.system.local_path import local_path
+from jaxws.system.user_cache import user_cache
+
+PLACES = ["gs://bucket/run", "gs:/bucket", "S3://b", " hdfs://b", "file:///tmp/x", "az+x-1.y://b"]
+NAMES = ["runs/a", "gs:", "a:b", "/a/gs:/b", "./gs:/b", "seed=[1]", "a//b", "://x", "é", "-"]
+
+
+@pytest.mark.parametrize("given", PLACES)
+def test_other_places_are_refused(given, monkeypatch):
+    with pytest.raises(ValueError, match=r"^config.data.path=.*: expected a local path; other"):
+        local_path(given, "config.data.path")
+    for field in ("path", "data_dir"):
+        config = base_config()
+        setattr(config.data, field, given)
+        with pytest.raises(ValueError, match=rf"^config\.data\.{field}=.*: expected a local path"):
+            check_config(config)
+    for variable in ("XDG_CACHE_HOME", "JAXWS_CACHE_DIR"):
+        monkeypatch.setenv(variable, given)
+        with pytest.raises(OSError, match=rf"^{variable}=.*: expected a local path"):
+            user_cache()
+
+
+@pytest.mark.parametrize("given", NAMES)
+def test_what_only_looks_like_another_place(given):
+    assert local_path(given, "--out") == local_path(os.fspath(given), "--out")
+    assert str(local_path(given)).endswith(given.lstrip("./").replace("//", "/").lstrip("/"))
+
+
+def test_a_home_that_is_not_there(monkeypatch):
+    with pytest.raises(ValueError, match="no such home directory; write the path in full"):
+        local_path("~nobody-of-this-name/runs", "--workdir")
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert str(local_path("~/runs")) == "/somewhere/runs"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --workdir={}",
+        "train --config.data.data_dir={}",
+        "train --config=cifar10_lc --config.data.path={}",
+        "evaluate {}",
+        "evaluate {} --data_dir=x",
+        "inspect {}",
+        "report {}",
+        "export {} --out=w.npz",
+        "export . --out={}.npz",
+        "prepare cifar10 --data_dir={}",
+        "prepare cifar10 --manual_dir={}",
+        "preview --config=digits_lc --out={}.png",
+        "preview --config=digits_lc --out=x.png --config.data.data_dir={}",
+        "theorem1 --out={}",
+        "convergence --figure=4 --out={}",
+    ],
+)
+def test_every_command_refuses_other_places_and_makes_nothing(
+    command, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as status:
+        main(command.format("gs://bucket/x").split())
+    assert status.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected a local path; other places, such as gs://, are not supported yet" in line
+    assert not list(tmp_path.iterdir())
