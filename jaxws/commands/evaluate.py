@@ -17,6 +17,12 @@ from jaxws import data
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import add_json, add_step, add_workdir, run_of
+from jaxws.commands.share_effect import (
+    DISTANCE,
+    distance_to_shared,
+    effect_table,
+    shared_already,
+)
 from jaxws.config.registry import SHARING_RULES, add_own_fields
 from jaxws.core.partitioning import one_device
 from jaxws.records.run_directory import RunDirectory
@@ -68,15 +74,28 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(scores, indent=1))
         return 0
-    table = Table(title=f"{past.path.name}, step {scores['step']}", show_header=False)
-    table.add_row("split", scores["split"])
+    title = f"{past.path.name}, step {scores['step']}"
     if args.share:
-        table.add_row("weights shared", args.share)
+        _show_effect(title, scores)
+        return 0
+    table = Table(title=title, show_header=False)
+    table.add_row("split", scores["split"])
     table.add_row("images", str(scores["images"]))
     for name in METRICS:
         table.add_row(metric_label(name), metric_text(name, scores[name]))
     Console().print(table)
     return 0
+
+
+def _show_effect(title: str, scores: dict[str, Any]) -> None:
+    split = f"{scores['split']}, {scores['images']} images"
+    caption = f"{title}; weights shared once: {scores['share']}; {split}"
+    Console().print(effect_table(caption, scores, list(METRICS)))
+    if shared_already(scores):
+        print(
+            "The weights were shared already (differences between neurons of a pool are rounding):"
+            " there was nothing for this to change."
+        )
 
 
 def evaluate(
@@ -94,7 +113,8 @@ def evaluate(
 
     Returns:
       What can be written as JSON: ``step``, ``split``, ``share``, number of ``images``,
-      and the mean of each of :data:`jaxws.training.metrics.METRICS`.
+      and the mean of each of :data:`jaxws.training.metrics.METRICS`; with ``share`` also
+      ``distance_to_shared`` (:mod:`jaxws.commands.share_effect`), and both ``before`` sharing.
 
     Raises:
       ValueError: there is no such checkpoint, split or rule, the data are others, or there is
@@ -111,23 +131,35 @@ def evaluate(
     model = build_model(past.config.model, len(feed.class_names))
     weights = read_weights(directory)
     keep_programs(past.config.compilation_cache)
-    with one_device():
-        if share is not None:
-            weights["params"] = _shared(past, feed, model, weights["params"], share)
+    prefetch, pools = past.config.data.prefetch, past.config.sharing.pools
+
+    def measure(params: Any) -> tuple[Any, dict[str, Any]]:
         sums = score(
-            **weights,
+            params,
+            weights["batch_stats"],
             inputs=_inputs(past, feed, split),
             batching=feed.batching,
             model=model,
-            prefetch=past.config.data.prefetch,
+            prefetch=prefetch,
         )
+        distance = {} if share is None else {DISTANCE: distance_to_shared(params, pools)}
+        return sums, {**means(sums), **distance}
+
+    before = {}
+    with one_device():
+        params = weights["params"]
+        if share is not None:
+            shared = _shared(past, feed, model, params, share)
+            before, params = {"before": measure(params)[1]}, shared
+        sums, found = measure(params)
     return {
         "workdir": str(past.path),
         "step": int(directory.name),
         "split": split,
         "share": share,
         "images": round(sums[IMAGES]),
-        **means(sums),
+        **found,
+        **before,
     }
 
 
