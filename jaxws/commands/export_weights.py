@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxws.checkpointing.exported import KEY
 from jaxws.config.fields import flat_fields
 from jaxws.config.registry import ARCHITECTURES
 from jaxws.core.local_kernels import LOCAL_KERNEL
@@ -20,7 +21,6 @@ from jaxws.system.atomic import replacing
 
 FORMAT = "jaxws weights, version 1"
 SUFFIXES = (".safetensors", ".npz")
-KEY = "description"  # of the JSON: an entry of the npz, a field of safetensors' metadata
 
 # h w output position, i j kernel offset, c input channels (of a group), f output features.
 _AXES = {
