@@ -149,8 +149,9 @@ def _from_torch(
             f"{_FIELD}={str(path)!r}: PyTorch's weights are read for ResNets only; this network is"
             f" a {type(model).__name__}."
         )
-    if fresh and "fc.bias" in state_dict:  # a head that is left out may be of other classes
-        model = model.clone(num_classes=int(np.size(state_dict["fc.bias"])))
+    head = getattr(state_dict["fc.bias"], "shape", ()) if "fc.bias" in state_dict else ()
+    if fresh and len(head) == 1:  # a head that is left out may be of other classes
+        model = model.clone(num_classes=int(next(iter(head))))
     try:
         variables: Mapping[str, Any] = from_torch_state_dict(
             model, state_dict, image_shape=image_shape

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxws import data
 from jaxws.config.checks import check_config
+from jaxws.config.numbers import MOST_WHOLE
 from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields
 from jaxws.core.named_leaves import named_leaves
 from jaxws.records.tensorboard import check_installed
@@ -68,6 +69,11 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     feed = data.build_feed(config)
     model = build_model(config.model, len(feed.class_names))
     ARCHITECTURES.load(config.model.architecture).check(config.model, feed.image_shape)
+    if (steps := config.epochs * feed.steps_per_epoch) > MOST_WHOLE:
+        raise ValueError(
+            f"config.epochs={config.epochs} are {steps} steps of these data: expected at most"
+            f" {MOST_WHOLE}, which is what a step's number may be (int32)."
+        )
     sharing = make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
     if config.optimizer.freeze or config.optimizer.decay_mask:
         names = _leaf_names(model, feed.image_shape)

@@ -141,6 +141,7 @@ def test_a_head_of_other_classes_is_drawn_anew(folder, conv, tmp_path):
         ("optimizer.freeze", ("*",), "nothing is trained"),
         ("optimizer.freeze", ("*kernel",), "names all locally connected kernels"),
         ("optimizer.decay_mask", ("conv1/kernel",), "decay_mask=.* no leaf fits 'conv1/kernel'"),
+        (".epochs", 2**31 - 1, "expected at most 2147483647, which is what a step's number may be"),
         ("model.init_from", "nowhere", "there is no such file"),
         ("model.init_from", ".", "it is no run or checkpoint"),
         ("model.init_from", "note.txt", "it is no file of weights; expected the directory of a"),
@@ -158,7 +159,7 @@ def test_mistakes_are_told_before_anything_is_made(
     np.savez(tmp_path / "torch.npz", **{"conv1.weight": np.ones(3)})
     config = tiny_config(folder, "local")
     group, leaf = field.split(".")
-    config[group][leaf] = value
+    (config[group] if group else config)[leaf] = value
     with pytest.raises(ValueError, match=expected):
         prepare(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
