@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from jaxws.checkpointing.plain_path import plain_path
 
-_WEIGHTS = ("params", "batch_stats")
+WEIGHTS = ("params", "batch_stats")
 
 
 def read_weights(directory: Path) -> dict[str, Any]:
@@ -32,14 +32,14 @@ def read_weights(directory: Path) -> dict[str, Any]:
             weights = _read(plain)
     except Exception as error:  # Orbax has no base class for what can be wrong with a file
         raise ValueError(f"checkpoint {directory} cannot be read: {error}") from error
-    return {name: weights.get(name) or {} for name in _WEIGHTS}
+    return {name: weights.get(name) or {} for name in WEIGHTS}
 
 
 def _read(directory: Path) -> Mapping[str, Any]:
     (metadata,) = directory.glob("*/_METADATA")  # of the train state, whatever its item's name
     handler = ocp.PyTreeCheckpointHandler()
     tree: Mapping[str, Any] = handler.metadata(metadata.parent)
-    wanted = {name: tree[name] for name in _WEIGHTS if name in tree}
+    wanted = {name: tree[name] for name in WEIGHTS if name in tree}
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
     arguments = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
     weights = handler.restore(metadata.parent, args=arguments)

@@ -1,4 +1,7 @@
-"""``python -m jaxws check``: does every implementation compute the right numbers here, how fast?"""
+"""``python -m jaxws check``: does every implementation compute the right numbers here, how fast?
+
+With ``--config``, it lists the parameters of a network instead: trained, frozen, decaying.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxws.commands.check_parameters import show_parameters
+from jaxws.commands.flags import add_config_arguments
 from jaxws.core.implementations import dispatch, patches, slices
 from jaxws.core.implementations.proof import (
     Problem,
@@ -65,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channels", type=int, default=16, help="input channels and features")
     parser.add_argument("--rounds", type=int, default=3, help="timed calls of each map, at most")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_config_arguments(parser, default="")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,8 +83,10 @@ def run(args: argparse.Namespace) -> int:
       1 if a default is wrong, else 0.
 
     Raises:
-      ValueError: a size below one.
+      ValueError: a size below one, or what is wrong with the configuration.
     """
+    if args.config or args.overrides:
+        return show_parameters(args)
     sizes = (args.size, args.batch, args.channels, args.rounds)
     if min(sizes) < 1:
         raise ValueError(

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxws.commands.arguments import add_out_directory, check_out_directory
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
       args: of :func:`add_arguments`.
 
     Returns:
-      0.
+      0, or 1 if weights diverged, which a line says.
 
     Raises:
       ValueError: what is wrong with the arguments.
@@ -81,7 +82,31 @@ def run(args: argparse.Namespace) -> int:
     for path in write(study, curves, args.out):
         say(path)
     print(f"{len(curves)} curves, {study.runs} runs each, in {seconds:.0f} s")
-    return 0
+    lines = [line for curve in curves if (line := meaningless(curve))]
+    for line in lines:
+        print(line)
+    return int(bool(lines))
+
+
+def meaningless(curve: Curve) -> str:
+    """Says which numbers of a curve mean nothing; they are gaps in the picture and the table.
+
+    Args:
+      curve: of :func:`compute`.
+
+    Returns:
+      A line; empty if all is well. -inf is well: all neurons agree.
+    """
+    bad = ~(curve.values < np.inf)
+    what = []
+    if bad.any():
+        first = curve.iterations[np.argmax(bad.any(axis=0))]
+        runs = f"{bad.any(axis=1).sum()} of {len(bad)} runs"
+        what.append(f"weights of {runs} are not finite or 0 from k = {first} on: they diverged")
+    if not np.isfinite([curve.text_floor, curve.exact_floor]).all():
+        what.append("the fixed point cannot be computed")
+    name = f"{curve.simulation}, {curve.size} x {curve.size}, gamma = {curve.gamma:g}"
+    return f"{name}: {'; '.join(what)}." if what else ""
 
 
 def study_of(args: argparse.Namespace) -> Study:

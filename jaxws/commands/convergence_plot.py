@@ -122,7 +122,7 @@ def to_csv(study: Study, curves: Sequence[Curve], heading: Sequence[str]) -> str
       heading: lines in front of it, which begin with ``#``: how it was made.
 
     Returns:
-      The content of a file.
+      The content of a file; cells of numbers that are none, as of weights that diverge, are empty.
     """
     file = io.StringIO()
     file.writelines(f"# {line}\n" for line in heading)
@@ -132,8 +132,13 @@ def to_csv(study: Study, curves: Sequence[Curve], heading: Sequence[str]) -> str
         values = curve.values
         fixed = [study.figure, curve.simulation, curve.size, curve.gamma]
         fixed += [study.input_mean, len(values)]
-        floors = (f"{curve.text_floor:.5g}", f"{curve.exact_floor:.5g}")
-        statistics = (values.mean(0), values.std(0), values.min(0), values.max(0))
+        floors = [_text(floor) for floor in (curve.text_floor, curve.exact_floor)]
+        with np.errstate(invalid="ignore"):  # -inf, of neurons that agree, has no deviation
+            statistics = (values.mean(0), values.std(0), values.min(0), values.max(0))
         for iteration, *point in zip(curve.iterations, *statistics, strict=True):
-            writer.writerow((*fixed, iteration, *(f"{value:.5g}" for value in point), *floors))
+            writer.writerow((*fixed, iteration, *map(_text, point), *floors))
     return file.getvalue()
+
+
+def _text(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.5g}"

@@ -23,6 +23,13 @@ from jaxws.commands.arguments import (
     move_data,
     run_of,
 )
+from jaxws.commands.share_effect import (
+    DISTANCE,
+    EFFECT_HEAD,
+    distance_to_shared,
+    effect_rows,
+    shared_already,
+)
 from jaxws.config.checks import check_config
 from jaxws.config.fields import flat_fields
 from jaxws.config.identity import comparable_facts, place_of_data
@@ -31,6 +38,7 @@ from jaxws.core.partitioning import one_device
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_text
 from jaxws.system.terminal import print_table
+from jaxws.system.text import say
 from jaxws.training import weight_sharing
 from jaxws.training.compilation_cache import keep_programs
 from jaxws.training.evaluation import score
@@ -80,14 +88,28 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(scores, indent=1))
         return 0
+    title = f"{past.path.name}, step {scores['step']}"
+    if args.share:
+        _show_effect(title, scores)
+        return 0
     rows = [
         ("split", scores["split"]),
-        *([("weights shared", args.share)] if args.share else []),
         ("images", scores["images"]),
         *((metric_label(name), metric_text(name, scores[name])) for name in METRICS),
     ]
-    print_table(rows, title=f"{past.path.name}, step {scores['step']}")
+    print_table(rows, title=title)
     return 0
+
+
+def _show_effect(title: str, scores: dict[str, Any]) -> None:
+    split = f"{scores['split']}, {scores['images']} images"
+    caption = f"{title}; weights shared once: {scores['share']}; {split}"
+    print_table(effect_rows(scores, list(METRICS)), title=caption, head=EFFECT_HEAD)
+    if shared_already(scores):
+        say(
+            "The weights were shared already (differences between neurons of a pool are rounding):"
+            " there was nothing for this to change."
+        )
 
 
 def evaluate(
@@ -105,7 +127,8 @@ def evaluate(
 
     Returns:
       What can be written as JSON: ``step``, ``split``, ``share``, number of ``images``,
-      and the mean of each of :data:`jaxws.training.metrics.METRICS`.
+      and the mean of each of :data:`jaxws.training.metrics.METRICS`; with ``share`` also
+      ``distance_to_shared`` (:mod:`jaxws.commands.share_effect`), and both ``before`` sharing.
 
     Raises:
       ValueError: there is no such checkpoint, split or rule, the data are others, or there is
@@ -127,23 +150,35 @@ def evaluate(
     model = build_model(past.config.model, len(feed.class_names))
     weights = read_weights(directory)
     keep_programs(past.config.compilation_cache)
-    with one_device():
-        if share is not None:
-            weights["params"] = _shared(past, feed, model, weights["params"], share)
+    prefetch, pools = past.config.data.prefetch, past.config.sharing.pools
+
+    def measure(params: Any) -> tuple[Any, dict[str, Any]]:
         sums = score(
-            **weights,
+            params,
+            weights["batch_stats"],
             inputs=_inputs(past, feed, split),
             batching=feed.batching,
             model=model,
-            prefetch=past.config.data.prefetch,
+            prefetch=prefetch,
         )
+        distance = {} if share is None else {DISTANCE: distance_to_shared(params, pools)}
+        return sums, {**means(sums), **distance}
+
+    before = {}
+    with one_device():
+        params = weights["params"]
+        if share is not None:
+            shared = _shared(past, feed, model, params, share)
+            before, params = {"before": measure(params)[1]}, shared
+        sums, found = measure(params)
     return {
         "workdir": str(past.path),
         "step": int(directory.name),
         "split": split,
         "share": share,
         "images": round(sums[IMAGES]),
-        **means(sums),
+        **found,
+        **before,
     }
 
 

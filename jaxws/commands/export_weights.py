@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxws.checkpointing.exported import KEY
 from jaxws.config.fields import flat_fields
 from jaxws.config.registry import ARCHITECTURES
 from jaxws.core.local_kernels import LOCAL_KERNEL
@@ -24,7 +25,6 @@ FORMAT = "jaxws weights, version 1"
 SUFFIXES = (".safetensors", ".npz")
 TORCH_SUFFIXES = (".pth", ".pt")  # of a file for torch.load
 NAMES = ("jaxws", "torch")  # and orders of axes
-KEY = "description"  # of the JSON: an entry of the npz, a field of safetensors' metadata
 
 # h w output position, i j kernel offset, c input channels (of a group), f output features.
 _AXES = {

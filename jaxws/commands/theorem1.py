@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
       args: of :func:`add_arguments`.
 
     Returns:
-      0.
+      0, or 1 if a fit failed, which its row and a line say.
 
     Raises:
       ValueError: what is wrong with the arguments.
@@ -54,9 +54,16 @@ def run(args: argparse.Namespace) -> int:
     print("|---|---|---|---|---|")
     for c in curves:
         numbers = (c.noise_variance, c.slope, c.floor, c.exact_floor, c.bound[-1])
-        print("| " + " | ".join(f"{number:.3g}" for number in numbers) + " |")
+        print("| " + " | ".join(map(_cell, numbers)) + " |")
+    failures = [curve for curve in curves if curve.failure]
+    for c in failures:
+        say(f"sigma^2 = {c.noise_variance:g}: the fit failed, {c.failure}.")
     say(f"{args.out / 'theorem1.png'}, .pdf, in {time.perf_counter() - begin:.0f} s")
-    return 0
+    return int(bool(failures))
+
+
+def _cell(number: float) -> str:
+    return "fit failed" if np.isnan(number) else f"{number:.3g}"
 
 
 def draw(study: NoiseStudy, curves: Sequence[NoiseCurve]) -> Figure:
@@ -78,14 +85,17 @@ def draw(study: NoiseStudy, curves: Sequence[NoiseCurve]) -> Figure:
         left.loglog(curve.iterations, curve.bound, color=colour, lw=0.8, ls=(0, (5, 3)))
     quiet = curves[0]
     late = quiet.iterations[quiet.iterations >= study.iterations / 50]
-    style = {"color": "0.3", "lw": 0.9, "ls": (0, (1, 1.5)), "label": "$A / k$"}
-    left.loglog(late, quiet.slope / late, **style)
+    if quiet.slope > 0:  # not NaN, of a fit that failed
+        style = {"color": "0.3", "lw": 0.9, "ls": (0, (1, 1.5)), "label": "$A / k$"}
+        left.loglog(late, quiet.slope / late, **style)
     left.set_xlabel("iteration $k$", fontsize=9)
     left.set_ylabel(r"$\mathrm{E}\,\|W - W^*\|^2 \,/\, \|W^*\|^2$", fontsize=9)
     left.legend(fontsize=7, loc="lower left", frameon=False)
     noisy = [curve for curve in curves if curve.noise_variance > 0]
     variances = np.array([curve.noise_variance for curve in noisy])
-    right.loglog(variances, [c.floor for c in noisy], "o", color="C0", ms=4, label="fit")
+    fitted = [(c.noise_variance, c.floor) for c in noisy if c.floor > 0]
+    if fitted:
+        right.loglog(*zip(*fitted, strict=True), "o", color="C0", ms=4, label="fit")
     right.loglog(variances, [c.exact_floor for c in noisy], color="0.3", lw=1, label="closed form")
     right.loglog(variances, [c.bound[-1] for c in noisy], "C1--", lw=1, label="proof's bound")
     right.set_xlabel(r"$\sigma^2$", fontsize=9)

@@ -119,4 +119,14 @@ def _headline(run: Run) -> str:
         f"{verb} {run.workdir.path}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
         f" {feed.test_kind} images, {'x'.join(map(str, feed.image_shape))} pixels to the network,"
         f" {len(feed.class_names)} classes{views}; {run.last_step} steps"
+        f"{_weights(run)}"
     )
+
+
+def _weights(run: Run) -> str:
+    """Where weights come from, if not from the run itself."""
+    if run.initial is not None:
+        return f"\n{run.initial.line}"
+    given = run.config.model.init_from
+    # The file may be gone, and is not looked for.
+    return f"\nweights: those of the run's checkpoint, not of {given}" if given else ""

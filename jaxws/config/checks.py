@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxws.config import choices
 from jaxws.config.fields import base_config, flat_fields, unknown_field
+from jaxws.config.numbers import check_epochs, check_kind, check_ranges
 from jaxws.config.registry import REGISTRIES, own_fields
 from jaxws.system.local_path import local_path
 
@@ -24,36 +25,8 @@ _CHOICES = {
     "data.split": choices.SPLITS,
     "data.mean_std": choices.MEAN_STD,
 }
-_MINIMA = {
-    "epochs": 1,
-    "batch_size": 1,
-    "eval_batch_size": 1,
-    "max_steps": 1,
-    "accumulate": 1,
-    "model.depth": 1,
-    "model.width": 1,
-    "model.patch_size": 1,
-    "model.heads": 1,
-    "model.mlp_ratio": 1,
-    "sharing.every": 0,
-    "optimizer.learning_rate": 0,
-    "optimizer.weight_decay": 0,
-    "optimizer.drop_factor": 1,
-    "optimizer.momentum": 0,
-    "data.pad": 0,
-    "data.image_size": 1,
-    "data.crop_size": 1,
-    "data.n_reps": 1,
-    "data.prefetch": 1,
-    "data.threads": 1,
-    "data.workers": 0,
-    "data.split_seed": 0,
-    "log_every": 1,
-    "checkpoint.keep": 1,
-    "checkpoint.every_steps": 1,
-    "divergence.max_rollbacks": 1,
-    "divergence.max_skipped": 1,
-}
+
+_PATTERNS = ("optimizer.freeze", "optimizer.decay_mask", "model.init_fresh")
 
 
 def check_config(config: ConfigDict) -> None:
@@ -83,28 +56,28 @@ def check_config(config: ConfigDict) -> None:
                 f"config.{key} is missing: start from jaxws.config.fields.base_config();"
                 " registry.add_own_fields(config) adds fields of a network or rule of your own."
             )
+    for key, kind in _kinds(base_config()):
+        check_kind(key, given[key], kind, optional=known[key] is None)
     for registry in REGISTRIES:
         registry.check(given[f"{registry.group}.{registry.leaf}"])
     for key, names in _CHOICES.items():
         choices.check_one_of(f"config.{key}", given[key], names)
-    for key, minimum in _MINIMA.items():
-        if given[key] is not None and not given[key] >= minimum:
-            raise ValueError(f"config.{key}={given[key]!r}: expected at least {minimum}.")
-    if not 0 < given["data.train_fraction"] <= 1:
-        raise ValueError(
-            f"config.data.train_fraction={given['data.train_fraction']!r}: expected a part of the"
-            " training images, above 0 and at most 1."
-        )
+    check_ranges(given)
     if given["profile"] is not None:
         parse_steps(given["profile"])
     _check_paths(given)
     _check_optimizer(given)
     _check_sharing(given)
-    if not 0 < given["divergence.rate_factor"] <= 1:
-        raise ValueError(
-            f"config.divergence.rate_factor={given['divergence.rate_factor']!r}: expected a factor"
-            " above 0 and at most 1."
-        )
+    _check_patterns(given)
+
+
+def _kinds(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, type]]:
+    """The type of every field, also of one that is unset."""
+    for key in config:
+        if isinstance(config[key], ConfigDict):
+            yield from _kinds(config[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", config.get_type(key)
 
 
 def parse_steps(text: str) -> range:
@@ -156,19 +129,25 @@ def _check_sharing(given: Mapping[str, Any]) -> None:
 
 
 def _check_optimizer(given: Mapping[str, Any]) -> None:
-    if not given["optimizer.momentum"] < 1:
-        raise ValueError(
-            f"config.optimizer.momentum={given['optimizer.momentum']!r}: expected a number below 1."
-        )
     rows, parts = given["batch_size"] * given["data.n_reps"], given["accumulate"]
     if rows % parts:
         raise ValueError(
             f"config.accumulate={parts}: expected a divisor of the {rows} images of a batch"
             " (config.batch_size * config.data.n_reps)."
         )
-    drops = tuple(given["optimizer.drop_epochs"] or ())
-    whole = all(isinstance(epoch, int) and epoch >= 1 for epoch in drops)
-    if not whole or sorted(set(drops)) != list(drops):
+    check_epochs(tuple(given["optimizer.drop_epochs"] or ()))
+
+
+def _check_patterns(given: Mapping[str, Any]) -> None:
+    """Whether there are such leaves only the network can tell."""
+    for key in _PATTERNS:
+        value = given.get(key)
+        if value is not None and not all(isinstance(each, str) and each for each in value):
+            raise ValueError(
+                f"config.{key}={tuple(value)!r}: expected patterns such as ('conv1/*',)."
+            )
+    if given.get("model.init_fresh") and not given.get("model.init_from"):
         raise ValueError(
-            f"config.optimizer.drop_epochs={drops}: expected increasing epoch numbers from 1."
+            f"config.model.init_fresh={tuple(given['model.init_fresh'])!r} without"
+            " config.model.init_from: all weights are fresh then; give the weights to start from."
         )

@@ -60,6 +60,9 @@ def base_config() -> ConfigDict:
     # The rate is divided after these epochs; unset: after 1/2 and 3/4 of them, as in the paper.
     config.optimizer.drop_epochs = config_dict.placeholder(tuple)
     config.optimizer.drop_factor = 4.0
+    # Patterns of leaves, such as ('conv1/*', '*/bias') (docs/finetuning.md):
+    config.optimizer.freeze = config_dict.placeholder(tuple)  # stay as they start
+    config.optimizer.decay_mask = config_dict.placeholder(tuple)  # decay; unset: all
 
     config.data = _data_fields()
 
@@ -85,6 +88,8 @@ def _model_fields() -> ConfigDict:
     model.connectivity = "local"  # or conv; of a vit: projections shared over tokens
     model.first_layer_conv = False  # "1st layer conv" of Table 13; ResNets only
     model.dtype = "float32"  # of activations; or bfloat16, float16 (with loss scaling)
+    model.init_from = config_dict.placeholder(str)  # a run, checkpoint or file of weights
+    model.init_fresh = config_dict.placeholder(tuple)  # patterns of leaves not to take from it
     # Of a vit only (appendix A.4):
     model.patch_size = 4  # side of a patch, in pixels
     model.heads = 4

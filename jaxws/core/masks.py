@@ -16,9 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import keystr, tree_map_with_path
 from jaxtyping import Array, Bool, Float
 
 from jaxws.core.local_kernels import (
+    MASKED_KERNEL,
     KernelLayout,
     Masks,
     PyTree,
@@ -84,6 +86,28 @@ def present_weights(layer: str, kernel: Any, masks: Mapping[str, Any]) -> Bool[A
         )
     ndim, own = position_ndim(kernel), (1,) * (len(shape) - mask.ndim) + mask.shape
     return jnp.broadcast_to(mask.astype(bool).reshape(own), (*shape[:ndim], *own[ndim:]))
+
+
+def without_masked(params: PyTree) -> PyTree:
+    """Leaves out filters that have a mask, for what is to be known of all other layers.
+
+    Args:
+      params: any pytree.
+
+    Returns:
+      The pytree with None in place of each ``masked_local_kernel``.
+
+    Example:
+      >>> without_masked({"masked_local_kernel": 1.0, "bias": 0.0})
+      {'bias': 0.0, 'masked_local_kernel': None}
+    """
+
+    def keep(path: Any, leaf: Any) -> Any:
+        return (
+            None if MASKED_KERNEL in keystr(path, simple=True, separator="/").split("/") else leaf
+        )
+
+    return tree_map_with_path(keep, params, is_leaf=lambda node: isinstance(node, KernelLayout))
 
 
 def masked_mean(

@@ -79,7 +79,7 @@ def check_circuit(circuit: Circuit) -> None:
       Traceback (most recent call last):
       ValueError: alpha=-1.0: expected at least 0.
     """
-    check_at_least("alpha", circuit.alpha)
+    check_at_least("alpha", circuit.alpha, infinite_ok=True)
     for name in ("tau", "dt", "duration"):
         check_above_zero(name, getattr(circuit, name))
     if not 0 <= circuit.momentum < 1:

@@ -15,6 +15,7 @@ from jaxws.dynamics.bounds import error_bound, gaussian_fourth_moment, largest_c
 from jaxws.dynamics.checks import check_above_zero, check_at_least
 from jaxws.dynamics.descent import begin, descend
 from jaxws.dynamics.fixed_points import fixed_point, noisy_fixed_point
+from jaxws.dynamics.floor_fit import fit_floor
 
 
 class NoiseStudy(NamedTuple):
@@ -49,9 +50,10 @@ class NoiseCurve(NamedTuple):
       iterations: after which the errors were taken, shape (points,).
       errors: means over trials, shape (points,).
       bound: of the proof, shape (points,); see :func:`jaxws.dynamics.bounds.error_bound`.
-      slope: A of the fit A / k + floor.
-      floor: of the fit.
+      slope: A of the fit A / k + floor; NaN if it failed.
+      floor: of the fit; 0 if none is seen, NaN if it failed.
       exact_floor: that of :func:`jaxws.dynamics.fixed_points.noisy_fixed_point`.
+      failure: why the fit failed; empty if it did not.
     """
 
     noise_variance: float
@@ -61,6 +63,7 @@ class NoiseCurve(NamedTuple):
     slope: float
     floor: float
     exact_floor: float
+    failure: str = ""
 
 
 def measure_noise(study: NoiseStudy) -> list[NoiseCurve]:
@@ -83,7 +86,8 @@ def measure_noise(study: NoiseStudy) -> list[NoiseCurve]:
     """
     check_above_zero("gamma", study.gamma)
     check_at_least("noise_variance", study.noise_variances)
-    for name in ("neurons", "inputs", "trials", "iterations", "points"):
+    check_at_least("neurons", study.neurons, 2)  # one alone is equal to itself
+    for name in ("inputs", "trials", "iterations", "points"):
         check_at_least(name, getattr(study, name), 1)
     if study.iterations % study.points:
         raise ValueError(
@@ -114,7 +118,7 @@ def measure_noise(study: NoiseStudy) -> list[NoiseCurve]:
             jnp.sum(jnp.square(initial)),
             jnp.sum(jnp.square(initial - optimum)),
         )
-        slope, floor = _fit(iterations + offset, errors)
+        slope, floor, failure = fit_floor(iterations + offset, errors)
         end = noisy_fixed_point(initial, identity, study.gamma, variance)
         curves.append(
             NoiseCurve(
@@ -125,6 +129,7 @@ def measure_noise(study: NoiseStudy) -> list[NoiseCurve]:
                 slope,
                 floor,
                 float(jnp.sum(jnp.square(end - optimum))) / norm,
+                failure,
             )
         )
     return curves
@@ -162,14 +167,3 @@ def _errors(
 
     errors: jax.Array = jax.vmap(trial)(keys)
     return errors
-
-
-def _fit(
-    iterations: Float[np.ndarray, "points"], errors: Float[np.ndarray, "points"]
-) -> tuple[float, float]:
-    """Least squares of A / k + floor, relative to each error, over the second half of log k."""
-    late = iterations > np.sqrt(iterations[0] * iterations[-1])
-    design = np.stack([1 / iterations[late], np.ones(late.sum())], axis=1)
-    weighted = design / errors[late, None]
-    (slope, floor), *_ = np.linalg.lstsq(weighted, np.ones(late.sum()))
-    return float(slope), float(floor)

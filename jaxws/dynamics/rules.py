@@ -115,7 +115,7 @@ def inhibition_share(alpha: Float[Array, ""] | float) -> Float[Array, ""] | floa
       >>> inhibition_share(4.0), inhibition_share(math.inf)
       (0.8, 1.0)
     """
-    check_at_least("alpha", alpha)
+    check_at_least("alpha", alpha, infinite_ok=True)
     return 1 - 1 / (1 + alpha)
 
 

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,19 +38,29 @@ _SECONDS = 30  # between updates within an epoch
 class Session:
     """The part of a run that one process does."""
 
-    def __init__(self, workdir: Path, feed: Feed, first_step: int):
+    def __init__(
+        self,
+        workdir: Path,
+        feed: Feed,
+        first_step: int,
+        init_from: Mapping[str, Any] | None = None,
+    ):
         """Adds a session to the run's file.
 
         Args:
           workdir: directory of the run.
           feed: where its batches come from.
           first_step: from which it starts or resumes.
+          init_from: facts about the weights that it starts from; None keeps those that are known.
         """
         self._file, self._begin = workdir / NAME, time.monotonic()
         self._written = self._begin
         self._session = session_facts(first_step)
-        sessions = [*read(workdir).get("stretches", []), self._session]
+        before = read(workdir)
+        sessions = [*before.get("stretches", []), self._session]
         self._content = {"data": data_facts(feed), "stretches": sessions}
+        if known := init_from or before.get("init_from"):
+            self._content["init_from"] = dict(known)
         self.reached(first_step, now=True)
 
     def reached(self, step: int, now: bool = False) -> None:

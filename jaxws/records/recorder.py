@@ -47,6 +47,7 @@ class Recorder:
         *,
         first_step: int,
         last_step: int,
+        init_from: Mapping[str, Any] | None = None,
     ):
         """Opens everything.
 
@@ -58,12 +59,13 @@ class Recorder:
           progress: shows the run, from this step on.
           first_step: number of steps that are done; TensorBoard forgets later ones.
           last_step: at which the run ends.
+          init_from: facts about the weights that the run starts from, for provenance.json.
         """
         self._config, self._workdir, self._progress = config, workdir, progress
         self._last_step, self._steps_per_epoch = last_step, feed.steps_per_epoch
         self._throughput = Throughput(timer)
         with ExitStack() as stack:
-            self._session = Session(workdir.path, feed, first_step)
+            self._session = Session(workdir.path, feed, first_step, init_from)
             stack.callback(self._session.close)
             progress.start(first_step)
             self._trace = Trace(config.profile, workdir.path / "profile", progress.note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxws.core.leaf_patterns import map_matching
 from jaxws.core.packed import unpack_kernels
 from jaxws.core.pooled import probes, with_probes
 from jaxws.data.batch import Batch
@@ -29,6 +30,7 @@ def batch_gradients(
     accumulate: int = 1,
     scale: jax.typing.ArrayLike = 1.0,
     metrics: Mapping[str, Metric] = METRICS,
+    frozen: Sequence[str] = (),
 ) -> Result:
     """The gradients of the mean cross-entropy of a batch's real images.
 
@@ -46,9 +48,11 @@ def batch_gradients(
       accumulate: number of parts.
       scale: multiplies the gradients.
       metrics: what else to count of the images, by name; ``loss`` is what is differentiated.
+      frozen: patterns of leaves (:mod:`jaxws.core.leaf_patterns`) whose gradients are not computed.
 
     Returns:
-      Gradients of all weights, also of pooled ones; sums over the batch; running statistics.
+      Gradients of all weights, also of pooled ones, 0 where frozen; sums over the batch;
+      running statistics.
 
     Raises:
       ValueError: a batch that cannot be cut into so many parts.
@@ -75,6 +79,7 @@ def batch_gradients(
     def scaled_loss(
         weights: Any, batch_stats: Any, part: Batch, seen: jax.Array | None
     ) -> tuple[Any, tuple[Sums, Any]]:
+        weights = map_matching(partial(jax.tree.map, lax.stop_gradient), weights, frozen)
         logits, updates = model.apply(
             {"params": unpack_kernels(with_probes(params, weights)), "batch_stats": batch_stats},
             part.image,

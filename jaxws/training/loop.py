@@ -113,6 +113,7 @@ def _train_epochs(epochs: list[range], run: Run, start: Start, process: _Process
             process.progress,
             first_step=start.step,
             last_step=run.last_step,
+            init_from=None if run.initial is None else run.initial.facts,
         ) as recorder:
             trainer = _Trainer(run, start, process, timer, recorder)
             for steps in epochs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxws.config.choices import OPTIMIZERS, check_one_of
+from jaxws.core.leaf_patterns import matching, matching_mask
 
 
 def step_decay(
@@ -69,6 +71,8 @@ class OptimizerSettings(NamedTuple):
       steps_per_epoch: see :func:`step_decay`, as for all that follow.
       drop_epochs: after which the rate drops.
       drop_factor: divides the rate.
+      freeze: patterns of leaves (:mod:`jaxws.core.leaf_patterns`) that stay as they are.
+      decay_mask: patterns of leaves that decay; None for all.
     """
 
     name: str
@@ -78,6 +82,8 @@ class OptimizerSettings(NamedTuple):
     steps_per_epoch: int
     drop_epochs: tuple[int, ...]
     drop_factor: float
+    freeze: tuple[str, ...] = ()
+    decay_mask: tuple[str, ...] | None = None
 
     def make(self) -> optax.GradientTransformation:
         """The optimizer; those of equal settings do the same."""
@@ -87,14 +93,28 @@ class OptimizerSettings(NamedTuple):
 
         @optax.inject_hyperparams
         def make(learning_rate: float) -> optax.GradientTransformation:
-            if self.name == "adamw":
-                return optax.adamw(learning_rate, weight_decay=self.weight_decay)
-            return optax.chain(
-                optax.add_decayed_weights(self.weight_decay),
-                optax.sgd(learning_rate, self.momentum or None),
-            )
+            optimizer = self._make_of(learning_rate)
+            if not self.freeze:
+                return optimizer  # the structure of its state is that of old checkpoints
+            # What is frozen has no moments either.
+            parts = {"train": optimizer, "freeze": optax.set_to_zero()}
+            return optax.partition(parts, self._labels)
 
         return make(learning_rate=schedule)
+
+    def _make_of(self, learning_rate: float) -> optax.GradientTransformation:
+        decay, patterns = self.weight_decay, self.decay_mask
+        mask = None if patterns is None else partial(matching_mask, patterns=patterns)
+        if self.name == "adamw":
+            return optax.adamw(learning_rate, weight_decay=decay, mask=mask)
+        return optax.chain(
+            optax.add_decayed_weights(decay, mask),
+            optax.sgd(learning_rate, self.momentum or None),
+        )
+
+    def _labels(self, params: Any) -> Any:
+        frozen = matching_mask(params, self.freeze)
+        return jax.tree.map(lambda is_frozen: "freeze" if is_frozen else "train", frozen)
 
 
 def optimizer_settings(
@@ -129,7 +149,52 @@ def optimizer_settings(
         steps_per_epoch=steps_per_epoch,
         drop_epochs=drop_epochs(config.epochs) if drops is None else tuple(drops),
         drop_factor=settings.drop_factor,
+        freeze=frozen_patterns(config),
+        decay_mask=None if settings.decay_mask is None else tuple(settings.decay_mask),
     )
+
+
+def frozen_patterns(config: ConfigDict) -> tuple[str, ...]:
+    """Patterns of the leaves that a run leaves as they start.
+
+    Args:
+      config: of the run.
+
+    Returns:
+      ``config.optimizer.freeze``; empty where it is unset.
+
+    Example:
+      >>> from jaxws.config.fields import base_config
+      >>> frozen_patterns(base_config())
+      ()
+    """
+    return tuple(config.optimizer.freeze or ())
+
+
+def check_leaves(config: ConfigDict, names: Sequence[str]) -> None:
+    """Checks the patterns of ``config.optimizer`` against a network.
+
+    Args:
+      config: of the run.
+      names: of the network's parameters.
+
+    Raises:
+      ValueError: a pattern that fits no leaf, or nothing is left to train.
+
+    Example:
+      >>> from jaxws.config.fields import base_config
+      >>> config = base_config()
+      >>> config.optimizer.freeze = ("*",)
+      >>> check_leaves(config, ["fc/bias"])
+      Traceback (most recent call last):
+      ValueError: config.optimizer.freeze=('*',): all parameters are frozen, nothing is trained.
+    """
+    for field in ("freeze", "decay_mask"):
+        if patterns := tuple(config.optimizer[field] or ()):
+            given = f"config.optimizer.{field}={patterns!r}"
+            found = matching(names, patterns, given)
+            if field == "freeze" and len(found) == len(names):
+                raise ValueError(f"{given}: all parameters are frozen, nothing is trained.")
 
 
 def make_optimizer(
@@ -137,7 +202,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """The optimizer of a run; :func:`last_learning_rate` reads its state.
 
-    With rate lr, decay d and weights w, for every parameter alike, biases and scales included:
+    With rate lr, decay d and weights w, for every parameter alike, biases and scales included
+    (``optimizer.decay_mask`` names those that decay, ``freeze`` those that do not change):
 
     - ``adamw``: ``w -= lr * d * w``, apart from Adam's update with betas 0.9 and 0.999, epsilon
       1e-8 (appendix B);

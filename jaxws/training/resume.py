@@ -22,6 +22,7 @@ from jaxws.training.state_layout import (
     checkpoint_shapes,
     from_checkpoint,
     pool_if_shared,
+    replace_weights,
     uses_packed_layout,
 )
 
@@ -96,6 +97,8 @@ def restore_or_init(
     optimizer = _optimizer(run, policy)
     with progress.compiling("the initial weights"):
         state = create(optimizer=optimizer, packed=uses_packed_layout())
+    if run.initial is not None:
+        state = pool_if_shared(replace_weights(state, **run.initial.variables), run.sharing)
     return Start(state, 0, EpochTotals(), True, optimizer)
 
 

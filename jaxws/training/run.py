@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 from ml_collections import ConfigDict
 
 from jaxws import data
 from jaxws.config.checks import check_config
+from jaxws.config.numbers import MOST_WHOLE
 from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields
+from jaxws.core.named_leaves import named_leaves
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
-from jaxws.training.weight_sharing import Sharing, make_sharing
+from jaxws.training.initial_weights import InitialWeights, initial_weights
+from jaxws.training.optimizers import check_leaves
+from jaxws.training.weight_sharing import Sharing, check_shareable, make_sharing
 
 
 class Run(NamedTuple):
@@ -25,6 +30,7 @@ class Run(NamedTuple):
       feed: where batches come from, and what is known of the data.
       model: the network.
       sharing: when and how its weights are shared.
+      initial: the weights that it starts from, or None: they are drawn, or its checkpoint has them.
     """
 
     config: ConfigDict
@@ -32,6 +38,7 @@ class Run(NamedTuple):
     feed: data.Feed
     model: nn.Module
     sharing: Sharing
+    initial: InitialWeights | None = None
 
     @property
     def last_step(self) -> int:
@@ -62,8 +69,24 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     feed = data.build_feed(config)
     model = build_model(config.model, len(feed.class_names))
     ARCHITECTURES.load(config.model.architecture).check(config.model, feed.image_shape)
+    if (steps := config.epochs * feed.steps_per_epoch) > MOST_WHOLE:
+        raise ValueError(
+            f"config.epochs={config.epochs} are {steps} steps of these data: expected at most"
+            f" {MOST_WHOLE}, which is what a step's number may be (int32)."
+        )
     sharing = make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
-    return Run(config, Workdir(workdir, config, feed.fingerprint()), feed, model, sharing)
+    if config.optimizer.freeze or config.optimizer.decay_mask:
+        names = _leaf_names(model, feed.image_shape)
+        check_leaves(config, names)
+        check_shareable(sharing, names)
+    initial = initial_weights(config, workdir, model, feed.image_shape)
+    opened = Workdir(workdir, config, feed.fingerprint())
+    return Run(config, opened, feed, model, sharing, initial)
+
+
+def _leaf_names(model: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
+    images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
+    return list(named_leaves(jax.eval_shape(model.init, jax.random.key(0), images)["params"]))
 
 
 def build_model(config: ConfigDict, num_classes: int) -> nn.Module:

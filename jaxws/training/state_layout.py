@@ -10,6 +10,7 @@ because the state of a large network may not fit on the TPU in both layouts.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from jaxws.core.local_kernels import to_arrays
 from jaxws.core.packed import pack_kernels
 from jaxws.core.pooled import expand_pools, holds_pooled, pool_kernels
 from jaxws.training.state import TrainState
-from jaxws.training.weight_sharing import Sharing
+from jaxws.training.weight_sharing import Sharing, keep_frozen
 
 
 def uses_packed_layout() -> bool:
@@ -53,13 +54,13 @@ def pool_if_shared(state: TrainState, sharing: Sharing) -> TrainState:
     """
     if not sharing.keeps_shared or holds_pooled(state.params):
         return state
-    pooled, are_shared = _pool(state.params, sharing.pools)
+    pooled, are_shared = _pool(state.params, sharing)
     return dataclasses.replace(state, params=pooled) if are_shared else state
 
 
 @partial(jax.jit, static_argnums=1)
-def _pool(params: Any, pools: str) -> tuple[Any, jax.Array]:
-    pooled = pool_kernels(params, pools=pools)
+def _pool(params: Any, sharing: Sharing) -> tuple[Any, jax.Array]:
+    pooled = keep_frozen(pool_kernels(params, pools=sharing.pools), params, sharing)
     equal = jax.tree.map(lambda a, b: jnp.all(a == b), expand_pools(pooled), params)
     return pooled, jnp.all(jnp.asarray(jax.tree.leaves(equal)))
 
@@ -99,6 +100,41 @@ def from_checkpoint(state: Any) -> Any:
     if not uses_packed_layout():
         return state
     return jax.device_put(jax.jit(pack_kernels)(state), jax.devices()[0])
+
+
+def replace_weights(
+    state: TrainState, params: Mapping[str, Any], batch_stats: Mapping[str, Any]
+) -> TrainState:
+    """Puts given weights in the place of drawn ones.
+
+    Args:
+      state: before the first step, packed where :func:`uses_packed_layout` says so.
+      params: arrays by name; parameters that are not among them stay.
+      batch_stats: likewise.
+
+    Returns:
+      The state, in the same layout.
+
+    Example:
+      >>> import numpy as np
+      >>> state = TrainState(jnp.asarray(0), {"a": jnp.zeros(1), "b": jnp.zeros(1)}, {}, ())
+      >>> replace_weights(state, {"b": np.ones(1, np.float32)}, {}).params
+      {'a': Array([0.], dtype=float32), 'b': Array([1.], dtype=float32)}
+    """
+
+    def put(tree: Any, given: Mapping[str, Any]) -> Any:
+        def leaf(path: Any, drawn: Any) -> Any:
+            array = given.get(jax.tree_util.keystr(path, simple=True, separator="/"))
+            # A copy: steps write over the state.
+            if array is None:
+                return drawn
+            return jax.device_put(array, drawn.sharding, may_alias=False)
+
+        return jax.tree_util.tree_map_with_path(leaf, tree)
+
+    drawn = to_checkpoint((state.params, state.batch_stats))
+    placed = from_checkpoint(tuple(map(put, drawn, (params, batch_stats))))
+    return dataclasses.replace(state, params=placed[0], batch_stats=placed[1])
 
 
 def checkpoint_shapes(shapes: Any) -> Any:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxws.core.masks import without_masked
 from jaxws.core.pooled import expand_pools, holds_pooled, pool_kernels
 from jaxws.core.snr import weight_snr
 from jaxws.data.batch import Batch
@@ -19,7 +20,7 @@ from jaxws.training.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
 from jaxws.training.metrics import METRICS, Metric, Sums
 from jaxws.training.optimizers import last_learning_rate
 from jaxws.training.state import TrainState
-from jaxws.training.weight_sharing import Sharing, maybe_share
+from jaxws.training.weight_sharing import Sharing, keep_frozen, maybe_share
 
 
 class StepInfo(NamedTuple):
@@ -27,7 +28,8 @@ class StepInfo(NamedTuple):
 
     Attributes:
       neg_log_snr: -log SNR of every LC layer, after the update and before sharing.
-      grad_norm: Euclidean norm of the gradients of the mean loss, over all parameters.
+      grad_norm: Euclidean norm of the gradients of the mean loss, over all parameters that are
+        not frozen.
       learning_rate: of this update; NaN for an optimizer that is not of
         :func:`jaxws.training.optimizers.make_optimizer`, as its state does not tell.
       loss_scale: the loss was multiplied by; 1 without scaling.
@@ -63,6 +65,9 @@ def train_step(
 
     Where the state's kernels are pooled (:mod:`jaxws.core.pooled`), weights are shared after this
     step whatever ``sharing`` says of it, and stay pooled; all numbers are those of the plain state.
+
+    Leaves that ``sharing.frozen`` names have gradients of 0 and keep their bits; an optimizer that
+    freezes them too (:func:`jaxws.training.optimizers.make_optimizer`) has no moments of them.
 
     Args:
       state: before the step; donate it when jitting.
@@ -110,16 +115,17 @@ def train_step(
         accumulate=accumulate,
         scale=scale,
         metrics=metrics,
+        frozen=sharing.frozen,
     )
     if loss_scale is not None:
         grads = jax.tree.map(lambda g: g * (1 / scale), grads)  # exact: a power of two
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])
     params, opt_state, batch_stats = _update(
-        state, grads, batch_stats, optimizer, unless=~finite if skips else None
+        state, grads, batch_stats, optimizer, sharing, unless=~finite if skips else None
     )
     # In every step: the pools' means, which sharing needs, and variances are one pass over weights.
-    snr = weight_snr(params, pools=sharing.pools, missing_ok=True)
+    snr = weight_snr(without_masked(params), pools=sharing.pools, missing_ok=True)
     info = StepInfo(
         neg_log_snr={name: -jnp.log(ratio) for name, ratio in snr.items()},
         grad_norm=norm,
@@ -129,7 +135,7 @@ def train_step(
         diverged=~finite & (scale <= LEAST_SCALE),
     )
     if holds_pooled(state.params):
-        params = pool_kernels(params, pools=sharing.pools)
+        params = keep_frozen(pool_kernels(params, pools=sharing.pools), params, sharing)
     else:
         params = maybe_share(params, state.step, sharing, unless=~finite if skips else None)
     state = TrainState(
@@ -147,12 +153,15 @@ def _update(
     grads: Any,
     batch_stats: Any,
     optimizer: optax.GradientTransformation,
+    sharing: Sharing,
     unless: jax.Array | None,
 ) -> tuple[Any, optax.OptState, Any]:
     """Parameters, moments, statistics after an update; where ``unless`` is true, those before."""
     before = expand_pools(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, before)
-    after = (optax.apply_updates(before, updates), opt_state, batch_stats)
+    # Frozen leaves are the old ones: adding an update of 0 would make 0 of -0.
+    params = keep_frozen(optax.apply_updates(before, updates), before, sharing)
+    after = (params, opt_state, batch_stats)
     if unless is None:
         return after
     # In the loops that compute the new values, which have read the old ones anyway.

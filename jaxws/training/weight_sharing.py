@@ -11,6 +11,9 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from jaxws.config.registry import SHARING_RULES
+from jaxws.core.leaf_patterns import map_matching, matches
+from jaxws.core.local_kernels import LOCAL_KERNEL, MASKED_KERNEL
+from jaxws.training.optimizers import frozen_patterns
 from jaxws.training.sharing_rules import Share
 from jaxws.training.sharing_rules.instant import share_at_once
 
@@ -23,12 +26,14 @@ class Sharing(NamedTuple):
       pools: ``'grid'`` or ``'global'``.
       steps_per_epoch: batches in an epoch, from which ws(n) counts.
       rule: how, once it is time.
+      frozen: patterns of leaves (:mod:`jaxws.core.leaf_patterns`) that sharing leaves alone too.
     """
 
     every: int
     pools: str
     steps_per_epoch: int
     rule: Share = share_at_once
+    frozen: tuple[str, ...] = ()
 
     @property
     def keeps_shared(self) -> bool:
@@ -60,7 +65,37 @@ def make_sharing(
     """
     rule = SHARING_RULES.load(config.sharing.mode).make(config, model, image_shape)
     SHARING_RULES.check_hashable(config.sharing.mode, rule)
-    return Sharing(config.sharing.every, config.sharing.pools, steps_per_epoch, rule)
+    every, pools = config.sharing.every, config.sharing.pools
+    return Sharing(every, pools, steps_per_epoch, rule, frozen_patterns(config))
+
+
+def check_shareable(sharing: Sharing, names: Sequence[str]) -> None:
+    """Checks that a network's weights can be shared, and that frozen leaves leave some to share.
+
+    Args:
+      sharing: of a run.
+      names: of the network's parameters.
+
+    Raises:
+      ValueError: it shares weights, and all that could be shared are frozen, or some have a mask.
+
+    Example:
+      >>> check_shareable(Sharing(1, "grid", 98), ["conv1/local_kernel"])
+    """
+    masked = [name for name in names if name.rpartition("/")[2] == MASKED_KERNEL]
+    if sharing.every and masked:
+        raise ValueError(
+            f"config.sharing.every={sharing.every}, but layers have masks ({masked[0]}), which the"
+            " sharing rules do not know: set config.sharing.every=0, or share in a loop of your own"
+            " by jaxws.share_weights(params, mask=variables['masks'])."
+        )
+    kernels = [name for name in names if name.rpartition("/")[2] == LOCAL_KERNEL]
+    if sharing.every and kernels and all(matches(name, sharing.frozen) for name in kernels):
+        raise ValueError(
+            f"config.sharing.every={sharing.every}, but config.optimizer.freeze={sharing.frozen!r}"
+            " names all locally connected kernels, which are not shared then: set"
+            " config.sharing.every=0, or freeze fewer."
+        )
 
 
 def share(params: Any, step: jax.Array | int, sharing: Sharing) -> Any:
@@ -80,7 +115,26 @@ def share(params: Any, step: jax.Array | int, sharing: Sharing) -> Any:
       >>> share(params, 0, Sharing(1, "grid", 98))["local_kernel"].ravel()
       Array([1.5, 1.5, 1.5, 1.5], dtype=float32)
     """
-    return sharing.rule(params, step, sharing.pools)
+    return keep_frozen(sharing.rule(params, step, sharing.pools), params, sharing)
+
+
+def keep_frozen(shared: Any, params: Any, sharing: Sharing) -> Any:
+    """Takes back what sharing did to frozen leaves.
+
+    Args:
+      shared: parameters of the network after it, in any layout.
+      params: before it.
+      sharing: says which leaves are frozen.
+
+    Returns:
+      Parameters.
+
+    Example:
+      >>> sharing = Sharing(1, "grid", 98, frozen=("w",))
+      >>> keep_frozen({"w": 1.0, "v": 1.0}, {"w": 0.0, "v": 0.0}, sharing)
+      {'v': 1.0, 'w': 0.0}
+    """
+    return map_matching(lambda _, before: before, shared, sharing.frozen, params)
 
 
 def shares_after(step: jax.Array | int, every: int, steps_per_epoch: int) -> jax.Array | bool:

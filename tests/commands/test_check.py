@@ -257,3 +257,22 @@ def test_a_wrong_size_is_told_in_one_line(capsys):
         main(["check", "--size", "0"])
     assert stopped.value.code == 2
     assert "expected 1 or more of each" in capsys.readouterr().err
+
+
+def test_a_configurations_parameters_are_counted(folder, capsys):
+    arguments = [
+        "--config=digits_lc",
+        f"--config.data.path={folder}",
+        "--config.data.name=folder",
+        "--config.batch_size=6",
+        "--config.optimizer.freeze=('layer*',)",
+        "--config.optimizer.decay_mask=('*kernel',)",
+    ]
+    assert main(["check", *arguments, "--json"]) == 0
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    assert found["fc/bias"] == {"name": "fc/bias", "shape": [2], "trained": True, "decays": False}
+    assert not found["layer1_0/conv1/local_kernel"]["trained"]
+    assert found["conv1/local_kernel"]["decays"]
+    with pytest.raises(SystemExit):
+        main(["check", "--config.seed=1"])
+    assert "give the configuration" in capsys.readouterr().err

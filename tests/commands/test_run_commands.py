@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxws import data
+from jaxws import data, share_weights
 from jaxws.__main__ import main
 from jaxws.commands import evaluate
 from jaxws.config import base_config
@@ -183,8 +183,22 @@ def test_weights_are_shared_before_scoring(run, path, tmp_path, capsys):
         assert (scores["share"], scores["images"]) == (mode, 143)
         assert scores["loss"] == pytest.approx(loss, rel=1e-4)
         assert scores["top1"] == pytest.approx(top1, abs=1.5 / 143)
-    table = command(capsys, "evaluate", path, "--share=sleep")
-    assert "weights shared" in table
+        before = scores["before"]
+        assert (before["loss"], before["top1"]) == (plain["loss"], plain["top1"])
+        assert before["distance_to_shared"] > 0.01 > scores["distance_to_shared"]
+    table = command(capsys, "evaluate", path, "--share=instant")
+    assert "before" in table and "difference" in table and "already" not in table
+
+
+def test_weights_that_are_shared_already_are_said_to_be(path, capsys, monkeypatch):
+    read = evaluate.read_weights
+
+    def shared(directory):
+        weights = read(directory)
+        return weights | {"params": share_weights(weights["params"])}
+
+    monkeypatch.setattr(evaluate, "read_weights", shared)
+    assert "The weights were shared already" in command(capsys, "evaluate", path, "--share=instant")
 
 
 def test_a_listing_tells_good_from_damaged(path, capsys, tmp_path):

@@ -233,6 +233,9 @@ def test_core_knows_the_same_pools():
         ("profile", "10", "config.profile='10': expected a:b, such as 10:15"),
         ("profile", "5:5", "config.profile='5:5': expected a:b"),
         ("profile", "-1:5", "config.profile='-1:5': expected a:b"),
+        ("optimizer.freeze", (3,), r"config.optimizer.freeze=\(3,\): expected patterns"),
+        ("optimizer.decay_mask", ("",), "config.optimizer.decay_mask=.*expected patterns"),
+        ("model.init_fresh", ("fc/*",), "without config.model.init_from"),
     ],
 )
 def test_impossible_values_are_named(key, value, match):
@@ -243,6 +246,47 @@ def test_impossible_values_are_named(key, value, match):
         target = target[group]
     target[leaf] = value
     with pytest.raises(ValueError, match=match):
+        check_config(config)
+
+
+def set_field(config, key, value):
+    *groups, leaf = key.split(".")
+    for group in groups:
+        config = config[group]
+    config[leaf] = value
+
+
+NUMBERS = [
+    (key, value)
+    for key, value in flat_fields(base_config())
+    if type(value) in (int, float) or key.endswith(("_steps", "_size", "threads", "online.rate"))
+]
+
+
+@pytest.mark.parametrize(("key", "default"), NUMBERS)
+def test_no_number_is_taken_that_is_none_or_that_devices_cannot_hold(key, default):
+    """What ConfigDict itself refuses, by its type, is a TypeError as the configuration is made."""
+    wrong = [float("nan"), float("inf"), -float("inf"), 1e300, "1", (1,), 10**300]
+    if key != "sharing.online.rate" and not isinstance(default, float):
+        wrong += [True, 10**30, 1.5]
+    if default is not None:
+        wrong.append(None)
+    if key != "seed":
+        wrong.append(-1)
+    if key.startswith("sharing.") and key.endswith((".rate", "patterns", "iterations")):
+        wrong.append(0)
+    for value in wrong:
+        config = base_config()
+        with pytest.raises((ValueError, TypeError, OverflowError), match=f"{key}|type|too large"):
+            set_field(config, key, value)
+            check_config(config)
+
+
+@pytest.mark.parametrize("value", [10**300, "x", None, 1, 0.5])
+def test_flags_are_true_or_false(value):
+    config = base_config()
+    with pytest.raises((ValueError, TypeError), match=r"config.data.flip=|type"):
+        config.data.flip = value
         check_config(config)
 
 

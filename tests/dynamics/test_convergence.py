@@ -7,8 +7,10 @@ import pytest
 
 from jaxws.__main__ import main
 from jaxws.commands import convergence as command
+from jaxws.commands.convergence import meaningless
+from jaxws.commands.convergence_plot import to_csv
 from jaxws.dynamics import convergence as simulation
-from jaxws.dynamics.convergence import Study, simulate
+from jaxws.dynamics.convergence import Curve, Study, simulate
 
 SMALL = Study(runs=3, neurons=20, sizes=(3,), gammas=(0.1, 0.01), input_mean=0.0)
 
@@ -144,12 +146,34 @@ def test_mistakes_are_one_line(argument, message, capsys, tmp_path, monkeypatch)
 
 def test_theorem1_writes_its_picture(tmp_path, capsys):
     arguments = ("--iterations=2000", "--trials=2", "--neurons=3", "--inputs=2")
-    assert main(["theorem1", *arguments, f"--out={tmp_path}"]) == 0
+    assert main(["theorem1", *arguments, f"--out={tmp_path}"]) == 1
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"]
-    assert "closed form" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "closed form" in out
+    # No number where none was found, and what to do about it.
+    assert "| fit failed | fit failed |" in out
+    assert "only fallen 2.9-fold: with k0 = 1.04e+03, give --iterations of" in out
     with pytest.raises(SystemExit):
         main(["theorem1", "--gamma=-1", f"--out={tmp_path}"])
     assert "gamma=-1.0: expected a number above 0" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["theorem1", "--neurons=0", f"--out={tmp_path}"])
-    assert "neurons=0: expected at least 1" in capsys.readouterr().err
+    assert "neurons=0: expected at least 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["theorem1", "--gamma=inf", f"--out={tmp_path}"])
+    assert "gamma=inf: expected a finite number" in capsys.readouterr().err
+
+
+def curve_of(values, floor=-1.0):
+    return Curve("B", 3, 0.1, np.arange(values.shape[1]) * 5, values, -1.0, floor)
+
+
+def test_numbers_that_mean_nothing_are_told_and_not_written():
+    values = np.array([[1.0, -np.inf, -np.inf], [1.0, 0.5, 0.2]])
+    assert meaningless(curve_of(values)) == ""
+    values[1, 1:] = np.nan
+    line = "B, 3 x 3, gamma = 0.1: weights of 1 of 2 runs are not finite or 0 from k = 5 on"
+    assert meaningless(curve_of(values)).startswith(line)
+    assert "fixed point cannot be computed" in meaningless(curve_of(values[:1], floor=np.nan))
+    rows = to_csv(Study(), [curve_of(values)], []).splitlines()
+    assert rows[2].endswith(",5,,,,,-1,-1")

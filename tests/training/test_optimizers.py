@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from jaxws.config import base_config
+from jaxws.core.named_leaves import named_leaves
 from jaxws.training.optimizers import last_learning_rate, make_optimizer, step_decay
 
 OPTIMIZERS = pytest.mark.parametrize(
@@ -148,6 +149,45 @@ def test_a_factor_multiplies_all_rates():
     config.epochs = 4
     whole, half = (rates(config, 4, steps_per_epoch=1, rate_factor=f) for f in (1.0, 0.5))
     np.testing.assert_allclose(half, 0.5 * whole, rtol=1e-6)
+
+
+@OPTIMIZERS
+def test_frozen_leaves_have_no_update_and_no_moments_and_others_decay_as_told(name, momentum):
+    params, grads = problem()
+    config = make_config(name, momentum)
+    plain = make_optimizer(config, steps_per_epoch=1)
+    config.optimizer.freeze, config.optimizer.decay_mask = ("norm/*", "f?"), ("kernel", "norm/*")
+    optimizer = make_optimizer(config, steps_per_epoch=1)
+    config.optimizer.weight_decay = 0.0
+    without_decay = make_optimizer(config, steps_per_epoch=1)
+    # Every leaf of the problem as it is, and frozen.
+    both = params | {"norm": {"scale": params["bias"]}, "fc": params["kernel"]}
+    gradients = grads[0] | {"norm": {"scale": grads[0]["bias"]}, "fc": grads[0]["kernel"]}
+
+    def update(optimizer, gradients, params):
+        params = jax.tree.map(jnp.float32, params)
+        state = optimizer.init(params)
+        return optimizer.update(jax.tree.map(jnp.float32, gradients), state, params)
+
+    updates, state = update(optimizer, gradients, both)
+    expected, whole = update(plain, grads[0], params)
+    np.testing.assert_array_equal(updates["kernel"], expected["kernel"])
+    undecayed, _ = update(without_decay, gradients, both)
+    np.testing.assert_array_equal(updates["bias"], undecayed["bias"])
+    assert not np.any(updates["norm"]["scale"]) and not np.any(updates["fc"])
+    shapes, of_all = ([leaf.shape for leaf in jax.tree.leaves(s)] for s in (state, whole))
+    assert shapes == of_all
+    assert float(last_learning_rate(state)) == pytest.approx(0.05)
+
+
+def test_unset_patterns_leave_the_state_of_old_checkpoints():
+    config = make_config("adamw", 0.9)
+    params = {"w": jnp.ones(2)}
+    state = make_optimizer(config, steps_per_epoch=1).init(params)
+    names = {"inner_state/0/mu/w", "inner_state/0/nu/w", "inner_state/0/count", "count"}
+    assert names < named_leaves(state).keys()
+    config.optimizer.freeze = ()
+    assert jax.tree.structure(make_optimizer(config, 1).init(params)) == jax.tree.structure(state)
 
 
 def test_an_unknown_optimizer_is_named():
