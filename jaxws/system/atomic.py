@@ -174,7 +174,7 @@ def write_atomically(path: Path, text: str) -> None:
       '{}'
     """
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _check_plain(descriptor: int, path: Path) -> None:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxws import data
 from jaxws.config.checks import check_config
 from jaxws.config.numbers import MOST_WHOLE
-from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields
+from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields, is_outside
 from jaxws.core.named_leaves import named_leaves
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
@@ -75,7 +75,9 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
             f" {MOST_WHOLE}, which is what a step's number may be (int32)."
         )
     sharing = make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
-    if config.optimizer.freeze or config.optimizer.decay_mask:
+    # Networks of the library have no masks; to look takes a part of a second.
+    may_have_masks = bool(sharing.every) and is_outside(config.model.architecture)
+    if config.optimizer.freeze or config.optimizer.decay_mask or may_have_masks:
         names = _leaf_names(model, feed.image_shape)
         check_leaves(config, names)
         check_shareable(sharing, names)
