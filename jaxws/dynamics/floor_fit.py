@@ -51,8 +51,6 @@ def _obstacle(iterations: np.ndarray, errors: np.ndarray, points: int) -> str:
     """Why there is nothing to fit."""
     if not (np.isfinite(errors).all() and (errors > 0).all()):
         return "some errors are 0 or not finite: weights did not move or diverged; other --gamma"
-    if points < _LEAST_POINTS:
-        return f"{points} points in its half of log k are too few: more --iterations"
     if iterations[-1] < _LEAST_SPAN * iterations[0]:
         first, last = iterations[0], iterations[-1]
         return (
@@ -60,6 +58,8 @@ def _obstacle(iterations: np.ndarray, errors: np.ndarray, points: int) -> str:
             f" {first:.3g}, give --iterations of {(_LEAST_SPAN - 1) * first:.2g} or more, or a"
             " larger --gamma"
         )
+    if points < _LEAST_POINTS:
+        return f"{points} points in its half of log k are too few: more --iterations"
     return ""
 
 
