@@ -19,7 +19,13 @@ from jaxws.training.sharing_rules.hebbian import Hebbian
 from jaxws.training.state import create_train_state
 from jaxws.training.state_layout import pool_if_shared
 from jaxws.training.step import train_step
-from jaxws.training.weight_sharing import Sharing, make_sharing, share, shares_after
+from jaxws.training.weight_sharing import (
+    Sharing,
+    check_shareable,
+    make_sharing,
+    share,
+    shares_after,
+)
 from tests.support.small_run import (
     Small,
     assert_same_bits,
@@ -165,6 +171,33 @@ def test_a_phase_is_the_libraries(state):
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0x51EE9), 2)
     expected = sleep_phase(key, state.params, RULE, windows=WINDOWS)
     assert_same_bits(jax.device_get(share(state.params, 2, hebbian(1))), jax.device_get(expected))
+
+
+def test_masks_are_told_before_a_run_shares():
+    names = ["conv1/masked_local_kernel", "conv2/local_kernel"]
+    with pytest.raises(ValueError, match=r"layers have masks \(conv1/masked_local_kernel\)"):
+        check_shareable(Sharing(1, "grid", 3), names)
+    check_shareable(Sharing(0, "grid", 3), names)
+
+
+class Masked(nn.Module):
+    """Two LC layers, one with a mask."""
+
+    @nn.compact
+    def __call__(self, x, train=False, mask=None):
+        x = LocalConv(2, (3, 3), mask=jnp.ones((3, 3, 1, 2)), name="conv1")(x)
+        return LocalConv(4, (3, 3), name="conv2")(x).mean((1, 2))
+
+
+def test_a_network_with_masks_trains_and_shows_the_ratios_of_other_layers():
+    optimizer = optax.sgd(0.1)
+    state = jax.eval_shape(
+        partial(create_train_state, model=Masked(), optimizer=optimizer, image_shape=(6, 6, 1)),
+        jax.random.key(0),
+    )
+    batch = Batch(jnp.ones((2, 6, 6, 1)), jnp.zeros(2, jnp.int32), None)
+    step = partial(train_step, model=Masked(), optimizer=optimizer, sharing=Sharing(0, "grid", 3))
+    assert list(jax.eval_shape(step, state, batch)[2].neg_log_snr) == ["conv2"]
 
 
 def test_sharing_counts_batches_from_zero_in_every_epoch():
