@@ -16,6 +16,8 @@ from jaxws.checkpointing import checksums
 from jaxws.checkpointing.directory import recorded_latest, steps_in, verify
 from jaxws.checkpointing.exported import is_exported, read_arrays, to_weights
 from jaxws.checkpointing.weights import WEIGHTS, read_weights
+from jaxws.core.leaf_patterns import matches
+from jaxws.models.torch_weights.names import HEAD
 from jaxws.records import provenance
 from jaxws.training.fit_weights import Fitted, fit_weights
 
@@ -92,12 +94,9 @@ def _read(
             f" or a file that ends in {', '.join(_FILES)}."
         )
     digest = _digest(path)
-    if path.suffix.lower() in _TORCH:
-        return _from_torch(_torch_file(path), path, model, image_shape, fresh), str(path), digest
-    arrays = read_arrays(path)
-    if is_exported(arrays):
+    if path.suffix.lower() not in _TORCH and is_exported(arrays := read_arrays(path)):
         return to_weights(arrays), str(path), digest
-    return _from_torch(arrays, path, model, image_shape, fresh), str(path), digest
+    return _from_torch(path, model, image_shape, fresh), str(path), digest
 
 
 def _checkpoint(path: Path) -> Path:
@@ -118,43 +117,19 @@ def _checkpoint(path: Path) -> Path:
     return found
 
 
-def _torch_file(path: Path) -> Mapping[str, Any]:
-    try:
-        import torch  # noqa: PLC0415 - an optional dependency
-    except ImportError as error:
-        raise ValueError(
-            f"{_FIELD}={str(path)!r} needs PyTorch to be read: pip install torch, or save the"
-            " tensors as .safetensors."
-        ) from error
-    try:
-        content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of pickle, zip and PyTorch
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{_FIELD}={str(path)!r} cannot be read: {reason}") from error
-    return content
-
-
 def _from_torch(
-    state_dict: Mapping[str, Any],
-    path: Path,
-    model: nn.Module,
-    image_shape: tuple[int, int, int],
-    fresh: tuple[str, ...],
+    path: Path, model: nn.Module, image_shape: tuple[int, int, int], fresh: tuple[str, ...]
 ) -> Mapping[str, Any]:
     from jaxws.models import from_torch_state_dict  # noqa: PLC0415 - few runs need it
-    from jaxws.models.resnet import ResNet  # noqa: PLC0415
 
-    if not isinstance(model, ResNet):
-        raise ValueError(
-            f"{_FIELD}={str(path)!r}: PyTorch's weights are read for ResNets only; this network is"
-            f" a {type(model).__name__}."
-        )
-    head = getattr(state_dict["fc.bias"], "shape", ()) if "fc.bias" in state_dict else ()
-    if fresh and len(head) == 1:  # a head that is left out may be of other classes
-        model = model.clone(num_classes=int(next(iter(head))))
+    # A head that is drawn anew may be of other classes in the file, which are not read then.
+    is_fresh = all(matches(f"{HEAD}/{leaf}", fresh) for leaf in ("kernel", "bias"))
     try:
         variables: Mapping[str, Any] = from_torch_state_dict(
-            model, state_dict, image_shape=image_shape
+            model,  # type: ignore[arg-type]  # another network is a ValueError
+            path,
+            image_shape=image_shape,
+            fresh_head=jax.random.key(0) if is_fresh else None,
         )
     except ValueError as error:
         raise ValueError(f"{_FIELD}={str(path)!r}: {error}") from error
