@@ -15,7 +15,7 @@ from jaxws.system.output import lose_output_rather_than_fail
 from jaxws.system.text import one_line, say, show_text_as_text
 
 COMMANDS = {
-    "check": "whether every implementation computes the right numbers here, and how fast",
+    "check": "whether kernels compute the right numbers here, and how fast; parameters of a config",
     "configs": "the configurations that come with jaxws, for train and preview",
     "convergence": "Figs 4 and 5 of the paper: how dynamic weight sharing converges",
     "evaluate": "the scores of a checkpoint on a split of the data",
