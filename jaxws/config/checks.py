@@ -108,7 +108,7 @@ def parse_steps(text: str) -> range:
 
 
 def _check_paths(given: Mapping[str, Any]) -> None:
-    for key in ("data.path", "data.data_dir"):
+    for key in ("data.path", "data.data_dir", "model.init_from"):
         if given[key] is not None:
             local_path(given[key], f"config.{key}")
 

@@ -24,7 +24,7 @@ def victim(tmp_path):
     return tmp_path / "victim"
 
 
-def refuse(*_):
+def refuse(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -128,8 +128,8 @@ def test_a_file_system_that_cannot_wait_for_its_disk_will_do(tmp_path, monkeypat
 def test_checksums_of_what_never_ends_are_not_taken(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/zero")
-    names = ["/dev/zero", "link", "pipe"]
-    (tmp_path / "sha256.json").write_text(json.dumps(dict.fromkeys(names, "0")))
+    names = ["link", "pipe"]
+    (tmp_path / "sha256.json").write_text(json.dumps(dict.fromkeys(names, "0" * 64)))
     assert damaged_files(tmp_path) == names
 
 

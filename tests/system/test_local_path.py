@@ -48,6 +48,7 @@ def test_a_home_that_is_not_there(monkeypatch):
         "train --workdir={}",
         "train --config.data.data_dir={}",
         "train --config=cifar10_lc --config.data.path={}",
+        "train --config.model.init_from={}",
         "evaluate {}",
         "evaluate {} --data_dir=x",
         "inspect {}",

@@ -16,6 +16,7 @@ from jaxws.config.fields import flat_fields
 from jaxws.data import build_feed
 from jaxws.records.summary import summary_rows
 from jaxws.training import loop
+from jaxws.training.initial_weights import initial_weights
 from jaxws.training.loop import train
 from jaxws.training.run import build_model, prepare
 from jaxws.training.weight_sharing import make_sharing
@@ -431,5 +432,9 @@ def test_every_knob_is_read(config, tmp_path):
         config.sharing.mode = mode
         make_sharing(recorder, run.model, feed.image_shape, STEPS_PER_EPOCH)
     config.sharing.mode = "instant"
+    config.model.init_from = str(tmp_path / "nowhere.npz")
+    with pytest.raises(ValueError, match="no such file"):
+        initial_weights(recorder, tmp_path / "other", run.model, feed.image_shape)
+    config.model.init_from = None
     train(run._replace(config=recorder, feed=feed))
     assert seen == {key for key, _ in flat_fields(config)}

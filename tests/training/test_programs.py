@@ -23,7 +23,8 @@ def config(folder, tmp_path):
 def test_runs_of_equal_settings_share_their_programs(config, tmp_path, every, monkeypatch):
     """A seed is no setting; a run that resumes, and a command, find the programs of others."""
     config.sharing.every, config.max_steps = every, 5
-    config.optimizer.weight_decay = 0.02  # of no other test
+    # Of no other test, which could have compiled these programs in this process.
+    config.optimizer.weight_decay, config.eval_batch_size = 0.02, 5
     with compilations() as names:
         train(prepare_small(config, tmp_path / "first"))
     steps = ["jit(compiled_step)"] * (2 if every == 1 else 1)  # pooled weights are another program
