@@ -312,7 +312,9 @@ def test_workers_end_with_the_program_and_leave_no_shared_memory(tmp_path, end):
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as victim:
-        worker = int(victim.stdout.readline())
+        line = victim.stdout.readline()
+        assert line, victim.stderr.read()
+        worker = int(line)
         if isinstance(end, signal.Signals):
             assert shared()  # it is at work
             victim.send_signal(end)
