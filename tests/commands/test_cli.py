@@ -131,14 +131,18 @@ def test_a_signal_then_resume(tmp_path, monkeypatch, capsys):
 
 
 def test_a_run_that_diverges(tmp_path, monkeypatch, capsys):
+    """What the loop raises (tests/training/test_loop.py has it do so) is a line and a status."""
+
+    def diverge(run):
+        raise FloatingPointError("the loss is nan at step 3.\nNo checkpoint had been written.")
+
+    monkeypatch.setattr("jaxws.training.loop.train", diverge)
     monkeypatch.chdir(tmp_path)
-    arguments = ("--config.optimizer.learning_rate=1e30", "--config.max_steps=50", *TINY)
-    assert in_process(*arguments) == 3
+    assert in_process(*TINY) == 3
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith(("error: the loss is ", "error: the norm of the gradients is "))
-    assert "No checkpoint had been written" in line
+    assert line == "error: the loss is nan at step 3. No checkpoint had been written."
     with pytest.raises(FloatingPointError):
-        in_process(*arguments, "--workdir=again", "--debug")
+        in_process(*TINY, "--workdir=again", "--debug")
 
 
 @pytest.mark.parametrize(

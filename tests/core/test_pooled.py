@@ -92,7 +92,14 @@ def test_layers_and_their_gradients_are_those_of_all_weights(index, implementati
     chex.assert_trees_all_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("layer", [LAYERS[0], ((9, 8), 3, 5, (3, 3), {"strides": 2}), LAYERS[3]])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        LAYERS[0],
+        pytest.param(((9, 8), 3, 5, (3, 3), {"strides": 2}), marks=pytest.mark.slow),
+        LAYERS[3],
+    ],
+)
 def test_the_kernels_for_tpus(layer, monkeypatch):
     x, kernel, pooled = make_layer(*layer)
     arguments = {"strides": 1, "padding": "SAME", "dilation": 1} | layer[-1]

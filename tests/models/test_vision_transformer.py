@@ -247,6 +247,7 @@ def test_tokens_may_start_from_one_draw():
     assert logits(model, params, images()).shape == (3, 5)
 
 
+@pytest.mark.slow  # tests/dynamics/test_sleep.py has networks by default
 def test_a_sleep_phase_ties_all_local_projections():
     config = base_config()
     config.sharing.mode, config.sharing.every, config.sharing.borders = "sleep", 1, "out"

@@ -147,7 +147,7 @@ def test_a_head_of_other_classes_is_drawn_anew(folder, conv, tmp_path):
         ("model.init_from", "note.txt", "it is no file of weights; expected the directory of a"),
         ("model.init_from", "bad.npz", "bad.npz cannot be read"),
         ("model.init_from", "bad.safetensors", "bad.safetensors cannot be read|pip install"),
-        ("model.init_from", "torch.npz", "for ResNets only; this network is a Tiny"),
+        ("model.init_from", "torch.npz", "model is a Tiny: weights of PyTorch can be read into"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_made(

@@ -58,7 +58,7 @@ def test_what_is_impossible_is_said_before_a_directory_is_made(config, tmp_path,
 
 
 def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path):
-    config.sharing.every = 1
+    config.sharing.every = 2
     whole = train_whole_and_stopped(prepare, config, tmp_path)
     past = read_run(whole.workdir.path)
     assert evaluate(past)["top1"] == past.of_kind("epoch")[-1]["test_top1"]
