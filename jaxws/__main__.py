@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +97,8 @@ def run_program(*command: str, called: str | None = None) -> NoReturn:
         restart_with_huge_pages()
         lose_output_rather_than_fail()  # a run must not end because its log cannot be written
     show_text_as_text()
+    # It warns where its own cache cannot be written, which costs no more than a second.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     faulthandler.enable()  # a crash of compiled code says where
     sys.exit(main(argv, called))
 

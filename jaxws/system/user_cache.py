@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from jaxws.system.local_path import local_path
+from jaxws.system.text import one_line
+
+_told: list[str] = []  # in this process
 
 
 def user_cache() -> Path:
@@ -33,3 +37,21 @@ def user_cache() -> Path:
         return Path.home() / ".cache" / "jaxws"
     except RuntimeError as error:  # neither HOME nor an entry in the list of users
         raise OSError("there is no home directory; set JAXWS_CACHE_DIR to a directory") from error
+
+
+def tell_unusable(error: Exception) -> None:
+    """Says why what was compiled cannot be kept: once in a process, whatever it was.
+
+    Args:
+      error: what kept it from being written, or from being looked for.
+
+    Example:
+      >>> tell_unusable(OSError("read-only"))
+    """
+    if not _told:
+        _told.append(one_line(error) or type(error).__name__)
+        logging.getLogger("jaxws").warning(
+            "programs and kernels are compiled anew at each start, because there is no place to"
+            " keep them (%s)",
+            _told[0],
+        )

@@ -16,8 +16,7 @@ import filelock
 import jax
 import jaxlib
 
-from jaxws.system.text import one_line, say
-from jaxws.system.user_cache import user_cache
+from jaxws.system.user_cache import tell_unusable, user_cache
 
 MAX_BYTES = 2 * 1024**3
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -54,11 +53,7 @@ def keep_programs(wanted: bool = True) -> Path | None:
         directory.mkdir(parents=True, exist_ok=True)
         _drop_unfinished(directory)
     except (OSError, NotImplementedError) as error:  # a file system may have no locks
-        say(
-            "warning: programs are compiled anew at each start, because there is no place to keep"
-            f" them ({one_line(error) or type(error).__name__})",
-            error=True,
-        )
+        tell_unusable(error)
         return None
     for name, value in _SETTINGS.items():
         if name.upper() not in os.environ:

@@ -16,7 +16,7 @@ import jax
 import jaxlib.version
 
 from jaxws.system.atomic import write_together
-from jaxws.system.user_cache import user_cache
+from jaxws.system.user_cache import tell_unusable, user_cache
 
 SOURCES = Path(__file__).parent
 _FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared")
@@ -68,11 +68,7 @@ def _load() -> ctypes.CDLL:
         try:
             kept = _keep(prefix, output.read_bytes())
         except OSError as error:
-            _log.warning(
-                "the C++ kernels are compiled anew at each start, because there is no place to keep"
-                " them: %s",
-                " ".join(str(error).split()),
-            )
+            tell_unusable(error)
         return ctypes.CDLL(str(kept or output))
 
 

@@ -14,6 +14,7 @@ import pytest
 from jaxws import local_conv
 from jaxws.core.implementations import dispatch, native
 from jaxws.core.native import build, load_library
+from jaxws.system import user_cache
 
 needs_compiler = pytest.mark.skipif(not native.available(), reason="no C++ compiler")
 
@@ -117,6 +118,7 @@ def test_a_damaged_library_is_compiled_again(damage, cache, caplog):
 @pytest.mark.parametrize("obstacle", ["a file", "no home", "a full disk"])
 def test_what_cannot_be_kept_is_used_all_the_same(obstacle, cache, monkeypatch, caplog):
     directory, _ = cache
+    monkeypatch.setattr(user_cache, "_told", [])
     if obstacle == "a file":
         directory.write_text("where the directory should be")
     elif obstacle == "no home":
