@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from errno import (
     EACCES,
+    ECONNABORTED,
     EDQUOT,
     EFBIG,
     EIO,
@@ -14,10 +15,12 @@ from errno import (
     ENFILE,
     ENOENT,
     ENOSPC,
+    ENOTCONN,
     ENOTDIR,
     EPERM,
     EROFS,
     ESTALE,
+    ETIMEDOUT,
 )
 from typing import NamedTuple
 
@@ -27,7 +30,7 @@ _MOUNT = "see to the disk or its server"
 _ADVICE = {
     **dict.fromkeys((ENOSPC, EDQUOT), _ROOM),
     **dict.fromkeys((EACCES, EPERM, EROFS), _ALLOW),
-    **dict.fromkeys((EIO, ESTALE), _MOUNT),
+    **dict.fromkeys((EIO, ESTALE, ENOTCONN, ECONNABORTED, ETIMEDOUT), _MOUNT),
     **dict.fromkeys((EMFILE, ENFILE), "allow more open files (ulimit -n)"),
     **dict.fromkeys((ENOENT, ENOTDIR), "bring the directory back"),
     EFBIG: "allow larger files (ulimit -f, or the file system)",

@@ -24,7 +24,6 @@ from jaxws.checkpointing.directory import (
     latest_valid,
     quarantine,
     record_latest,
-    recorded_latest,
     steps_in,
 )
 from jaxws.checkpointing.failures import Failure, explain
@@ -108,6 +107,7 @@ class Checkpoints:
         self._saving: int | None = None
         self._arrays: Mapping[str, Any] = {}
         self._failure: Failure | None = None
+        self._newest: int | None = None  # that this object knows of
         self._opened = contextlib.ExitStack()
         self._silence = contextlib.ExitStack()
         self._silence.enter_context(silence_orbax())
@@ -179,8 +179,8 @@ class Checkpoints:
         except Exception as error:
             self._failed(error)
             return
-        step, self._saving, self._failure = self._saving, None, None
-        record_latest(self._path, step)
+        step, self._saving = self._saving, None
+        self._wrote(step)
 
     def restore(self, like: Any, identity: str | None = None) -> Restored | None:
         """Reads the newest good checkpoint; damaged ones that are newer are set aside.
@@ -200,6 +200,7 @@ class Checkpoints:
         step, damaged = latest_valid(self._path)
         if step is None:
             return None
+        self._newest = step
         directory = self._path / str(step)
         metadata = read_metadata(directory)
         check_compatible(directory, metadata, like, identity)
@@ -229,17 +230,28 @@ class Checkpoints:
     def _failed(self, error: Exception) -> None:
         """Reports a save that failed, and makes room for others."""
         step, self._saving = self._saving or 0, None
-        self._manager, self._failure = None, explain(error)
+        failure, self._manager = explain(error), None
         with contextlib.suppress(Exception):  # the same, once more
             self._opened.close()
         self._remove_unfinished()
         latest = self._latest_known()
+        if latest == step:  # it has its name: what failed came after that
+            self._wrote(step)
+            event = "old checkpoint not removed"
+            line = f"a checkpoint older than that of step {step} could not be removed"
+            self._report(step, event, f"{line} ({failure.cause}): that of step {step} is written")
+            return
+        self._failure = failure
         last = "there is none yet" if latest is None else f"the last one is of step {latest}"
         self._report(
             step,
             "checkpoint not written",
-            f"the checkpoint of step {step} could not be written ({self._failure.cause}): {last}",
+            f"the checkpoint of step {step} could not be written ({failure.cause}): {last}",
         )
+
+    def _wrote(self, step: int) -> None:
+        self._failure, self._newest = None, step
+        record_latest(self._path, step)
 
     def _remove_unfinished(self) -> None:
         """Not Orbax's own way, which is a thread that may meet a directory of the next save."""
@@ -253,7 +265,7 @@ class Checkpoints:
         try:
             return self.latest_step()
         except OSError:  # the directory cannot be looked into, which may be what is reported
-            return recorded_latest(self._path)
+            return self._newest
 
 
 def _print(step: int, event: str, message: str) -> None:

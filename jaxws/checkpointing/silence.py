@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
+
+_ORBAX = re.compile(r"\[process=\d+\]\[thread=")  # how its records begin
 
 
 @contextlib.contextmanager
@@ -23,7 +26,9 @@ def silence_orbax() -> Iterator[None]:
     hook = sys.unraisablehook
 
     def is_ours(record: logging.LogRecord) -> bool:
-        return "/orbax/" not in record.pathname
+        # absl does not always find the file that a record comes from.
+        theirs = "/orbax/" in record.pathname or _ORBAX.match(record.getMessage())
+        return not theirs
 
     def unraisable(event: Any) -> None:
         # Arrays that are being written when the first one fails report to a loop that is gone.

@@ -104,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
 def _show_effect(title: str, scores: dict[str, Any]) -> None:
     split = f"{scores['split']}, {scores['images']} images"
     caption = f"{title}; weights shared once: {scores['share']}; {split}"
-    print_table(effect_rows(scores, list(METRICS)), title=caption, head=EFFECT_HEAD)
+    rows = effect_rows(scores, list(METRICS))
+    print_table(rows, title=caption, head=EFFECT_HEAD, last_is_text=False)
     if shared_already(scores):
         say(
             "The weights were shared already (differences between neurons of a pool are rounding):"

@@ -151,14 +151,19 @@ def plain(text: object, style: str = "") -> Text:
 
 
 def print_table(
-    rows: Iterable[Sequence[object]], title: str = "", head: Sequence[str] = ()
+    rows: Iterable[Sequence[object]],
+    title: str = "",
+    head: Sequence[str] = (),
+    *,
+    last_is_text: bool = True,
 ) -> None:
     """Prints a table of plain text on stdout.
 
     Args:
       rows: of cells.
       title: above it.
-      head: names of the columns, whose cells are then aligned right, but for the last one.
+      head: names of the columns, whose cells are then aligned right.
+      last_is_text: the last column is aligned left all the same.
 
     Example:
       >>> print_table([("test[/x]", 0.5)])  # doctest: +ELLIPSIS
@@ -167,7 +172,7 @@ def print_table(
     """
     table = Table(title=plain(title, "table.title") if title else None, show_header=bool(head))
     for name in head:
-        last = name == head[-1]
+        last = last_is_text and name == head[-1]
         table.add_column(plain(name), justify="left" if last else "right", no_wrap=last)
     for row in rows:
         table.add_row(*map(plain, row))

@@ -232,6 +232,29 @@ def test_a_save_that_fails_leaves_the_others_and_can_be_repeated(tmp_path, capfd
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+def test_an_old_checkpoint_that_cannot_be_removed(tmp_path, monkeypatch, capfd):
+    """As where a server has gone, or somebody reads it: the new one is written all the same."""
+
+    def refuse(path, **_):
+        raise ConnectionAbortedError(errno.ECONNABORTED, "Software caused connection abort", path)
+
+    with opened(tmp_path, keep=1) as (checkpoints, told):
+        checkpoints.save(state_of(4), make_metadata(state_of(4)))
+        checkpoints.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", refuse)
+            patch.setattr(checkpoints, "_remove_unfinished", lambda: None)
+            checkpoints.save(state_of(8), make_metadata(state_of(8)))
+            checkpoints.wait()
+        ((step, event, line),) = told
+        assert (step, event) == (8, "old checkpoint not removed")
+        assert line.endswith("(Software caused connection abort): that of step 8 is written")
+        assert int(checkpoints.restore(state_of(0)).state.step) == 8
+        checkpoints.save(state_of(12), make_metadata(state_of(12)))
+    assert steps_in(tmp_path) == [12]
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 def test_a_directory_that_cannot_be_made(tmp_path, monkeypatch):
     """The error comes at once, not from a thread in the background."""
 
