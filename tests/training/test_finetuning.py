@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +27,14 @@ from tests.support.small_run import (
 FROZEN = ("conv1/*", "*/bias")
 
 
-def tiny_config(folder, connectivity, **model):
-    config = small_config(folder, "unused")
+@pytest.fixture(scope="module")
+def tiny_config(folder, tmp_path_factory):
+    """Makes configurations whose data are prepared in one place, not where tests are started."""
+    return partial(_tiny_config, folder, tmp_path_factory.mktemp("tfds"))
+
+
+def _tiny_config(folder, data_dir, connectivity, **model):
+    config = small_config(folder, data_dir)
     config.model.architecture = "tests.support.tiny_network:TINY"
     config.model.connectivity = connectivity
     config.sharing.every = 0 if connectivity == "conv" else 2
@@ -36,9 +43,9 @@ def tiny_config(folder, connectivity, **model):
 
 
 @pytest.fixture(scope="module")
-def conv(folder, tmp_path_factory):
+def conv(tiny_config, tmp_path_factory):
     """The directory of a convolutional run of one epoch, and its weights."""
-    config = tiny_config(folder, "conv")
+    config = tiny_config("conv")
     config.max_steps = STEPS_PER_EPOCH
     path = tmp_path_factory.mktemp("conv") / "run"
     train(prepare(config, path))
@@ -57,17 +64,17 @@ def variables_of(run):
     return {name: unflatten_dict(flat, sep="/") for name, flat in run.initial.variables.items()}
 
 
-def test_an_lc_network_goes_on_from_a_conv_one(folder, conv, tmp_path):
+def test_an_lc_network_goes_on_from_a_conv_one(tiny_config, conv, tmp_path):
     """The same logits; what is frozen keeps its bits; a resume needs no source any more."""
     source = tmp_path / "source"
     shutil.copytree(conv[0], source)
-    config = tiny_config(folder, "local", init_from=str(source))
+    config = tiny_config("local", init_from=str(source))
     config.optimizer.freeze, config.sharing.every = FROZEN, 1
     whole = prepare(config, tmp_path / "whole")
     assert whole.initial.line.startswith("weights: 10 arrays of step 4 of")
     assert "filters of 2 convolutions repeated" in whole.initial.line
     started = variables_of(whole)
-    model = prepare(tiny_config(folder, "conv"), tmp_path / "model").model
+    model = prepare(tiny_config("conv"), tmp_path / "model").model
     np.testing.assert_allclose(
         outputs(whole.model, started), outputs(model, conv[1]), rtol=1e-4, atol=1e-5
     )
@@ -97,22 +104,22 @@ def test_an_lc_network_goes_on_from_a_conv_one(folder, conv, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "npz", "safetensors"])
-def test_every_kind_of_source_is_read(folder, conv, tmp_path, kind):
+def test_every_kind_of_source_is_read(tiny_config, conv, tmp_path, kind):
     path, weights = conv
     source = path / "checkpoints" / "4"
     if kind != "checkpoint":
         pytest.importorskip("safetensors")
         source = tmp_path / f"weights.{kind}"
         write(source, flat_arrays(weights), {})
-    run = prepare(tiny_config(folder, "conv", init_from=str(source)), tmp_path / "run")
+    run = prepare(tiny_config("conv", init_from=str(source)), tmp_path / "run")
     assert_same_bits(variables_of(run), weights)
 
 
-def test_a_head_of_other_classes_is_drawn_anew(folder, conv, tmp_path):
+def test_a_head_of_other_classes_is_drawn_anew(tiny_config, conv, tmp_path):
     weights = jax.tree.map(np.asarray, conv[1])
     weights["params"]["fc"] = {"kernel": np.ones((2, 7)), "bias": np.ones(7)}
     write(tmp_path / "w.npz", flat_arrays(weights), {})
-    config = tiny_config(folder, "local", init_from=str(tmp_path / "w.npz"))
+    config = tiny_config("local", init_from=str(tmp_path / "w.npz"))
     with pytest.raises(
         ValueError, match=r"fc/bias: \(7,\) there, \(2,\) here; fc/kernel: \(2, 7\)"
     ):
@@ -151,13 +158,13 @@ def test_a_head_of_other_classes_is_drawn_anew(folder, conv, tmp_path):
     ],
 )
 def test_mistakes_are_told_before_anything_is_made(
-    folder, tmp_path, monkeypatch, field, value, expected
+    tiny_config, tmp_path, monkeypatch, field, value, expected
 ):
     monkeypatch.chdir(tmp_path)
     for name in ("note.txt", "bad.npz", "bad.safetensors"):
         (tmp_path / name).write_text("no weights")
     np.savez(tmp_path / "torch.npz", **{"conv1.weight": np.ones(3)})
-    config = tiny_config(folder, "local")
+    config = tiny_config("local")
     group, leaf = field.split(".")
     (config[group] if group else config)[leaf] = value
     with pytest.raises(ValueError, match=expected):
