@@ -24,6 +24,8 @@ from errno import (
 )
 from typing import NamedTuple
 
+from jaxws.system.text import one_line
+
 _ROOM = "make room"
 _ALLOW = "let this user write there"
 _MOUNT = "see to the disk or its server"
@@ -69,7 +71,7 @@ def explain(error: BaseException) -> Failure:
     for each in reversed(chain):
         if isinstance(each, OSError) and each.errno in _ADVICE:
             return Failure(os.strerror(each.errno), _ADVICE[each.errno])
-    text = " ".join(" ".join(str(each).split()) for each in chain)
+    text = " ".join(map(one_line, chain))
     for number, advice in _ADVICE.items():
         if os.strerror(number) in text:
             return Failure(os.strerror(number), advice)
@@ -78,7 +80,7 @@ def explain(error: BaseException) -> Failure:
             "it took longer than Orbax waits, by the system's clock",
             "see whether the clock was set or the disk did not answer",
         )
-    return Failure(" ".join(str(error).split())[:200] or type(error).__name__, "see to that")
+    return Failure(one_line(error)[:200] or type(error).__name__, "see to that")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

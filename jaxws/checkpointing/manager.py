@@ -20,12 +20,7 @@ import orbax.checkpoint as ocp
 
 from jaxws.checkpointing.checksums import write_checksums
 from jaxws.checkpointing.complete import check_complete
-from jaxws.checkpointing.directory import (
-    latest_valid,
-    quarantine,
-    record_latest,
-    steps_in,
-)
+from jaxws.checkpointing.directory import latest_valid, quarantine, record_latest, steps_in
 from jaxws.checkpointing.failures import Failure, explain
 from jaxws.checkpointing.metadata import check_compatible, read_metadata
 from jaxws.checkpointing.plain_path import plain_path

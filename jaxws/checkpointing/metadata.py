@@ -44,11 +44,12 @@ def make_metadata(
     Returns:
       What can be written as JSON.
     """
+    named = arrays(state)
     return {
         "step": int(state.step),
         "identity": json.loads(identity),
-        "versions": bits_depend_on(arrays(state)),
-        "arrays": arrays(state),
+        "versions": bits_depend_on(named),
+        "arrays": named,
         "epoch": dict(epoch or {}),
         "history": list(history),
     }

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxws.config.fields import base_config, flat_fields, unknown_field
 from jaxws.config.registry import REGISTRIES, is_outside
+from jaxws.system.json_text import parse_json
 
 # Fields that change how far or where a run goes, what it keeps, and what it does once it has
 # diverged, but no number it computes before that: a run may be resumed with other values of them.
@@ -61,7 +62,7 @@ def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
       (20, {'classes': 10})
     """
     try:
-        parts = json.loads(text)
+        parts = parse_json(text)
         fields, dataset = parts["config"], dict(parts["dataset"])
         config = base_config()
         known = dict(flat_fields(config))
@@ -72,7 +73,7 @@ def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
                 raise ValueError(unknown_field(key, known))
             kept = tuple(value) if isinstance(value, list) else value
             config.update_from_flattened_dict({key: kept})
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"this is not the JSON that jaxws writes ({error})") from error
     return config, dataset
 
@@ -109,10 +110,7 @@ def differences(this: str, saved: str) -> list[str]:
 
 def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and facts about the data."""
-    try:
-        parts = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("JSON without end") from error
+    parts = parse_json(text)
     if not isinstance(parts, dict):
         raise ValueError("no configuration")
     config, dataset = parts.get("config", {}), parts.get("dataset", {})

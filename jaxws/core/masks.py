@@ -142,15 +142,7 @@ def masked_mean(
 def masked_variance(
     grid: Grid, weights: Float[Array, "..."], present: Bool[Array, "..."]
 ) -> Float[Array, "..."]:
-    """The variance within each pool over the weights that are there; arguments as for the mean.
-
-    Args:
-      grid: the layer's pools.
-      weights: shape (h, w, i, j, c / groups, f), or likewise.
-      present: by :func:`present_weights`.
-
-    Returns:
-      Variances of the shape (*periods, i, j, c / groups, f); 0 where no weight of a pool is there.
+    """The variance of each pool over the weights that are there, as :func:`masked_mean`.
 
     Example:
       >>> from jaxws.core.pools import make_grid
@@ -198,15 +190,8 @@ def share_present(
 ) -> Float[Array, "..."]:
     """Gives every weight the mean of those of its pool that are there.
 
-    Weights that are not there get it as well, unless all of their pool are such.
-
-    Args:
-      grid: the layer's pools.
-      weights: shape (h, w, i, j, c / groups, f), or likewise.
-      present: by :func:`present_weights`.
-
-    Returns:
-      Weights of the same shape and dtype.
+    Weights that are not there get it as well, unless all of their pool are such. Arguments as of
+    :func:`masked_mean`; shape and dtype are those of the weights.
 
     Example:
       >>> from jaxws.core.pools import make_grid

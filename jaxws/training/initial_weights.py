@@ -14,16 +14,16 @@ from ml_collections import ConfigDict
 
 from jaxws.checkpointing import checksums
 from jaxws.checkpointing.directory import recorded_latest, steps_in, verify
-from jaxws.checkpointing.exported import is_exported, read_arrays, to_weights
+from jaxws.checkpointing.exported import is_exported, to_weights
 from jaxws.checkpointing.weights import WEIGHTS, read_weights
 from jaxws.core.leaf_patterns import matches
+from jaxws.models.torch_weights.files import read_weights_file
 from jaxws.models.torch_weights.names import HEAD
 from jaxws.records import provenance
 from jaxws.training.fit_weights import Fitted, fit_weights
 
 _FIELD = "config.model.init_from"
-_TORCH = (".pth", ".pt")
-_FILES = (".npz", ".safetensors", *_TORCH)
+_FILES = (".npz", ".safetensors", ".pth", ".pt")
 
 
 class InitialWeights(NamedTuple):
@@ -94,9 +94,13 @@ def _read(
             f" or a file that ends in {', '.join(_FILES)}."
         )
     digest = _digest(path)
-    if path.suffix.lower() not in _TORCH and is_exported(arrays := read_arrays(path)):
+    try:
+        arrays = read_weights_file(path)
+    except ValueError as error:
+        raise ValueError(f"{_FIELD}: {path} cannot be read: {error}") from error
+    if is_exported(arrays):
         return to_weights(arrays), str(path), digest
-    return _from_torch(path, model, image_shape, fresh), str(path), digest
+    return _from_torch(arrays, path, model, image_shape, fresh), str(path), digest
 
 
 def _checkpoint(path: Path) -> Path:
@@ -118,7 +122,11 @@ def _checkpoint(path: Path) -> Path:
 
 
 def _from_torch(
-    path: Path, model: nn.Module, image_shape: tuple[int, int, int], fresh: tuple[str, ...]
+    state_dict: Mapping[str, Any],
+    path: Path,
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    fresh: tuple[str, ...],
 ) -> Mapping[str, Any]:
     from jaxws.models import from_torch_state_dict  # noqa: PLC0415 - few runs need it
 
@@ -127,7 +135,7 @@ def _from_torch(
     try:
         variables: Mapping[str, Any] = from_torch_state_dict(
             model,  # type: ignore[arg-type]  # another network is a ValueError
-            path,
+            state_dict,
             image_shape=image_shape,
             fresh_head=jax.random.key(0) if is_fresh else None,
         )
