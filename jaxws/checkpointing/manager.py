@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from errno import ENOENT
 from pathlib import Path
@@ -32,6 +33,7 @@ from jaxws.system.text import say
 _UNCHECKED = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
 _UNFINISHED = ".orbax-checkpoint-tmp*"
+_TRIES, _PAUSE_S = 10, 0.05  # to remove one
 
 Report = Callable[[int, str, str], None]
 
@@ -251,7 +253,12 @@ class Checkpoints:
     def _remove_unfinished(self) -> None:
         """Not Orbax's own way, which is a thread that may meet a directory of the next save."""
         for directory in self._path.glob(f"*{_UNFINISHED}"):
-            shutil.rmtree(directory, ignore_errors=True)
+            # Arrays that were being written as the first one failed may put a file back meanwhile.
+            for _ in range(_TRIES):
+                shutil.rmtree(directory, ignore_errors=True)
+                if not os.path.lexists(directory):
+                    break
+                time.sleep(_PAUSE_S)
 
     def _is_ours(self, step: int) -> bool:
         return step == self._saving or step in steps_in(self._path)
