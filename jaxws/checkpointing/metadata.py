@@ -19,6 +19,7 @@ from jaxws.config.identity import changes, differences
 from jaxws.core.implementations.dispatch import default_name
 from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.core.named_leaves import named_leaves
+from jaxws.data.host.workers import available_cores
 from jaxws.records.provenance import versions
 from jaxws.records.record_format import check_history
 from jaxws.system.json_text import parse_json
@@ -56,7 +57,10 @@ def make_metadata(
 
 
 def bits_depend_on(names: Iterable[str]) -> dict[str, str]:
-    """Versions, the device and the kernels with which the next steps have the same bits.
+    """Versions, devices, cores and kernels with which the next steps have the same bits.
+
+    A run uses one device, however many are visible. But on CPUs, how XLA divides its sums may
+    depend on how many there are, and on cores: so it was with JAX 0.10.2, and not with 0.12.
 
     Args:
       names: of the state's arrays; without locally connected layers, there are no kernels.
@@ -68,7 +72,10 @@ def bits_depend_on(names: Iterable[str]) -> dict[str, str]:
       >>> sorted(bits_depend_on(["conv1/local_kernel"]).keys() - bits_depend_on([]).keys())
       ['local_conv']
     """
-    facts = {**_versions(), "device": jax.devices()[0].device_kind}
+    device = jax.devices()[0]
+    facts = {**_versions(), "device": device.device_kind, "devices": str(jax.local_device_count())}
+    if device.platform == "cpu":
+        facts["cores"] = str(available_cores())
     if any(name.endswith(LOCAL_KERNEL) for name in names):
         facts["local_conv"] = default_name()
     return facts

@@ -1,5 +1,8 @@
 """What a checkpoint says about the machine that wrote it."""
 
+import jax
+import pytest
+
 from jaxws.checkpointing.metadata import bits_depend_on, other_versions
 
 ARRAYS = {"params/conv1/local_kernel": "float32[8,8,3,3,3,4]"}
@@ -17,7 +20,15 @@ def test_another_implementation_of_the_layers_is_told():
     assert "local_conv" not in bits_depend_on(["params/conv1/kernel"])
 
 
+@pytest.mark.parametrize("what", ["devices", "cores"])
+def test_another_number_of_devices_or_cores_is_told(what):
+    if what == "cores" and jax.default_backend() != "cpu":
+        pytest.skip("cores divide sums on CPUs alone")
+    assert f"{what}: '1000' there" in other_versions(_written(**{what: "1000"}))
+
+
 def test_a_checkpoint_of_an_older_version_says_less():
     older = _written()
-    del older["versions"]["local_conv"]
+    for name in ("local_conv", "devices", "cores"):
+        older["versions"].pop(name, None)
     assert other_versions(older) is None
