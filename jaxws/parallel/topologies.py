@@ -18,6 +18,14 @@ from jaxws.parallel.chips import GPUS, TPUS, Chip, cuda_target
 
 # Both cores of such a chip work as one device, as they do in a run.
 _MEGACORE = ("v4",)
+# libtpu would look for a TPU of this machine, complain that there is none, and lock it.
+_NO_TPU_HERE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+}
 _CUDA_PLUGINS = ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")
 
 
@@ -78,9 +86,8 @@ def _tpus(name: str, kind: str) -> Topology:
             f"{_given(name)} needs libtpu, XLA's compiler for TPUs: pip install -e '.[tpu]', or"
             " pip install libtpu; no TPU is needed."
         )
-    # libtpu would look for a TPU of this machine, and lock it.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    for variable, value in _NO_TPU_HERE.items():
+        os.environ.setdefault(variable, value)
     megacore = {"chip_config_name": "megacore"} if kind in _MEGACORE else {}
     try:
         found = topologies.get_topology_desc(name, platform="tpu", **megacore)
