@@ -1,1 +1,1 @@
-"""Locally connected layers on a mesh: which device holds which weights, and how images get there."""
+"""Layers on a mesh: which device holds which weights, and how images get to them."""

@@ -2,7 +2,7 @@
 
 A mesh has three axes. Batches are split over all of them. The weights of a layer are split by
 position: rows over ``h``, columns over ``w``. Where a number of positions cannot be divided, the
-features are split in its place. Over ``data``, and where nothing can be divided, weights are copied.
+features are split in its place. Over ``data``, and where nothing divides, weights are copied.
 """
 
 from __future__ import annotations
@@ -81,23 +81,43 @@ def layout_of(kernel_shape: Sequence[int], sizes: Mapping[str, int]) -> Layout:
       (('h', 'w'),)
     """
     ndim = len(kernel_shape) // 2 - 1
-    positions: list[tuple[str, ...]] = [()] * ndim
-    left, features_left = list(kernel_shape[:ndim]), kernel_shape[-1]
-    features: tuple[str, ...] = ()
+    return split_over(kernel_shape[:ndim], kernel_shape[-1], sizes)
+
+
+def split_over(positions: Sequence[int], features: int, sizes: Mapping[str, int]) -> Layout:
+    """As :func:`layout_of`, of what it depends on.
+
+    Args:
+      positions: (h, w), or likewise.
+      features: f.
+      sizes: of the mesh's axes, by name.
+
+    Returns:
+      The layout.
+
+    Example:
+      >>> split_over((7, 7), 5, {"data": 1, "h": 7, "w": 2}).copies
+      ('w',)
+    """
+    ndim = len(positions)
+    left = list(positions)
+    split_positions: list[tuple[str, ...]] = [()] * ndim
+    split_features: tuple[str, ...] = ()
     copies = (DATA,) if sizes[DATA] > 1 else ()
-    for axis, name in enumerate(SPACE):
-        size, axis = sizes[name], min(axis, ndim - 1)  # 1-D layers have one axis for both
+    for number, name in enumerate(SPACE):
+        size, axis = sizes[name], min(number, ndim - 1)  # 1-D layers have one axis for both
         if size == 1:
             continue
         if left[axis] % size == 0:
             left[axis] //= size
-            positions[axis] += (name,)
-        elif features_left % size == 0:
-            features_left //= size
-            features += (name,)
+            split_positions[axis] += (name,)
+        elif features % size == 0:
+            features //= size
+            split_features += (name,)
         else:
             copies += (name,)
-    return Layout(tuple(sizes[name] for name in AXES), tuple(positions), features, copies)
+    data, h, w = (sizes[name] for name in AXES)
+    return Layout((data, h, w), tuple(split_positions), split_features, copies)
 
 
 def mesh_sizes(mesh: Any) -> dict[str, int]:
