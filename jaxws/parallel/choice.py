@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaxws.core.islands.layout import AXES
@@ -64,7 +63,6 @@ def choose_mesh(
     step: Step,
     *,
     moments: int,
-    given: Mapping[str, int | None] | None = None,
 ) -> Choice:
     """Chooses the mesh that sends least; data parallelism unless another one is clearly better.
 
@@ -73,78 +71,56 @@ def choose_mesh(
       network: what is trained.
       step: how.
       moments: that the optimizer keeps per parameter.
-      given: sizes of axes that are not to be chosen.
 
     Returns:
       The choice. Of meshes that send as much, it is the one with the largest data axis.
-
-    Raises:
-      ValueError: there is no mesh of so many devices with the given sizes.
 
     Example:
       >>> choose_mesh(4, Network((), plain=100), Step(images=8, itemsize=4), moments=2).reason
       'mesh 4x1x1 (data x h x w): there is no locally connected layer to split'
     """
-    pooled = step.every == 1
     candidates = [
         Candidate(
             tuple(sizes.values()),
             traffic(network, sizes, step).total,
-            state_bytes(network, sizes, moments=moments, pooled=pooled),
+            state_bytes(network, sizes, moments=moments, pooled=step.every == 1),
         )
-        for sizes in _meshes(devices, given or {})
+        for sizes in _meshes(devices)
     ]
     ordered = sorted(candidates, key=lambda c: (round(c.sent), [-size for size in c.sizes]))
-    plain = next((c for c in candidates if c.is_data_parallel), None)
-    best = ordered[0]
-    if plain is not None and best.sent > (1 - _WORTH_SPLITTING) * plain.sent:
-        best = plain
+    least, plain = ordered[0], next(c for c in candidates if c.is_data_parallel)
+    best = least if least.sent <= (1 - _WORTH_SPLITTING) * plain.sent else plain
     # Of meshes that differ in nothing but names, as 1x4x2 and 1x2x4, one is enough.
-    distinct = {(round(c.sent), c.state): c for c in reversed(ordered)}
-    rest = [c for c in ordered if c in distinct.values() and c is not best]
-    shown = rest[: _MOST_ROWS - 1]
-    if plain is not None and plain is not best and plain not in shown:
-        shown[-1:] = [plain]
-    reason = _reason(best, ordered[0], plain, network)
+    distinct = {(round(c.sent), c.state): c for c in reversed(ordered)}.values()
+    shown = [c for c in ordered if c in distinct and c is not best][: _MOST_ROWS - 1]
+    if plain is not best and plain not in shown:
+        shown[-1] = plain
     sizes = dict(zip(AXES, best.sizes, strict=True))
-    return Choice(sizes, f"mesh {best.name} (data x h x w): {reason}", (best, *shown))
+    reason = f"mesh {best.name} (data x h x w): {_reason(best, least, plain, network)}"
+    return Choice(sizes, reason, (best, *shown))
 
 
-def _reason(best: Candidate, least: Candidate, plain: Candidate | None, network: Network) -> str:
-    def gigabytes(candidate: Candidate) -> str:
-        return f"{candidate.sent / 1e9:.3f} GB"
-
+def _reason(best: Candidate, least: Candidate, plain: Candidate, network: Network) -> str:
     if math.prod(best.sizes) == 1:
         return "one device"
-    if best is plain and not network.layers:
+    if not network.layers:
         return "there is no locally connected layer to split"
-    if plain is None:
-        return f"a device sends {gigabytes(best)} per step, the least with the sizes that are set"
+    sends = f"a device sends {best.sent / 1e9:.3f} GB per step"
+    if best is least and best is plain:
+        return f"{sends}, the least of all meshes"
     if best is least:
-        other = "" if best is plain else f"; data parallel: {gigabytes(plain)}"
-        return f"a device sends {gigabytes(best)} per step, the least of all meshes{other}"
-    saved = 1 - least.sent / best.sent
+        return f"{sends}, the least of all meshes; data parallel: {plain.sent / 1e9:.3f} GB"
     return (
-        f"data parallel, a device sends {gigabytes(best)} per step; {least.name} would save"
-        f" {saved:.0%} of it, and layers are split for {_WORTH_SPLITTING:.0%} at least"
+        f"data parallel, {sends}; {least.name} would save {1 - least.sent / best.sent:.0%} of it,"
+        f" and layers are split for {_WORTH_SPLITTING:.0%} at least"
     )
 
 
-def _meshes(devices: int, given: Mapping[str, int | None]) -> Sequence[dict[str, int]]:
-    """All meshes of so many devices with the given sizes, those with most data first."""
-    divisors = [n for n in range(devices, 0, -1) if devices % n == 0]
-    meshes = [
-        dict(zip(AXES, (data, h, devices // (data * h)), strict=True))
+def _meshes(devices: int) -> list[dict[str, int]]:
+    divisors = [n for n in range(1, devices + 1) if devices % n == 0]
+    return [
+        {"data": data, "h": h, "w": devices // (data * h)}
         for data in divisors
         for h in divisors
         if devices % (data * h) == 0
     ]
-    fixed = {name: size for name, size in given.items() if size is not None}
-    found = [m for m in meshes if all(m[name] == size for name, size in fixed.items())]
-    if not found:
-        sizes = ", ".join(f"config.mesh.{name}={size}" for name, size in fixed.items())
-        raise ValueError(
-            f"{sizes}: expected divisors of {devices}, the number of devices, of which data * h * w"
-            " is made; unset them to have a mesh chosen."
-        )
-    return found

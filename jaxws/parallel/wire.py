@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import jax
 
+from jaxws.core.islands.exchange import keeps_images
 from jaxws.core.islands.layout import AXES, Layout, layout_of
 from jaxws.core.local_kernels import Kernel, PyTree, map_local_kernels
 from jaxws.core.window import LayerWindow, Window
@@ -160,7 +161,7 @@ def traffic(network: Network, sizes: Mapping[str, int], step: Step) -> Traffic:
     copies = [_added_up(own.size(own.copies), _weights_here(layer, own)) for layer, own in layers]
     return Traffic(
         exchange=float(sum(_exchange(layer, own, step, devices) for layer, own in layers)),
-        pools=float(sum(_pools(layer, own, step) for layer, own in layers)),
+        pools=float(sum(_pools(layer, own, step, devices) for layer, own in layers)),
         gradients=sum(copies) * step.itemsize * step.accumulate,
         plain=_added_up(devices, network.plain) * _FLOAT32 * step.accumulate,
     )
@@ -211,7 +212,11 @@ def _exchange(layer: Layer, layout: Layout, step: Step, devices: int) -> float:
     # Parts of the features see the same pixels: images are gathered, once they are by position.
     sent = x * _moved(parts) + x * (shares - 1) + y * (_moved(parts) + _moved(shares))
     # As often backwards, unless y and dx are computed where the images are.
-    return sent * step.itemsize * (1 if step.every == 1 else 2)
+    return sent * step.itemsize * (1 if _keeps_images(step, devices) else 2)
+
+
+def _keeps_images(step: Step, devices: int) -> bool:
+    return step.every == 1 and keeps_images(step.images // (step.accumulate * devices))
 
 
 def _seen(window: Window, layout: Layout) -> list[int]:
@@ -227,13 +232,13 @@ def _seen(window: Window, layout: Layout) -> list[int]:
     return seen
 
 
-def _pools(layer: Layer, layout: Layout, step: Step) -> float:
+def _pools(layer: Layer, layout: Layout, step: Step, devices: int) -> float:
     if not step.every:
         return 0.0
     shares = layout.size(layout.features)
     filters = layer.pooled_weights
     sums = _added_up(layout.size(layout.by_position), filters / shares) * _FLOAT32 / step.every
-    gathered = filters * _moved(shares) * step.itemsize if step.every == 1 else 0.0
+    gathered = filters * _moved(shares) * step.itemsize if _keeps_images(step, devices) else 0.0
     return sums + gathered
 
 
