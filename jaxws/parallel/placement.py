@@ -34,8 +34,9 @@ def state_specs(tree: PyTree, mesh: Any) -> PyTree:
     Example:
       >>> from jaxws.parallel.mesh import make_mesh
       >>> params = {"local_kernel": np.ones((8, 8, 3, 3, 4, 4)), "bias": np.ones(4)}
-      >>> state_specs(params, jax.sharding.AbstractMesh((1, 4, 2), AXES))["local_kernel"]
-      PartitionSpec(('h',), ('w',), None, None, None, None)
+      >>> specs = state_specs(params, jax.sharding.AbstractMesh((1, 4, 2), AXES))
+      >>> specs["local_kernel"][:2], specs["bias"] == PartitionSpec()
+      (('h', 'w'), True)
     """
     sizes = mesh_sizes(mesh)
 
