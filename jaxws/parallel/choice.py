@@ -83,7 +83,7 @@ def choose_mesh(
         Candidate(
             tuple(sizes.values()),
             traffic(network, sizes, step).total,
-            state_bytes(network, sizes, moments=moments, pooled=step.every == 1),
+            state_bytes(network, sizes, moments=moments, pooled=step.pooled),
         )
         for sizes in _meshes(devices)
     ]

@@ -91,12 +91,10 @@ def wire_bytes(sent: dict[str, Sent]) -> float:
 
 
 def _sent(kind: str, instruction: Instruction, devices: int) -> Sent:
-    sizes = [array.bytes for array in instruction.results]
-    size = sum(sizes)
-    if instruction.opcode == "all-gather-start":
-        size = max(sizes)  # the result, beside what is put in
-    elif instruction.opcode == "collective-permute-start":
-        size = sizes[0]
+    results, given = instruction.results, len(instruction.operands)
+    if instruction.opcode != kind and len(results) > given:
+        results = results[given : 2 * given]  # what is put in comes first, and more may follow
+    size = sum(array.bytes for array in results)
     group = _group(instruction.text, devices)
     moved = (group - 1) / group
     if kind == "reduce-scatter":

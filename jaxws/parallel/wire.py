@@ -17,7 +17,7 @@ kilobytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -25,7 +25,7 @@ import jax
 from jaxws.core.islands.exchange import keeps_images
 from jaxws.core.islands.layout import AXES, Layout, layout_of
 from jaxws.core.local_kernels import Kernel, PyTree, map_local_kernels
-from jaxws.core.window import LayerWindow, Window
+from jaxws.core.window import LayerWindow, Window, make_window
 
 _FLOAT32 = 4  # bytes of parameters and of what is added up over pools
 
@@ -76,12 +76,14 @@ class Step(NamedTuple):
       images: of a step, on all devices, all views of them.
       itemsize: bytes of an activation.
       every: n of ws(n); 0 is never.
+      pooled: whether weights are kept as one filter per pool between steps.
       accumulate: parts in which gradients are computed; each part's are added up over devices.
     """
 
     images: int
     itemsize: int
     every: int = 0
+    pooled: bool = False
     accumulate: int = 1
 
 
@@ -112,13 +114,13 @@ def network_of(params: PyTree, windows: Mapping[str, LayerWindow]) -> Network:
     Args:
       params: its parameters, or their shapes.
       windows: of its locally connected layers, by path, of
-        :func:`jaxws.layers.windows.layer_windows`.
+        :func:`jaxws.layers.windows.layer_windows`. A layer that is missing is taken for one whose
+        image has as many pixels as it has positions.
 
     Returns:
       Its layers, and the number of other parameters.
 
     Example:
-      >>> from jaxws.core.window import make_window
       >>> import jax.numpy as jnp
       >>> params = {"a": {"local_kernel": jnp.ones((4, 1, 2, 3))}, "b": jnp.ones(5)}
       >>> network = network_of(params, {"a": LayerWindow(make_window((4,), (1,)), 1)})
@@ -128,7 +130,8 @@ def network_of(params: PyTree, windows: Mapping[str, LayerWindow]) -> Network:
     layers: list[Layer] = []
 
     def note(path: str, kernel: Kernel) -> Kernel:
-        layers.append(Layer(tuple(kernel.shape), *windows[path]))
+        window = windows.get(path) or LayerWindow(_same_size(kernel.shape), 1)
+        layers.append(Layer(tuple(kernel.shape), *window))
         return kernel
 
     map_local_kernels(note, params)
@@ -148,9 +151,8 @@ def traffic(network: Network, sizes: Mapping[str, int], step: Step) -> Traffic:
       The bytes, averaged over steps where weights are not shared after each.
 
     Example:
-      >>> from jaxws.core.window import make_window
       >>> layer = Layer((8, 8, 3, 3, 4, 4), make_window((8, 8), (3, 3), 1, 1))
-      >>> network, step = Network((layer,), plain=0), Step(images=64, itemsize=2, every=1)
+      >>> network, step = Network((layer,), plain=0), Step(64, itemsize=2, every=1, pooled=True)
       >>> traffic(network, {"data": 2, "h": 1, "w": 1}, step)
       Traffic(exchange=0.0, pools=0.0, gradients=18432.0, plain=0.0)
       >>> traffic(network, {"data": 1, "h": 2, "w": 1}, step)
@@ -183,7 +185,6 @@ def state_bytes(
       The bytes.
 
     Example:
-      >>> from jaxws.core.window import make_window
       >>> layer = Layer((8, 8, 3, 3, 4, 4), make_window((8, 8), (3, 3), 1, 1))
       >>> mesh = {"data": 2, "h": 2, "w": 2}
       >>> state_bytes(Network((layer,), plain=10), mesh, moments=2) == (8 * 8 // 4 * 144 + 10) * 12
@@ -196,6 +197,11 @@ def state_bytes(
         filters = layer.pooled_weights // layout.size(layout.features) if pooled else here
         total += filters + moments * here
     return total * _FLOAT32
+
+
+def _same_size(kernel_shape: Sequence[int]) -> Window:
+    ndim = len(kernel_shape) // 2 - 1
+    return make_window(kernel_shape[:ndim], kernel_shape[ndim : 2 * ndim])
 
 
 def _weights_here(layer: Layer, layout: Layout) -> int:
@@ -216,7 +222,7 @@ def _exchange(layer: Layer, layout: Layout, step: Step, devices: int) -> float:
 
 
 def _keeps_images(step: Step, devices: int) -> bool:
-    return step.every == 1 and keeps_images(step.images // (step.accumulate * devices))
+    return step.pooled and keeps_images(step.images // (step.accumulate * devices))
 
 
 def _seen(window: Window, layout: Layout) -> list[int]:

@@ -44,6 +44,29 @@ def test_collectives_of_a_compiled_program_are_counted_by_kind_and_as_often_as_l
     assert wire_bytes(found) == 7.125 * each + each
 
 
+_GPU = """\
+ENTRY %main (x: f32[16,100]) -> f32[32,100] {
+  %x = f32[16,100]{1,0} parameter(0)
+  %gather = ((f32[16,100]{1,0}), f32[32,100]{1,0}) all-gather-start(%x), channel_id=1, \
+replica_groups=[2,2]<=[4]
+  %sum = ((f32[16,100]{1,0}, f32[16,100]{1,0}), (f32[16,100]{1,0}, f32[16,100]{1,0})) \
+all-reduce-start(%x, %x), channel_id=2, replica_groups=[1,4]<=[4]
+  %move = (f32[16,100]{1,0}, f32[16,100]{1,0}, u32[], u32[]) collective-permute-start(%x)
+  %sums = (f32[16,100]{1,0}, f32[16,100]{1,0}) all-reduce-done(%sum)
+  ROOT %out = f32[32,100]{1,0} all-gather-done(%gather)
+}
+"""
+
+
+def test_asynchronous_collectives_name_what_they_are_given_beside_their_results():
+    x = 16 * 100 * 4
+    assert collectives(Program(_GPU), devices=4) == {
+        "all-reduce": Sent(1, 2 * x, 2 * 3 / 4 * 2 * x),
+        "all-gather": Sent(1, 2 * x, x),
+        "collective-permute": Sent(1, x, x),
+    }
+
+
 _TPU = """\
 HloModule jit_step, is_scheduled=true
 

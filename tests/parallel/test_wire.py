@@ -24,7 +24,7 @@ def imagenet():
 
 def _sent(network, mesh, images, every):
     sizes = dict(zip(("data", "h", "w"), mesh, strict=True))
-    return traffic(network, sizes, Step(images, itemsize=2, every=every)).total / 1e9
+    return traffic(network, sizes, Step(images, 2, every, pooled=every == 1)).total / 1e9
 
 
 # GB per device and step in bfloat16, computed independently of this module (2 digits).
@@ -62,12 +62,12 @@ def test_traffic_of_a_small_layer_by_hand():
     # Parts of a batch add up their gradients one by one; with pooled filters, y and dx stay.
     parts = traffic(Network((layer,), 7), sizes, Step(images, 2, every=5, accumulate=3))
     assert (parts.exchange, parts.gradients) == (found.exchange, 3 * found.gradients)
-    always = traffic(Network((layer,), 7), sizes, Step(images, 2, every=1))
+    always = traffic(Network((layer,), 7), sizes, Step(images, 2, every=1, pooled=True))
     assert always.exchange == found.exchange / 2
     gathered = 3 / 4 * (3 * 3 * 3 * 3 * 2 * 4) * 2
     assert always.pools == 5 * found.pools + gathered
     # Few images on a device go to the positions, so that no device needs the filters of all.
-    few = traffic(Network((layer,), 7), sizes, Step(images // 2, 2, every=1))
+    few = traffic(Network((layer,), 7), sizes, Step(images // 2, 2, every=1, pooled=True))
     assert (few.exchange, few.pools) == (found.exchange / 2, 5 * found.pools)
     assert state_bytes(Network((layer,), 7), sizes, moments=1) == (layer.weights // 8 + 7) * 8
 
@@ -85,7 +85,7 @@ def test_traffic_of_a_small_layer_by_hand():
     ],
 )
 def test_the_mesh_that_sends_least_is_chosen(imagenet, devices, images, every, expected):
-    choice = choose_mesh(devices, imagenet, Step(images, 2, every), moments=2)
+    choice = choose_mesh(devices, imagenet, Step(images, 2, every, pooled=every == 1), moments=2)
     assert choice.candidates[0].name == expected
     assert math.prod(choice.sizes.values()) == devices
     assert any(candidate.is_data_parallel for candidate in choice.candidates)
@@ -93,7 +93,7 @@ def test_the_mesh_that_sends_least_is_chosen(imagenet, devices, images, every, e
 
 
 def test_the_reason_names_what_else_there_was(imagenet):
-    choice = choose_mesh(8, imagenet, Step(2048, 2, every=1), moments=2)
+    choice = choose_mesh(8, imagenet, Step(2048, 2, every=1, pooled=True), moments=2)
     assert choice.reason.endswith(
         "data parallel, a device sends 1.692 GB per step; 2x2x2 would save 17% of it, and layers"
         " are split for 25% at least"
