@@ -1,1 +1,1 @@
-"""Many devices and many processes for one run."""
+"""Runs over several devices and processes: meshes, what lies where, and who does what."""

@@ -14,10 +14,13 @@ from jaxws.config.checks import check_config
 from jaxws.config.numbers import MOST_WHOLE
 from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields, is_outside
 from jaxws.core.named_leaves import named_leaves
+from jaxws.data.feed import OneDevice
+from jaxws.parallel.placement import MeshPlacing
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
 from jaxws.training.initial_weights import InitialWeights, initial_weights
 from jaxws.training.optimizers import check_leaves
+from jaxws.training.run_mesh import run_mesh
 from jaxws.training.weight_sharing import Sharing, check_shareable, make_sharing
 
 
@@ -30,6 +33,7 @@ class Run(NamedTuple):
       feed: where batches come from, and what is known of the data.
       model: the network.
       sharing: when and how its weights are shared.
+      mesh: the devices that it uses.
       initial: the weights that it starts from, or None: they are drawn, or its checkpoint has them.
     """
 
@@ -38,6 +42,7 @@ class Run(NamedTuple):
     feed: data.Feed
     model: nn.Module
     sharing: Sharing
+    mesh: jax.sharding.Mesh
     initial: InitialWeights | None = None
 
     @property
@@ -82,8 +87,10 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         check_leaves(config, names)
         check_shareable(sharing, names)
     initial = initial_weights(config, workdir, model, feed.image_shape)
+    mesh = run_mesh(config)
+    feed.placing = OneDevice() if mesh.size == 1 else MeshPlacing(mesh)
     opened = Workdir(workdir, config, feed.fingerprint())
-    return Run(config, opened, feed, model, sharing, initial)
+    return Run(config, opened, feed, model, sharing, mesh, initial)
 
 
 def _leaf_names(model: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
