@@ -13,6 +13,7 @@ import contextlib
 import json
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from jax._src import distributed
@@ -106,6 +107,24 @@ def gather(text: str, name: str = "gather") -> list[str]:
       ['alone']
     """
     return _exchange(text, name)
+
+
+@contextlib.contextmanager
+def first_alone(name: str) -> Iterator[None]:
+    """Lets process 0 do something before the others do, which then may find it done.
+
+    Args:
+      name: as in :func:`barrier`.
+
+    Example:
+      >>> with first_alone("here"):
+      ...     pass
+    """
+    if not is_first():
+        barrier(name)
+    yield
+    if is_first():
+        barrier(name)
 
 
 class Notice:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+import jax
+
+from jaxws.parallel import processes
 from jaxws.parallel.launch import Cluster
 from jaxws.parallel.links import Ended, Links
 from jaxws.system.text import one_line, say
@@ -78,8 +81,6 @@ def check_same(facts: Mapping[str, Any]) -> None:
     Example:
       >>> check_same({"version of jax": "0.10.2"})  # alone
     """
-    from jaxws.parallel import processes
-
     first = json.loads(processes.broadcast(json.dumps(dict(facts))))
     for name in sorted(first.keys() | facts.keys()):
         if (here := facts.get(name)) != (there := first.get(name)):
@@ -88,8 +89,6 @@ def check_same(facts: Mapping[str, Any]) -> None:
 
 
 def _start_jax(cluster: Cluster, service: str) -> None:
-    import jax
-
     jax.distributed.initialize(
         service,
         num_processes=cluster.count,
@@ -105,10 +104,6 @@ def _start_jax(cluster: Cluster, service: str) -> None:
 
 
 def _stop_jax() -> None:
-    import jax
-
-    from jaxws.parallel import processes
-
     processes.barrier("end")  # process 0 may still be writing
     jax.distributed.shutdown()
 
