@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = "digits_lc_ws1"
 DIVERGED = 3
 
-_USAGE = "%(prog)s [--config=NAME] [--config.FIELD=VALUE ...] [--workdir=DIR] [--debug]"
+_USAGE = """%(prog)s [--config=NAME] [--config.FIELD=VALUE ...] [--workdir=DIR] [--debug]
+       %(prog)s [...] --compile_only --topology=KIND:SIZE [--json]"""
 _MORE = f"""\
 configurations:
   python -m jaxws configs lists those that come with jaxws. Their files are in
@@ -62,6 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="directory of the run (default: runs/ and the name of the configuration)",
     )
+    parser.add_argument(
+        "--compile_only",
+        action="store_true",
+        help="compile the step for --topology, which need not be here, and print what it takes",
+    )
+    parser.add_argument(
+        "--topology", metavar="KIND:SIZE", help="for --compile_only, such as v5e:4x4 or h100:8"
+    )
+    parser.add_argument("--json", action="store_true", help="for --compile_only: print JSON")
     add_launch_arguments(parser)
 
 
@@ -78,6 +88,10 @@ def run(args: argparse.Namespace) -> int:
       ValueError: what is wrong with the configuration, the data or the directory.
       OSError: the disk has been full until the end.
     """
+    if args.compile_only:
+        return _compile_only(args)
+    if args.topology or args.json:
+        raise ValueError("--topology and --json are for --compile_only: add it, or leave them out.")
     if cluster := cluster_of(args, os.environ):
         from jaxws.parallel.together import run_together
 
@@ -97,15 +111,25 @@ def run(args: argparse.Namespace) -> int:
         return DIVERGED
 
 
-def _train(args: argparse.Namespace) -> int:
+def _checked_config(args: argparse.Namespace) -> tuple[ConfigDict, str]:
     config, name = config_of(args)
     check_config(config)
+    return config, name
+
+
+def _compile_only(args: argparse.Namespace) -> int:
+    config, name = _checked_config(args)
+    from jaxws.commands.compile_only import compile_only
+
+    if args.topology is None:
+        raise ValueError("--compile_only needs --topology=KIND:SIZE, such as v5e:4x4 or h100:8.")
+    return compile_only(config, name, args.topology, as_json=args.json)
+
+
+def _train(args: argparse.Namespace) -> int:
+    config, name = _checked_config(args)
     workdir = args.workdir or Path("runs") / name
     say(f"{name} in {workdir}: loading JAX and the data")
-    return _train_run(config, name, workdir)
-
-
-def _train_run(config: ConfigDict, name: str, workdir: Path) -> int:
     from jaxws.parallel import processes
     from jaxws.records.provenance import given_command
     from jaxws.training.loop import train

@@ -16,6 +16,7 @@ from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields, 
 from jaxws.core.named_leaves import named_leaves
 from jaxws.data.feed import OneDevice
 from jaxws.parallel import processes
+from jaxws.parallel.choice import Choice
 from jaxws.parallel.placement import MeshPlacing
 from jaxws.records.followed_workdir import open_workdir
 from jaxws.records.tensorboard import check_installed
@@ -37,6 +38,7 @@ class Run(NamedTuple):
       model: the network.
       sharing: when and how its weights are shared.
       mesh: the devices that it uses.
+      choice: why they are arranged so; None where that was asked for or there is one.
       initial: the weights that it starts from, or None: they are drawn, or its checkpoint has them.
     """
 
@@ -46,6 +48,7 @@ class Run(NamedTuple):
     model: nn.Module
     sharing: Sharing
     mesh: jax.sharding.Mesh
+    choice: Choice | None = None
     initial: InitialWeights | None = None
 
     @property
@@ -92,10 +95,10 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         check_shareable(sharing, names)
     check_same_run(config, feed, workdir)
     initial = initial_weights(config, workdir, model, feed.image_shape)
-    mesh = run_mesh(config)
+    mesh, choice = run_mesh(config, model, sharing, feed.image_shape)
     feed.placing = OneDevice() if mesh.size == 1 else MeshPlacing(mesh)
     opened = open_workdir(workdir, config, feed.fingerprint())
-    return Run(config, opened, feed, model, sharing, mesh, initial)
+    return Run(config, opened, feed, model, sharing, mesh, choice, initial)
 
 
 def _leaf_names(model: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:

@@ -7,11 +7,17 @@ gradient of one position's filters ever crosses the mesh axes that split positio
 
 Along an axis whose positions do not divide, features are split: each device sees all images as a
 whole, and gives back its features of them.
+
+Where filters are pooled, every device can have those of all pools for little, so that images need
+not go anywhere to be computed on. But a kernel takes images side by side: few of them fill neither
+registers nor, on a TPU, memory, whose rows hold 128. So they go to the positions all the same where
+a device has few.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +29,24 @@ from jaxws.core.implementations import dispatch
 from jaxws.core.implementations.spec import Spec, kernel_shape
 from jaxws.core.islands.layout import AXES, Layout, current_mesh, layout_of, mesh_sizes
 from jaxws.core.islands.slabs import add_images, cut_images, cut_outputs, join_outputs, local_spec
-from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
+
+_FEW_IMAGES = 16
+
+
+def keeps_images(images: int) -> bool:
+    """Whether a layer with pooled filters is computed where the images are.
+
+    Args:
+      images: number of them on each device.
+
+    Returns:
+      False if they are too few: then they go to the positions, as with other filters.
+
+    Example:
+      >>> keeps_images(32), keeps_images(4)
+      (True, False)
+    """
+    return images >= _FEW_IMAGES
 
 
 def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None) -> jax.Array:
@@ -45,14 +68,14 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
     ndim = len(spec.window.kernel_size)
     images = PartitionSpec(*[None] * (a.ndim - 1), AXES)
     if map_name == "kernel_gradient":
-        island = _Island(spec, _layout(kernel_shape(a, b, spec), mesh, spec), name)
+        island = _Island(spec, _layout(kernel_shape(a, b, spec), mesh, spec), name, pooled=False)
         return _on_devices(island.kernel_gradient, (images, images), island.weights)(a, b)
     shape = (*spec.window.output_size, *b.shape[ndim:])
-    island = _Island(spec, _layout(shape, mesh, spec), name)
-    if b.shape[:ndim] != spec.window.output_size:
-        # Every device has the filters of all pools, or can have them for little.
-        whole = lambda a, b: dispatch.run(map_name, a, b, spec, name)
-        return _on_devices(whole, (images, PartitionSpec()), images)(a, b)
+    pooled = b.shape[:ndim] != spec.window.output_size
+    if pooled and keeps_images(a.shape[-1] // mesh.size):
+        alone = partial(dispatch.run, map_name, spec=spec, name=name)
+        return _on_devices(alone, (images, PartitionSpec()), images)(a, b)
+    island = _Island(spec, _layout(shape, mesh, spec), name, pooled)
     return _on_devices(getattr(island, map_name), (images, island.weights), images)(a, b)
 
 
@@ -73,37 +96,51 @@ def _on_devices(function: Callable[..., Any], inputs: Any, result: Any) -> Calla
 
 
 class _Island(NamedTuple):
-    """The three maps, as one device of a mesh computes its part of them."""
+    """The three maps, as one device of a mesh computes its part of them.
+
+    All take and give what the device has: whole images or outputs of its part of the batch, and its
+    part of the weights.
+    """
 
     spec: Spec
     layout: Layout
     name: str | None
+    pooled: bool  # whether filters are those of all pools
 
     @property
     def weights(self) -> PartitionSpec:
-        return self.layout.kernel_spec()
+        return self.layout.kernel_spec(pooled=self.pooled)
 
-    def forward(self, x: Images, kernel: Filters) -> Outputs:
-        y = self._run("forward", self._gather_images(x), kernel)
+    def forward(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        y = self._run("forward", self._gather_images(x), self._filters(kernel))
         return self._return_outputs(y)
 
-    def input_gradient(self, dy: Outputs, kernel: Filters) -> Images:
-        dx = self._run("input_gradient", self._gather_outputs(dy), kernel)
+    def input_gradient(self, dy: jax.Array, kernel: jax.Array) -> jax.Array:
+        dx = self._run("input_gradient", self._gather_outputs(dy), self._filters(kernel))
         return self._return_images(dx)
 
-    def kernel_gradient(self, x: Images, dy: Outputs) -> Filters:
+    def kernel_gradient(self, x: jax.Array, dy: jax.Array) -> jax.Array:
         x, dy = self._gather_images(x), self._gather_outputs(dy)
         gradient = self._run("kernel_gradient", x, dy)
         copies = self.layout.copies
-        summed: Filters = lax.psum(gradient, copies) if copies else gradient
-        return summed
+        return lax.psum(gradient, copies) if copies else gradient
+
+    def _filters(self, kernel: jax.Array) -> jax.Array:
+        """Of all pools, or of this device's positions, those that repeat from its first one on."""
+        for axis, names in enumerate(self.layout.positions if self.pooled else ()):
+            if not names:
+                continue
+            here = self.spec.window.output_size[axis] // self.layout.parts(axis)
+            kernel = jnp.roll(kernel, -lax.axis_index(names) * here, axis)
+            kernel = lax.slice_in_dim(kernel, 0, min(here, kernel.shape[axis]), axis=axis)
+        return kernel
 
     def _run(self, map_name: str, a: jax.Array, b: jax.Array) -> jax.Array:
         return dispatch.run(map_name, a, b, local_spec(self.spec, self.layout), self.name)
 
     # Wherever images of several devices come together, those of features' axes are outermost.
 
-    def _gather_images(self, x: Images) -> Images:
+    def _gather_images(self, x: jax.Array) -> jax.Array:
         """Images of this device to its part of the images of all that hold other weights."""
         if self.layout.by_position:
             x = self._to_parts(cut_images(x, self.spec, self.layout))
@@ -111,7 +148,7 @@ class _Island(NamedTuple):
             x = lax.all_gather(x, self.layout.features, axis=x.ndim - 1, tiled=True)
         return x
 
-    def _return_images(self, dx: Images) -> Images:
+    def _return_images(self, dx: jax.Array) -> jax.Array:
         """The transpose: adds up what all of them have found for this device's images."""
         if self.layout.features:
             axis = dx.ndim - 1
@@ -120,7 +157,7 @@ class _Island(NamedTuple):
             dx = add_images(self._to_images(dx), self.spec, self.layout)
         return dx
 
-    def _gather_outputs(self, dy: Outputs) -> Outputs:
+    def _gather_outputs(self, dy: jax.Array) -> jax.Array:
         """All outputs of this device's images to its own outputs of the images of all."""
         if self.layout.by_position:
             dy = self._to_parts(cut_outputs(dy, self.layout))
@@ -129,7 +166,7 @@ class _Island(NamedTuple):
             dy = lax.all_to_all(dy, self.layout.features, f, n, tiled=True)
         return dy
 
-    def _return_outputs(self, y: Outputs) -> Outputs:
+    def _return_outputs(self, y: jax.Array) -> jax.Array:
         """The inverse, and the transpose."""
         if self.layout.features:
             f, n = y.ndim - 2, y.ndim - 1
@@ -148,6 +185,4 @@ class _Island(NamedTuple):
         """The inverse."""
         count = self.layout.size(self.layout.by_position)
         part = part.reshape(*part.shape[:-1], count, -1)
-        return lax.all_to_all(
-            jnp.moveaxis(part, -2, 0), self.layout.by_position, 0, 0, tiled=True
-        )
+        return lax.all_to_all(jnp.moveaxis(part, -2, 0), self.layout.by_position, 0, 0, tiled=True)
