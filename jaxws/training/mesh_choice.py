@@ -46,7 +46,6 @@ def choose_for(
     step = Step(
         images=config.batch_size * config.data.n_reps,
         itemsize=jnp.dtype(config.model.dtype).itemsize,
-        every=sharing.every,
         pooled=sharing.keeps_shared,
         accumulate=config.accumulate,
     )

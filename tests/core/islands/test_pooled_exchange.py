@@ -7,7 +7,6 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxws.core.islands.exchange import keeps_images
 from jaxws.core.islands.layout import AXES
 from jaxws.core.local_conv import local_conv
 from jaxws.core.pooled import pool_kernels, probes, with_probes
@@ -31,7 +30,6 @@ def _loss_and_gradients(x, params, t):
 @pytest.mark.parametrize("each", [2, 16], ids=["few", "many"])
 def test_pooled_layer_on_a_mesh_is_that_of_one_device(mesh, rows, each):
     rng, n = np.random.default_rng(0), 8 * each
-    assert keeps_images(each) == (each == 16)
     kernel = rng.standard_normal((rows, 3, 3, 3, CHANNELS, FEATURES), np.float32)
     params = pool_kernels({"local_kernel": jnp.asarray(kernel)})
     x = jnp.asarray(rng.standard_normal((n, rows, 6, CHANNELS), np.float32))
