@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile_only",
         action="store_true",
-        help="compile the step for --topology, which need not be here, print what it takes, and end",
+        help="compile the step for --topology, which need not be here, and print what it takes",
     )
     parser.add_argument(
         "--topology", metavar="KIND:SIZE", help="for --compile_only, such as v5e:4x4 or h100:8"

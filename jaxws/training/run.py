@@ -15,6 +15,7 @@ from jaxws.config.numbers import MOST_WHOLE
 from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields, is_outside
 from jaxws.core.named_leaves import named_leaves
 from jaxws.data.feed import OneDevice
+from jaxws.parallel.choice import Choice
 from jaxws.parallel.placement import MeshPlacing
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
@@ -34,6 +35,7 @@ class Run(NamedTuple):
       model: the network.
       sharing: when and how its weights are shared.
       mesh: the devices that it uses.
+      choice: why they are arranged so; None where that was asked for or there is one.
       initial: the weights that it starts from, or None: they are drawn, or its checkpoint has them.
     """
 
@@ -43,6 +45,7 @@ class Run(NamedTuple):
     model: nn.Module
     sharing: Sharing
     mesh: jax.sharding.Mesh
+    choice: Choice | None = None
     initial: InitialWeights | None = None
 
     @property
@@ -87,10 +90,10 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         check_leaves(config, names)
         check_shareable(sharing, names)
     initial = initial_weights(config, workdir, model, feed.image_shape)
-    mesh = run_mesh(config)
+    mesh, choice = run_mesh(config, model, sharing, feed.image_shape)
     feed.placing = OneDevice() if mesh.size == 1 else MeshPlacing(mesh)
     opened = Workdir(workdir, config, feed.fingerprint())
-    return Run(config, opened, feed, model, sharing, mesh, initial)
+    return Run(config, opened, feed, model, sharing, mesh, choice, initial)
 
 
 def _leaf_names(model: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:

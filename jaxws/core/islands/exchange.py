@@ -53,8 +53,8 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
     pooled = b.shape[:ndim] != spec.window.output_size
     sizes = (b.shape[-2] * spec.groups, b.shape[-1], b.size)
     if pooled and keeps_images(spec.window, *sizes, layout, a.shape[-1] // mesh.size):
-        whole = partial(dispatch.run, map_name, spec=spec, name=name)
-        return _on_devices(whole, (images, PartitionSpec()), images)(a, b)
+        alone = partial(dispatch.run, map_name, spec=spec, name=name)
+        return _on_devices(alone, (images, PartitionSpec()), images)(a, b)
     island = _Island(spec, layout, name, pooled)
     return _on_devices(getattr(island, map_name), (images, island.weights), images)(a, b)
 
@@ -76,7 +76,11 @@ def _on_devices(function: Callable[..., Any], inputs: Any, result: Any) -> Calla
 
 
 class _Island(NamedTuple):
-    """The three maps, as one device of a mesh computes its part of them."""
+    """The three maps, as one device of a mesh computes its part of them.
+
+    All take and give what the device has: whole images or outputs of its part of the batch, and its
+    part of the weights.
+    """
 
     spec: Spec
     layout: Layout
@@ -99,8 +103,7 @@ class _Island(NamedTuple):
         x, dy = self._gather_images(x), self._gather_outputs(dy)
         gradient = self._run("kernel_gradient", x, dy)
         copies = self.layout.copies
-        summed: Filters = lax.psum(gradient, copies) if copies else gradient
-        return summed
+        return lax.psum(gradient, copies) if copies else gradient
 
     def _filters(self, kernel: jax.Array) -> jax.Array:
         """Of all pools, or of this device's positions, those that repeat from its first one on."""
