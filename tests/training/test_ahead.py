@@ -78,7 +78,7 @@ def test_a_step_is_compiled_from_shapes_alone_and_told(ahead, capsys, monkeypatc
     facts = json.loads(capsys.readouterr().out)
     assert (facts["chips"], facts["hosts"], facts["mesh"]) == (8, 1, MESH)
     assert facts["peak_bytes"] == ahead.peak
-    assert facts["collectives"]["all-to-all"]["count"] == ahead.sent["all-to-all"].count
+    assert facts["collectives"]["all-to-all"]["count"] == ahead.sent["all-to-all"].calls
 
     small = TPUS["v5e"]._replace(memory=1000)
     monkeypatch.setattr(
