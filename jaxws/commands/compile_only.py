@@ -119,6 +119,7 @@ def rows(ahead: Ahead) -> list[tuple[str, str]]:
     topology, (least, most) = ahead.topology, ahead.step_seconds
     chip = topology.chip
     mesh = "x".join(str(ahead.mesh[axis]) for axis in AXES)
+    by = "by arithmetic only" if ahead.flops else "by arithmetic only, without FLOPs"
     fits = "fits" if ahead.fits else "does not fit"
     flops = "not told by XLA" if ahead.flops is None else f"{ahead.flops / 1e9:.1f} G"
     return [
