@@ -18,6 +18,7 @@ from jaxws.data.device.order import steps_per_epoch
 from jaxws.data.feed import Batching
 from jaxws.data.host.feed import HostBatching, HostInputs
 from jaxws.data.sources.official import OFFICIAL
+from jaxws.data.sources.read import MAX_BYTES
 from jaxws.data.splits import choose_rows
 
 
@@ -103,8 +104,9 @@ def assumed_feed(config: ConfigDict) -> AssumedFeed:
     steps = steps_per_epoch(images, config.batch_size)
     size = data.image_size or facts.size
     made: tuple[tuple[int, int, int], Batching, Any, Any]
-    if size is None:
-        side = data.crop_size or CROP_SIZE
+    # As build_feed decides.
+    if size is None or facts.images * size**2 * facts.channels > MAX_BYTES:
+        side = data.crop_size or data.image_size or CROP_SIZE
         made = _on_host(config, (side, side, facts.channels), images)
     else:
         made = _on_device(config, (size, size, facts.channels), images, steps)
