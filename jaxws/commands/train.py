@@ -16,7 +16,7 @@ from jaxws.commands.flags import add_config_arguments, config_of
 from jaxws.config import fields
 from jaxws.config.checks import check_config
 from jaxws.config.files import DIRECTORY
-from jaxws.system.local_path import path_argument
+from jaxws.system.local_path import workdir_argument
 from jaxws.system.text import one_line, say
 
 if TYPE_CHECKING:
@@ -53,9 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser, default=DEFAULT_CONFIG)
     parser.add_argument(
         "--workdir",
-        type=path_argument,
+        type=workdir_argument,
         metavar="DIR",
-        help="directory of the run (default: runs/ and the name of the configuration)",
+        help="directory of the run, also gs://BUCKET/DIR (default: runs/ and the name of the"
+        " configuration)",
     )
 
 
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         return DIVERGED
 
 
-def _train(config: ConfigDict, name: str, workdir: Path) -> int:
+def _train(config: ConfigDict, name: str, workdir: Path | str) -> int:
     from jaxws.records.provenance import given_command
     from jaxws.records.report import write_report
     from jaxws.records.run_directory import read_run
@@ -103,6 +104,7 @@ def _train(config: ConfigDict, name: str, workdir: Path) -> int:
         say(f"{stopped}. To go on: {shlex.join(given_command())}")
         return RESUMABLE
     write_report(read_run(run.workdir.path))
+    run.workdir.publish()
     print_table(summary_rows(record), title=name)
     for plot in sorted(run.workdir.path.glob("*.png")):
         say(f"plot: {plot}")
@@ -116,7 +118,7 @@ def _headline(run: Run) -> str:
     n_reps = run.config.data.n_reps
     views = "" if n_reps == 1 else f", {n_reps} views of each in a batch"
     return (
-        f"{verb} {run.workdir.path}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
+        f"{verb} {run.workdir.place}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
         f" {feed.test_kind} images, {'x'.join(map(str, feed.image_shape))} pixels to the network,"
         f" {len(feed.class_names)} classes{views}; {run.last_step} steps"
         f"{_weights(run)}"

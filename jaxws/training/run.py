@@ -14,6 +14,7 @@ from jaxws.config.checks import check_config
 from jaxws.config.numbers import MOST_WHOLE
 from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields, is_outside
 from jaxws.core.named_leaves import named_leaves
+from jaxws.records.staging import opened_place
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
 from jaxws.training.initial_weights import InitialWeights, initial_weights
@@ -53,7 +54,7 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     Args:
       config: see :mod:`jaxws.config.fields`; gets those fields of its own network and sharing rule
         that it has not.
-      workdir: the run's directory.
+      workdir: the run's directory, which may be in a bucket: ``gs://BUCKET/DIRECTORY``.
 
     Returns:
       A run, ready for :func:`jaxws.training.loop.train`.
@@ -81,8 +82,9 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         names = _leaf_names(model, feed.image_shape)
         check_leaves(config, names)
         check_shareable(sharing, names)
-    initial = initial_weights(config, workdir, model, feed.image_shape)
-    opened = Workdir(workdir, config, feed.fingerprint())
+    with opened_place(workdir) as (path, staging):
+        initial = initial_weights(config, path, model, feed.image_shape)
+        opened = Workdir(path, config, feed.fingerprint(), staging)
     return Run(config, opened, feed, model, sharing, initial)
 
 
