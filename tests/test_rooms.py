@@ -12,7 +12,7 @@ FLOORS = (
     ("system", "huge_pages"),
     ("core", "config"),
     ("data",),
-    ("layers", "dynamics"),
+    ("layers", "dynamics", "parallel"),
     ("models",),
     ("records",),
     ("checkpointing",),

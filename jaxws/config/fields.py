@@ -35,6 +35,11 @@ def base_config() -> ConfigDict:
     config.tensorboard = False  # event files too (pip install tensorboardX)
     config.compilation_cache = True  # keep compiled programs in the user's cache
     config.profile = config_dict.placeholder(str)  # a:b traces steps a to b - 1, from 0
+    # Devices along each axis of a mesh (docs/pods.md); unset: all, arranged to send least.
+    config.mesh = ConfigDict()
+    config.mesh.data = config_dict.placeholder(int)  # weights are copied over these
+    config.mesh.h = config_dict.placeholder(int)  # rows of positions are split over these
+    config.mesh.w = config_dict.placeholder(int)  # columns of positions
 
     config.model = _model_fields()
 

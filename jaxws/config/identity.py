@@ -17,6 +17,7 @@ from jaxws.system.json_text import parse_json
 # What its data are is told by their checksums, and not by where they lie.
 FREE_FIELDS = (
     *("max_steps", "tensorboard", "profile", "compilation_cache"),
+    *("mesh.data", "mesh.h", "mesh.w"),
     *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
     *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
     *("data.path", "data.data_dir", "data.prefetch", "data.threads", "data.workers"),

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
+from jaxws.core.islands.layout import Layout, current_mesh, mesh_sizes, split_over
+from jaxws.core.islands.sums import mean_over_devices, pieces
 from jaxws.core.local_kernels import Kernel, accumulation_dtype, position_ndim
 
 AxisName: TypeAlias = str | Sequence[str | None] | None
+_Names: TypeAlias = str | tuple[str, ...]
 
 POOLS = ("grid", "global")
 # Blocks that are added up one by one; the program grows with them. Few layers have more.
@@ -34,24 +38,27 @@ class Grid(NamedTuple):
       local: number of positions here, per position axis.
       sizes: number of positions of the whole layer.
       periods: number of pools: the kernel size, where the axis is long enough.
-      names: of the mapped axis that splits a position axis, or None.
+      names: of the mapped axis or axes that split a position axis, or None.
+      layout: over the mesh in context, which splits weights and moments so; None without one.
     """
 
     local: tuple[int, ...]
     sizes: tuple[int, ...]
     periods: tuple[int, ...]
-    names: tuple[str | None, ...]
+    names: tuple[_Names | None, ...]
+    layout: Layout | None = None
 
     # Jitted for callers that are not: each slice below would be compiled by itself.
     @functools.partial(jax.jit, static_argnums=0, inline=True)
     def mean(self, weights: Float[Array, "..."]) -> Float[Array, "..."]:
         """The mean of each pool, in float32 at least: (h, w, ...) to (*periods, ...)."""
+        if self.layout is not None:
+            return self._on_mesh(Grid.mean, weights, gives_pools=True)
         weights = weights.astype(accumulation_dtype(weights.dtype))
+        if any(self.names):
+            return self._mean_over_devices(weights)
         for axis in range(len(self.local)):
-            if self.names[axis] is None:
-                weights, _ = self._moments(weights, axis)
-            else:
-                weights = self._mean_over_devices(weights, axis)
+            weights, _ = self._moments(weights, axis)
         return weights
 
     @functools.partial(jax.jit, static_argnums=0, inline=True)
@@ -59,6 +66,8 @@ class Grid(NamedTuple):
         self, weights: Float[Array, "..."]
     ) -> tuple[Float[Array, "*pools_and_rest"], Float[Array, "*pools_and_rest"]]:
         """Mean and variance of each pool, in the same pass over the weights as ``mean``."""
+        if self.layout is not None:
+            return self._on_mesh(Grid.moments, weights, gives_pools=True)
         weights = weights.astype(accumulation_dtype(weights.dtype))
         if any(self.names):
             mean = self.mean(weights)
@@ -73,6 +82,8 @@ class Grid(NamedTuple):
     @functools.partial(jax.jit, static_argnums=0, inline=True)
     def spread(self, values: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
         """Gives every position the value of its pool: (*periods, ...) to (h, w, ...)."""
+        if self.layout is not None:
+            return self._on_mesh(Grid.spread, values, gives_pools=False)
         for axis, name in enumerate(self.names):
             if name is not None:
                 values = jnp.roll(values, -self._start(axis), axis)
@@ -100,15 +111,34 @@ class Grid(NamedTuple):
         square = _add_blocks(weights, axis, member, jnp.square) / counts
         return member + offset, jnp.maximum(square - jnp.square(offset), 0)
 
-    def _mean_over_devices(self, weights: jax.Array, axis: int) -> jax.Array:
-        size, period = self.local[axis], self.periods[axis]
-        if size < period:
-            padding = [(0, period - size if a == axis else 0) for a in range(weights.ndim)]
-            weights = jnp.pad(weights, padding)
-        zeros = jnp.zeros_like(lax.slice_in_dim(weights, 0, period, axis=axis))
-        total = jnp.roll(_add_blocks(weights, axis, zeros), self._start(axis), axis)
-        summed: jax.Array = lax.psum(total, self.names[axis])
-        return summed / self._axis_counts(axis, weights.ndim)
+    def _mean_over_devices(self, weights: jax.Array) -> jax.Array:
+        names = [n for name in self.names if name for n in _as_tuple(name)]
+        counts = self.counts(weights.ndim)
+        parts = pieces(weights, most=int(counts.max()))
+        return mean_over_devices([self._sum_here(part) for part in parts], counts, names)
+
+    def _sum_here(self, weights: jax.Array) -> jax.Array:
+        """The sum over what each pool has on this device."""
+        for axis, (size, period) in enumerate(zip(self.local, self.periods, strict=True)):
+            if size < period:
+                padding = [(0, period - size if a == axis else 0) for a in range(weights.ndim)]
+                weights = jnp.pad(weights, padding)
+            zeros = jnp.zeros_like(lax.slice_in_dim(weights, 0, period, axis=axis))
+            weights = _add_blocks(weights, axis, zeros)
+            if self.names[axis] is not None:
+                weights = jnp.roll(weights, self._start(axis), axis)
+        return weights
+
+    def _on_mesh(self, method: Callable[..., Any], values: jax.Array, gives_pools: bool) -> Any:
+        """A method on each device's part of the layer."""
+        assert self.layout is not None
+        local = tuple(size // self.layout.parts(a) for a, size in enumerate(self.sizes))
+        names = tuple(split or None for split in self.layout.positions)
+        here = Grid(local, self.sizes, self.periods, names)
+        packed = values.ndim == len(self.sizes) + 2
+        pools, weights = (self.layout.kernel_spec(pooled=p, packed=packed) for p in (True, False))
+        inputs, results = (weights, pools) if gives_pools else (pools, weights)
+        return jax.shard_map(partial(method, here), in_specs=inputs, out_specs=results)(values)
 
     def _start(self, axis: int) -> jax.Array:
         """The first row of this device's slab."""
@@ -168,7 +198,17 @@ def make_grid(kernel: Kernel, pools: str, axis_name: AxisName = None) -> Grid:
     )
     kernel_size = kernel.shape[ndim : 2 * ndim] if pools == "grid" else (1,) * ndim
     periods = tuple(min(k, size) for k, size in zip(kernel_size, sizes, strict=True))
-    return Grid(local, sizes, periods, names)
+    layout = None if any(names) else _layout(sizes, kernel.shape[-1])
+    return Grid(local, sizes, periods, names, layout)
+
+
+def _as_tuple(name: _Names) -> tuple[str, ...]:
+    return (name,) if isinstance(name, str) else name
+
+
+def _layout(positions: tuple[int, ...], features: int) -> Layout | None:
+    mesh = current_mesh()
+    return None if mesh is None else split_over(positions, features, mesh_sizes(mesh))
 
 
 def spread_pools(filters: Shaped[Array, "..."], positions: tuple[int, ...]) -> Shaped[Array, "..."]:
@@ -188,7 +228,10 @@ def spread_pools(filters: Shaped[Array, "..."], positions: tuple[int, ...]) -> S
     periods = filters.shape[: len(positions)]
     if periods == positions:
         return filters
-    grid = Grid(positions, positions, periods, (None,) * len(positions))
+    ndim = len(positions)
+    features = filters.shape[ndim if filters.ndim == ndim + 2 else -1]  # packed, or not
+    layout = _layout(positions, features)
+    grid = Grid(positions, positions, periods, (None,) * ndim, layout)
     spread: jax.Array = grid.spread(filters)
     return spread
 

@@ -49,8 +49,7 @@ def share_weights(
 ) -> PyTree:
     """Replaces every locally connected weight by the mean of its pool (instant sharing).
 
-    A linear projection: it keeps every pool's mean, and it is idempotent, to the last bit unless
-    ``axis_name`` is given. Works under ``jit``, ``vmap``, ``grad``, ``pmap`` and ``shard_map`` and
+    A linear projection: it keeps every pool's mean, and it is idempotent to the last bit. Works under ``jit``, ``vmap``, ``grad``, ``pmap`` and ``shard_map`` and
     on ``nnx.State``. Give it the parameters alone: in the optimizer's state it would find and
     average moments, which the paper leaves alone.
 
@@ -97,6 +96,8 @@ def share_weights(
             return shared.astype(array.dtype)
 
         # The array of packed kernels has the same position axes in front.
+        if grid.layout is not None:  # it says where weights lie
+            return jax.tree.map(lambda a: share_array(jnp.asarray(a)), kernel)
         return jax.tree.map(lambda a: _keep_sharding(share_array, jnp.asarray(a)), kernel)
 
     needed_by = None if missing_ok else "share_weights"
@@ -206,11 +207,11 @@ def _present(kernel: Kernel, mask: Any) -> Any:
     return None if mask is None else present_weights("", kernel, {"": mask})
 
 
-def per_pool(function: Callable[[jax.Array], jax.Array], kernel: Kernel) -> Any:
+def per_pool(function: Callable[[jax.Array], Any], kernel: Kernel) -> Any:
     """Applies a function from (h, w, ...) to (pools, pools, ...), whatever the sharding.
 
     Args:
-      function: a reduction over the positions of each pool.
+      function: a reduction over the positions of each pool, or several.
       kernel: filters, in any layout.
 
     Returns:
@@ -224,14 +225,13 @@ def per_pool(function: Callable[[jax.Array], jax.Array], kernel: Kernel) -> Any:
     ndim = position_ndim(kernel)
     kernel = kernel.spread() if isinstance(kernel, PooledKernel) else kernel
 
-    def apply(array: jax.Array) -> jax.Array:
+    def apply(array: jax.Array) -> Any:
         sharding = jax.typeof(array).sharding
         if AxisType.Explicit not in sharding.mesh.axis_types:
             return function(array)
         spec = PartitionSpec(*(None,) * ndim, *sharding.spec[ndim:])
         named = NamedSharding(sharding.mesh, spec)
-        reduced: jax.Array = auto_axes(function, out_sharding=named)(array)
-        return reduced
+        return auto_axes(function, out_sharding=named)(array)
 
     # The array of packed kernels has the same position axes in front.
     return jax.tree.map(lambda a: apply(jnp.asarray(a)), kernel)

@@ -98,8 +98,7 @@ def _layer_snr(
         variance = per_pool(lambda weights: masked_variance(grid, weights, present), kernel)
         return _mean_ratio(mean, variance, present_counts(grid, present))
     # Of packed kernels, the arrays: a mean over all weights has no use for their order.
-    (variance,) = jax.tree.leaves(per_pool(lambda array: grid.moments(array)[1], kernel))
-    (mean,) = jax.tree.leaves(per_pool(grid.mean, kernel))
+    mean, variance = jax.tree.leaves(per_pool(grid.moments, kernel))
     return _mean_ratio(mean, variance, grid.counts(mean.ndim))
 
 

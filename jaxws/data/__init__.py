@@ -15,7 +15,7 @@ from jaxws.data.device.crop import crop_and_flip, view_shape
 from jaxws.data.device.dataset import Dataset, Split, load_dataset
 from jaxws.data.device.feed import DeviceFeed
 from jaxws.data.device.order import epoch_order, evaluation_order, steps_per_epoch
-from jaxws.data.feed import Batching, Feed
+from jaxws.data.feed import Batching, Feed, OneDevice, Placing
 from jaxws.data.host.feed import HostFeed, HostOptions
 from jaxws.data.prefetch import Prefetch
 from jaxws.data.splits import choose_rows
@@ -28,6 +28,8 @@ __all__ = [
     "Feed",
     "HostFeed",
     "HostOptions",
+    "OneDevice",
+    "Placing",
     "Prefetch",
     "Split",
     "build_feed",

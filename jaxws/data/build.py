@@ -19,7 +19,7 @@ from jaxws.data.device.dataset import (
     open_dataset,
 )
 from jaxws.data.device.feed import DeviceFeed
-from jaxws.data.feed import Feed
+from jaxws.data.feed import Feed, OneDevice, Placing
 from jaxws.data.host.feed import HostFeed, HostOptions
 from jaxws.data.sources.features import feature_keys, split_names
 from jaxws.data.sources.folder import folder_sizes
@@ -34,7 +34,7 @@ CROP_SIZE = 224
 _LOOK_AT = 64
 
 
-def build_feed(config: ConfigDict) -> Feed:
+def build_feed(config: ConfigDict, placing: Placing = OneDevice()) -> Feed:  # noqa: B008
     """Opens the data set of a configuration and says how batches are made of it.
 
     A data set of images of one size that fits in memory, or whose images are brought to one by
@@ -43,6 +43,7 @@ def build_feed(config: ConfigDict) -> Feed:
 
     Args:
       config: see ``jaxws.config.fields``.
+      placing: where batches lie.
 
     Returns:
       The feed.
@@ -52,6 +53,7 @@ def build_feed(config: ConfigDict) -> Feed:
         images of two classes or more.
     """
     feed = _build_feed(config)
+    feed.placing = placing
     if config.data.path is not None:
         folder = pathlib.Path(config.data.path).expanduser().resolve()
         feed.name, feed.path = folder.name or str(folder), str(folder)

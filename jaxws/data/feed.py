@@ -6,6 +6,9 @@ be hashed, so that steps of equal settings are one program. A data set that fits
 the device as a whole (``jaxws.data.device.feed.DeviceFeed``); images are decoded and cut on the
 host where it does not (``jaxws.data.host.feed.HostFeed``). The training loop has one of them and
 does not know which.
+
+Where batches lie is the caller's to say: a ``Placing`` names the rows of a batch that this process
+makes, and puts them on its devices.
 """
 
 from __future__ import annotations
@@ -17,6 +20,91 @@ import jax
 import numpy as np
 
 from jaxws.data.batch import Batch
+
+
+class Placing(Protocol):
+    """Where batches lie: on one device, or split by rows over those of several processes.
+
+    Attributes:
+      parts: number of devices. Each holds as many rows of a batch as the others.
+    """
+
+    @property
+    def parts(self) -> int:
+        """Number of devices, which divides the rows of every batch."""
+
+    def rows(self, n: int) -> np.ndarray:
+        """Which rows of a batch this process makes.
+
+        Args:
+          n: rows of the batch, of all processes together.
+
+        Returns:
+          int ``(m,)``, ascending: those that its devices hold.
+        """
+
+    def batch(self, tree: Any, n: int) -> Any:
+        """Puts a batch on the devices.
+
+        Args:
+          tree: NumPy arrays ``(m, ...)`` of the rows that :meth:`rows` names.
+          n: rows of the batch, of all processes together.
+
+        Returns:
+          Arrays ``(n, ...)``.
+        """
+
+    def everywhere(self, tree: Any) -> Any:
+        """Puts what every device needs as a whole on all of them.
+
+        Args:
+          tree: arrays, of NumPy or JAX, and random keys; the same in every process.
+
+        Returns:
+          Arrays of the same shapes.
+        """
+
+
+class OneDevice:
+    """Everything lies on the default device of this process.
+
+    Example:
+      >>> OneDevice().rows(3).tolist()
+      [0, 1, 2]
+    """
+
+    parts = 1
+
+    def rows(self, n: int) -> np.ndarray:
+        """All of them."""
+        return np.arange(n)
+
+    def batch(self, tree: Any, n: int) -> Any:
+        """Puts it there."""
+        del n
+        return jax.device_put(tree)
+
+    def everywhere(self, tree: Any) -> Any:
+        """Puts it there."""
+        return jax.device_put(tree)
+
+
+def evaluation_rows(size: int, batch_size: int, placing: Placing) -> int:
+    """Rows of a batch of an evaluation, some of which may stand for no image.
+
+    Args:
+      size: number of images.
+      batch_size: images of a batch, if there are as many.
+      placing: where batches lie.
+
+    Returns:
+      So many that every device gets the same number.
+
+    Example:
+      >>> evaluation_rows(size=100, batch_size=512, placing=OneDevice())
+      100
+    """
+    return -(-min(batch_size, size) // placing.parts) * placing.parts
 
 
 class Batching(Protocol):
@@ -54,6 +142,7 @@ class Feed(Protocol):
       steps_per_epoch: batches that show every training image once; the last may be ragged.
       mean: float32 ``(c,)``, what was subtracted from pixels in [0, 1] units.
       std: float32 ``(c,)``, what they were divided by.
+      placing: where batches lie; it may be set until inputs are asked for.
     """
 
     name: str
@@ -66,6 +155,7 @@ class Feed(Protocol):
     steps_per_epoch: int
     mean: np.ndarray
     std: np.ndarray
+    placing: Placing
 
     @property
     def batching(self) -> Batching:

@@ -14,6 +14,7 @@ from jaxws import data
 from jaxws.core.packed import unpack_kernels
 from jaxws.core.pooled import probes, with_probes
 from jaxws.data import Batch
+from jaxws.parallel.placement import split_batch
 from jaxws.training.metrics import IMAGES, METRICS, Metric, Sums, batch_metrics
 
 
@@ -76,7 +77,7 @@ def compiled_eval_step(
     Returns:
       As :func:`eval_step`.
     """
-    batch = batching.eval_batch(inputs)
+    batch = split_batch(batching.eval_batch(inputs))
     return eval_step(params, batch_stats, batch, model=model, metrics=dict(metrics))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, NamedTuple, NoReturn
 
+import jax
+
 from jaxws import data
 from jaxws.checkpointing.manager import Checkpoints
 from jaxws.checkpointing.metadata import make_metadata
-from jaxws.core.partitioning import one_device
 from jaxws.core.pooled import holds_pooled
 from jaxws.records.progress import Progress
 from jaxws.records.recorder import Recorder
@@ -38,7 +39,7 @@ def train(run: Run) -> dict[str, Any]:
     Writes metrics.jsonl and checkpoints; :func:`jaxws.records.report.write_report` makes plots and
     a report of them. Whatever a run has been through, it ends with the same bits as one that was
     never stopped; docs/reliability.md says how far that goes. SIGTERM and SIGINT stop it in order
-    if this is the main thread. It runs on one device, however many there are. What it compiles is
+    if this is the main thread. It runs on the devices of ``run.mesh``. What it compiles is
     kept for the next start (:mod:`jaxws.training.compilation_cache`).
 
     Args:
@@ -56,7 +57,7 @@ def train(run: Run) -> dict[str, Any]:
     keep_programs(run.config.compilation_cache)
     with (
         closing(run.workdir),
-        one_device(),
+        jax.set_mesh(run.mesh),
         Signals() as signals,
         closing(_checkpoints(run)) as checkpoints,
         Progress(run.last_step) as progress,

@@ -16,6 +16,7 @@ import jax
 
 from jaxws import data
 from jaxws.core.packed import pack_kernels
+from jaxws.parallel.placement import placed, split_batch
 from jaxws.training.metrics import METRICS, Metric, Sums
 from jaxws.training.optimizers import OptimizerSettings
 from jaxws.training.run import Run
@@ -48,7 +49,7 @@ def compiled_initial_state(
       The state.
     """
     state = create_train_state(key, model, optimizer.make(), image_shape, dtype)
-    return pack_kernels(state) if packed else state
+    return placed(pack_kernels(state) if packed else state)
 
 
 class StepSettings(NamedTuple):
@@ -108,9 +109,9 @@ def compiled_step(
     Returns:
       As :func:`jaxws.training.step.train_step`.
     """
-    return train_step(
+    state, sums, info = train_step(
         state,
-        settings.batching.train_batch(inputs, state.step),
+        split_batch(settings.batching.train_batch(inputs, state.step)),
         model=settings.model,
         optimizer=settings.optimizer.make(),
         sharing=settings.sharing,
@@ -118,3 +119,4 @@ def compiled_step(
         skip_nonfinite=settings.skip_nonfinite,
         metrics=dict(settings.metrics),
     )
+    return placed(state), sums, info

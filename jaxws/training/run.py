@@ -14,11 +14,14 @@ from jaxws.config.checks import check_config
 from jaxws.config.numbers import MOST_WHOLE
 from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields, is_outside
 from jaxws.core.named_leaves import named_leaves
+from jaxws.data.feed import OneDevice
+from jaxws.parallel.placement import MeshPlacing
 from jaxws.records.staging import opened_place
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
 from jaxws.training.initial_weights import InitialWeights, initial_weights
 from jaxws.training.optimizers import check_leaves
+from jaxws.training.run_mesh import run_mesh
 from jaxws.training.weight_sharing import Sharing, check_shareable, make_sharing
 
 
@@ -31,6 +34,7 @@ class Run(NamedTuple):
       feed: where batches come from, and what is known of the data.
       model: the network.
       sharing: when and how its weights are shared.
+      mesh: the devices that it uses.
       initial: the weights that it starts from, or None: they are drawn, or its checkpoint has them.
     """
 
@@ -39,6 +43,7 @@ class Run(NamedTuple):
     feed: data.Feed
     model: nn.Module
     sharing: Sharing
+    mesh: jax.sharding.Mesh
     initial: InitialWeights | None = None
 
     @property
@@ -82,10 +87,12 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         names = _leaf_names(model, feed.image_shape)
         check_leaves(config, names)
         check_shareable(sharing, names)
+    mesh = run_mesh(config)
+    feed.placing = OneDevice() if mesh.size == 1 else MeshPlacing(mesh)
     with opened_place(workdir) as (path, staging):
         initial = initial_weights(config, path, model, feed.image_shape)
         opened = Workdir(path, config, feed.fingerprint(), staging)
-    return Run(config, opened, feed, model, sharing, initial)
+    return Run(config, opened, feed, model, sharing, mesh, initial)
 
 
 def _leaf_names(model: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:

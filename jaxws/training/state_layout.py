@@ -3,8 +3,9 @@
 On a TPU, locally connected weights and their moments stay packed (:mod:`jaxws.core.packed`): as
 they are, the tiles of its memory would be mostly padding. Where weights are shared after every
 step, they stay pooled (:mod:`jaxws.core.pooled`) from the first step on. Checkpoints hold every
-state as it is, so that all platforms can read them; packed ones are turned into it on the host,
-because the state of a large network may not fit on the TPU in both layouts.
+state as it is, so that all platforms can read them. On a single TPU, packed ones are turned into it
+on the host, because the state of a large network may not fit there in both layouts; on a mesh, each
+device does so with its part.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
+from jaxws.core.islands.layout import is_ours
 from jaxws.core.local_kernels import to_arrays
 from jaxws.core.packed import pack_kernels
 from jaxws.core.pooled import expand_pools, holds_pooled, pool_kernels
+from jaxws.parallel.placement import placed, state_shardings
 from jaxws.training.state import TrainState
 from jaxws.training.weight_sharing import Sharing, keep_frozen
 
@@ -60,7 +63,7 @@ def pool_if_shared(state: TrainState, sharing: Sharing) -> TrainState:
 
 @partial(jax.jit, static_argnums=1)
 def _pool(params: Any, sharing: Sharing) -> tuple[Any, jax.Array]:
-    pooled = keep_frozen(pool_kernels(params, pools=sharing.pools), params, sharing)
+    pooled = placed(keep_frozen(pool_kernels(params, pools=sharing.pools), params, sharing))
     equal = jax.tree.map(lambda a, b: jnp.all(a == b), expand_pools(pooled), params)
     return pooled, jnp.all(jnp.asarray(jax.tree.leaves(equal)))
 
@@ -79,9 +82,9 @@ def to_checkpoint(state: Any) -> Any:
       {'local_kernel': Array([[[[1.]]],
              [[[1.]]]], dtype=float32)}
     """
-    if uses_packed_layout():
+    if uses_packed_layout() and _mesh() is None:
         state = jax.device_put(state, _host())
-    return jax.jit(to_arrays)(state) if uses_packed_layout() or holds_pooled(state) else state
+    return _to_arrays(state) if uses_packed_layout() or holds_pooled(state) else state
 
 
 def from_checkpoint(state: Any) -> Any:
@@ -99,7 +102,8 @@ def from_checkpoint(state: Any) -> Any:
     """
     if not uses_packed_layout():
         return state
-    return jax.device_put(jax.jit(pack_kernels)(state), jax.devices()[0])
+    packed = _packed(state)
+    return packed if _mesh() is not None else jax.device_put(packed, jax.devices()[0])
 
 
 def replace_weights(
@@ -144,15 +148,34 @@ def checkpoint_shapes(shapes: Any) -> Any:
       shapes: of an unpacked state, as :func:`jax.eval_shape` gives them.
 
     Returns:
-      The shapes; with the host as their device where states are packed.
+      The shapes, with shardings: over the mesh in context; without one, on the host where states
+      are packed.
 
     Example:
       >>> checkpoint_shapes(jax.ShapeDtypeStruct((3,), "float32"))
       ShapeDtypeStruct(shape=(3,), dtype=float32)
     """
+    if (mesh := _mesh()) is not None:
+        return jax.tree.map(lambda s, at: s.update(sharding=at), shapes, state_shardings(shapes, mesh))
     if not uses_packed_layout():
         return shapes
     return jax.tree.map(lambda s: s.update(sharding=SingleDeviceSharding(_host())), shapes)
+
+
+@jax.jit
+def _to_arrays(state: Any) -> Any:
+    return placed(to_arrays(state))
+
+
+@jax.jit
+def _packed(state: Any) -> Any:
+    return placed(pack_kernels(state))
+
+
+def _mesh() -> jax.sharding.Mesh | None:
+    """That in context, if it has several devices."""
+    mesh = jax.sharding.get_mesh()
+    return mesh if is_ours(mesh) else None
 
 
 def _host() -> jax.Device:

@@ -19,6 +19,7 @@ import jax
 from jaxws.core.implementations import dispatch, patches, slices
 from jaxws.core.implementations.manual_axes import vary_alike
 from jaxws.core.implementations.spec import Spec
+from jaxws.core.islands import exchange
 from jaxws.core.local_kernels import position_ndim
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import spread_pools
@@ -62,19 +63,19 @@ def contract(
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _forward(x: Images, kernel: PoolFilters, spec: Spec, implementation: str | None) -> Outputs:
-    return dispatch.run("forward", x, kernel, spec, implementation)
+    return exchange.run("forward", x, kernel, spec, implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _input_gradient(
     dy: Outputs, kernel: PoolFilters, spec: Spec, implementation: str | None
 ) -> Images:
-    return dispatch.run("input_gradient", dy, kernel, spec, implementation)
+    return exchange.run("input_gradient", dy, kernel, spec, implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _kernel_gradient(x: Images, dy: Outputs, spec: Spec, implementation: str | None) -> Filters:
-    return dispatch.run("kernel_gradient", x, dy, spec, implementation)
+    return exchange.run("kernel_gradient", x, dy, spec, implementation)
 
 
 def _fold(gradient: Filters, kernel: PoolFilters) -> PoolFilters:

@@ -14,6 +14,7 @@ from jaxws.data.device.augment import evaluation_batch, training_batch
 from jaxws.data.device.crop import view_shape
 from jaxws.data.device.dataset import Dataset, Split
 from jaxws.data.device.order import epoch_order, evaluation_order, steps_per_epoch
+from jaxws.data.feed import OneDevice, Placing, evaluation_rows
 from jaxws.data.splits import rows_fingerprint, test_kind
 
 
@@ -143,6 +144,7 @@ class DeviceFeed:
         self.steps_per_epoch = steps_per_epoch(self.train_size, batch_size)
         self._seed, self._batch_size = seed, batch_size
         self._eval_batch_size = eval_batch_size
+        self.placing: Placing = OneDevice()
         self.batching = DeviceBatching(
             image_shape=dataset.image_shape,
             crop_size=crop_size,
@@ -159,10 +161,13 @@ class DeviceFeed:
 
     def train_inputs(self, first_step: int) -> Iterator[DeviceInputs]:
         """The whole split, and the order of the step's epoch."""
-        split, key = self._put("train"), jax.random.key(self._seed)
+        split = self._put("train")
+        key = self.placing.everywhere(jax.random.key(self._seed))
         epoch, begin = divmod(first_step, self.steps_per_epoch)
         while True:
-            order = epoch_order(self._seed, epoch, self.train_size, self._batch_size)
+            # By way of the host: of which devices JAX computes it depends on the thread's mesh.
+            order = np.asarray(epoch_order(self._seed, epoch, self.train_size, self._batch_size))
+            order = self.placing.everywhere(order)
             for _ in range(begin, self.steps_per_epoch):
                 yield DeviceInputs(split, order, key)
             epoch, begin = epoch + 1, 0
@@ -171,8 +176,9 @@ class DeviceFeed:
         """The whole split, and the images of each step in their own order."""
         size = {"train": self.train_size, "test": self.test_size}[split]
         images = self._put(split)
-        for indices in evaluation_order(size, min(self._eval_batch_size, size)):
-            yield DeviceInputs(images, indices, None)
+        rows = evaluation_rows(size, self._eval_batch_size, self.placing)
+        for indices in np.asarray(evaluation_order(size, rows)):
+            yield DeviceInputs(images, self.placing.everywhere(indices), None)
 
     def fingerprint(self) -> dict[str, Any]:
         """Numbers of classes and images, checksums of all pixels and labels, and which rows."""
@@ -185,7 +191,7 @@ class DeviceFeed:
         return facts | rows_fingerprint(self.dataset.chosen)
 
     def _put(self, name: str) -> Split:
-        """The split on the device, where it stays."""
+        """The split on every device, where it stays."""
         if name not in self._on_device:
-            self._on_device[name] = jax.device_put(getattr(self.dataset, name))
+            self._on_device[name] = self.placing.everywhere(getattr(self.dataset, name))
         return self._on_device[name]

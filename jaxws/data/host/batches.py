@@ -1,6 +1,6 @@
 """Batches cut on the host from images that are decoded as they are needed.
 
-A training set is a ``grain.MapDataset``: element s is what a process contributes to step s, as a
+A training set is a ``grain.MapDataset``: element s is what a process makes of step s's batch, as a
 pure function of (seed, s). So order and crops do not depend on threads, workers, restarts or the
 number of processes, and a run resumes from its step number: ``batches[step:]``.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import grain
@@ -21,7 +21,7 @@ from jaxws.data.sources.records import Record, Records
 
 
 class HostBatch(NamedTuple):
-    """A batch on the host, or the part of it that belongs to a process.
+    """A batch on the host, or the rows of it that a process makes.
 
     Attributes:
       image: uint8 ``(n, size, size, c)``.
@@ -92,8 +92,7 @@ def training_batches(
     seed: int,
     batch_size: int,
     n_reps: int = 1,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: np.ndarray | None = None,
 ) -> grain.MapDataset:
     """All batches of a run that never ends.
 
@@ -106,32 +105,27 @@ def training_batches(
       seed: of order and crops.
       batch_size: images of a step, of all processes together.
       n_reps: crops of each image.
-      process_index: which part of each batch to make: row by row, the batch is the parts of
-        process 0, 1, ... put together.
-      process_count: number of parts; it divides ``batch_size``.
+      rows: ascending numbers of those rows of a batch that are made, of all its
+        ``batch_size * n_reps``. Only their images are read. None for all.
 
     Returns:
-      A dataset whose element s is the ``HostBatch`` of step s, with
-      ``batch_size / process_count * n_reps`` rows.
+      A dataset whose element s is the ``HostBatch`` of step s, or these rows of it.
 
     Raises:
       ValueError: if the numbers do not fit each other. Reading an element raises one that names
         the record that cannot be decoded.
     """
-    rows = grain.MapDataset.range(len(records)).seed(seed % 2**32).shuffle()
+    images = grain.MapDataset.range(len(records)).seed(seed % 2**32).shuffle()
     # An element's draws follow from its position in the run, so they come before any division.
-    plans = rows.random_map(lambda row, rng: Plan(row, rng.random((n_reps, DRAWS))))
-    make = functools.partial(_make, records, cropper, n_reps)
-    return _parts(plans, make, batch_size, process_index, process_count).repeat()
+    plans = images.random_map(lambda row, rng: Plan(row, rng.random((n_reps, DRAWS))))
+    part = _Part(batch_size, n_reps, rows)
+    plans = part.filled_up(plans).repeat()
+    make = functools.partial(_make, records, cropper, plans, part)
+    return grain.MapDataset.range(len(plans) // batch_size).map(make)
 
 
 def evaluation_batches(
-    records: Records,
-    cropper: Cropper,
-    *,
-    batch_size: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    records: Records, cropper: Cropper, *, batch_size: int, rows: np.ndarray | None = None
 ) -> grain.MapDataset:
     """Every image once, in its own order; the rest of the last batch is filling.
 
@@ -139,52 +133,66 @@ def evaluation_batches(
       records: the images.
       cropper: how to cut them.
       batch_size: images of a batch, of all processes together.
-      process_index: which part of each batch to make.
-      process_count: number of parts; it divides ``batch_size``.
+      rows: ascending numbers of those rows of a batch that are made; None for all.
 
     Returns:
-      A dataset of ``HostBatch``es with ``batch_size / process_count`` rows.
+      A dataset of ``HostBatch``es, or these rows of them.
 
     Raises:
       ValueError: if the numbers do not fit each other.
     """
-    plans = grain.MapDataset.range(len(records)).map(Plan)
-    make = functools.partial(_make, records, cropper, 1)
-    return _parts(plans, make, batch_size, process_index, process_count)
+    part = _Part(batch_size, 1, rows)
+    plans = part.filled_up(grain.MapDataset.range(len(records)).map(Plan))
+    make = functools.partial(_make, records, cropper, plans, part)
+    return grain.MapDataset.range(len(plans) // batch_size).map(make)
 
 
-def _parts(
-    plans: grain.MapDataset,
-    make: Callable[[Sequence[Plan]], HostBatch],
-    batch_size: int,
-    index: int,
-    count: int,
-) -> grain.MapDataset:
-    """Batches of an epoch, the last one filled up, and of these the parts of one process."""
-    if batch_size < 1 or count < 1 or batch_size % count or not 0 <= index < count:
-        raise ValueError(
-            f"batch_size {batch_size} for process {index} of {count}, expected a batch size that"
-            " the number of processes divides"
-        )
-    if filling := -len(plans) % batch_size:
+class _Part:
+    """Which images, and which views of each, are in some rows of every batch."""
+
+    def __init__(self, batch_size: int, n_reps: int, rows: np.ndarray | None):
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size!r}, expected a whole number, 1 or more")
+        size = batch_size * n_reps
+        rows = np.arange(size) if rows is None else np.asarray(rows)
+        if (np.diff(rows, prepend=-1, append=size) < 1).any():
+            raise ValueError(f"rows are {rows}, expected ascending numbers from 0 to {size - 1}")
+        self._batch_size = batch_size
+        positions, first = np.unique(rows // n_reps, return_index=True)
+        self._positions = [int(position) for position in positions]
+        self.views = np.split(rows % n_reps, first[1:])
+
+    def filled_up(self, plans: grain.MapDataset) -> grain.MapDataset:
+        """An epoch's plans, and so many that stand for no image that the last batch is whole."""
+        if not (filling := -len(plans) % self._batch_size):
+            return plans
         fillers = grain.MapDataset.range(filling).map(lambda _: Plan(-1))
-        plans = grain.MapDataset.concatenate([plans, fillers])
-    return plans.batch(batch_size // count, batch_fn=make)[index::count]
+        return grain.MapDataset.concatenate([plans, fillers])
+
+    def of(self, step: int, plans: grain.MapDataset) -> list[Plan]:
+        """Plans of the images, one for each of ``views``."""
+        first = int(step) * self._batch_size
+        return [plans[first + position] for position in self._positions]
 
 
-def _make(records: Records, cropper: Cropper, n_reps: int, plans: Sequence[Plan]) -> HostBatch:
+def _make(
+    records: Records, cropper: Cropper, plans: grain.MapDataset, part: _Part, step: int
+) -> HostBatch:
+    chosen = part.of(step, plans)
     # First all records are read: between one image and the next, reading takes twice as long, as
     # decoding has driven whatever it needs out of the core's caches.
-    read = [records[plan.row] if plan.row >= 0 else None for plan in plans]
-    parts = [_crops(cropper, n_reps, *pair) for pair in zip(read, plans, strict=True)]
+    read = [records[plan.row] if plan.row >= 0 else None for plan in chosen]
+    parts = [_crops(cropper, *each) for each in zip(read, chosen, part.views, strict=True)]
     images, labels = zip(*parts, strict=True)
     return HostBatch(np.concatenate(images), np.concatenate(labels))
 
 
-def _crops(cropper: Cropper, n_reps: int, record: Record | None, plan: Plan) -> HostBatch:
+def _crops(cropper: Cropper, record: Record | None, plan: Plan, views: np.ndarray) -> HostBatch:
     if record is None:
-        return cropper.filling(n_reps)
-    return cropper.centre(record) if plan.draws is None else cropper.random(record, plan.draws)
+        return cropper.filling(len(views))
+    if plan.draws is None:
+        return cropper.centre(record)
+    return cropper.random(record, plan.draws[views])
 
 
 def _size(image: object) -> tuple[int, int]:

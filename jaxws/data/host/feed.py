@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from jaxws.config.identity import NOTES
 from jaxws.data.batch import Batch, host_batch
 from jaxws.data.device.order import steps_per_epoch
+from jaxws.data.feed import OneDevice, Placing, evaluation_rows
 from jaxws.data.host.ahead import MadeAhead
 from jaxws.data.host.batches import Cropper, evaluation_batches, training_batches
 from jaxws.data.host.decoders import check_decoder
@@ -103,15 +104,15 @@ class HostBatching(NamedTuple):
 
 
 class _Put(Iterator[HostInputs]):
-    """Batches on their way to the device."""
+    """Batches on their way to the devices."""
 
-    def __init__(self, batches: MadeAhead, key: jax.Array | None):
-        self._batches, self._key = batches, key
+    def __init__(self, batches: MadeAhead, placing: Placing, rows: int, key: jax.Array | None):
+        self._batches, self._placing, self._rows, self._key = batches, placing, rows, key
         self.interrupt, self.close = batches.interrupt, batches.close
 
     def __next__(self) -> HostInputs:
         batch = next(self._batches)
-        image, label = jax.device_put((batch.image, batch.label))
+        image, label = self._placing.batch((batch.image, batch.label), self._rows)
         return HostInputs(image, label, self._key)
 
 
@@ -176,6 +177,7 @@ class HostFeed:
         self._seed, self._batch_size, self._n_reps = seed, batch_size, n_reps
         self._eval_batch_size = eval_batch_size
         self._options = options
+        self.placing: Placing = OneDevice()
         self.mean, self.std = self._moments(mean_std)
         self.batching = HostBatching(
             mean=tuple(self.mean.tolist()),
@@ -186,23 +188,28 @@ class HostFeed:
         )
 
     def train_inputs(self, first_step: int) -> Iterator[HostInputs]:
-        """Crops of each step, on their way to the device."""
+        """Crops of each step, on their way to the devices."""
         key = jax.random.fold_in(jax.random.key(self._seed), _FLIP_STREAM)
+        rows = self._batch_size * self._n_reps
         batches = training_batches(
             self._train,
             self._cutter,
             seed=self._seed,
             batch_size=self._batch_size,
             n_reps=self._n_reps,
+            rows=self.placing.rows(rows),
         )
-        return self._put(batches[first_step:], key, self.train_size)
+        ahead = self._made_ahead(batches[first_step:], self.train_size)
+        return _Put(ahead, self.placing, rows, self.placing.everywhere(key))
 
     def eval_inputs(self, split: str = "test") -> Iterator[HostInputs]:
         """Centres crops of a split's images, in their own order."""
         records = {"train": self._train, "test": self._test}[split]
-        batch_size = min(self._eval_batch_size, len(records))
-        batches = evaluation_batches(records, self._cutter, batch_size=batch_size)
-        return self._put(batches, None, len(records))
+        rows = evaluation_rows(len(records), self._eval_batch_size, self.placing)
+        batches = evaluation_batches(
+            records, self._cutter, batch_size=rows, rows=self.placing.rows(rows)
+        )
+        return _Put(self._made_ahead(batches, len(records)), self.placing, rows, None)
 
     def fingerprint(self) -> dict[str, Any]:
         """Numbers of classes and images, checksums of what TFDS notes and of a folder's files."""
@@ -220,13 +227,15 @@ class HostFeed:
             **rows_fingerprint(self._chosen),
         }
 
-    def _put(self, batches: Any, key: jax.Array | None, images: int) -> _Put:
+    def _made_ahead(self, batches: Any, images: int) -> MadeAhead:
         threads, workers = self._options.threads, self._options.workers
         if workers is None:
             crops = max(self._batch_size * self._n_reps, self._eval_batch_size)
-            suitable = suitable_workers(images, crops * math.prod(self.image_shape))
+            here = len(self.placing.rows(self.placing.parts)) / self.placing.parts
+            size = math.ceil(here * crops) * math.prod(self.image_shape)
+            suitable = suitable_workers(math.ceil(here * images), size)
             workers = suitable if threads is None else 0
-        return _Put(MadeAhead(batches, threads=threads, workers=workers), key)
+        return MadeAhead(batches, threads=threads, workers=workers)
 
     def _moments(self, mean_std: str) -> tuple[np.ndarray, np.ndarray]:
         if mean_std != "train":  # No image is needed.

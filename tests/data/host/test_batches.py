@@ -68,23 +68,29 @@ def assert_same(a, b):
     np.testing.assert_array_equal(a.image, b.image)
 
 
+def put_together(parts, rows):
+    """The batch of which each part has those rows."""
+    order = np.argsort(np.concatenate(rows))
+    return HostBatch(*(array[order] for array in joined(parts)))
+
+
 @settings(max_examples=12)
 @given(
     size=st.integers(1, 25),
-    batch=st.integers(1, 2),
-    processes=st.sampled_from([1, 2, 4, 8]),
+    batch_size=st.integers(1, 16),
+    processes=st.sampled_from([1, 2, 4]),
     n_reps=st.integers(1, 3),
     seed=st.integers(-5, 2**40),
 )
-def test_epochs_and_processes(size, batch, processes, n_reps, seed):
-    """Each epoch shows every image once, whoever makes its batches and from wherever."""
-    data, batch_size = Numbers(size), 8 * batch
+def test_epochs_and_processes(size, batch_size, processes, n_reps, seed):
+    """Each epoch shows every image once, whoever makes which of its rows and from wherever."""
+    data, order = Numbers(size), np.random.default_rng(seed % 99).permutation(batch_size * n_reps)
+    rows = [np.sort(some) for some in np.array_split(order, processes) if len(some)]
 
-    def batches(index=0, count=1):
+    def batches(rows=None):
         return training_batches(
-            data, data, seed=seed, batch_size=batch_size, n_reps=n_reps,
-            process_index=index, process_count=count,
-        )  # fmt: skip
+            data, data, seed=seed, batch_size=batch_size, n_reps=n_reps, rows=rows
+        )
 
     whole, steps = batches(), -(-size // batch_size)
     for epoch in (0, 3):
@@ -94,9 +100,23 @@ def test_epochs_and_processes(size, batch, processes, n_reps, seed):
         assert sorted(views[:size, 0]) == list(range(size))
         assert (views[size:] == -1).all()
     for step in (0, steps - 1, 5 * steps):
-        parts = [batches(index, processes)[step] for index in range(processes)]
-        assert_same(joined(parts), whole[step])
+        parts = [batches(some)[step] for some in rows]
+        assert_same(put_together(parts, rows), whole[step])
         assert_same(batches()[step:][0], whole[step])
+
+
+def test_only_images_of_the_rows_are_read():
+    read = []
+
+    class Noting(Numbers):
+        def __getitem__(self, index):
+            read.append(index)
+            return index
+
+    data = Noting(20)
+    rows = np.array([1, 2, 7])  # views 1 of image 0, 0 of image 1, 1 of image 3
+    part = training_batches(data, data, seed=0, batch_size=10, n_reps=2, rows=rows)[0]
+    assert read == part.label.tolist()
 
 
 def test_epochs_and_seeds_have_orders_and_draws_of_their_own():
@@ -115,22 +135,20 @@ def test_epochs_and_seeds_have_orders_and_draws_of_their_own():
 @settings(max_examples=20)
 def test_evaluation_shows_every_image_once_in_order(size, batch, processes):
     data, size_of_batch = Numbers(size), 4 * batch
-    parts = [
-        evaluation_batches(
-            data, data, batch_size=size_of_batch, process_index=i, process_count=processes
-        )
-        for i in range(processes)
-    ]
+    rows = [np.arange(i, size_of_batch, processes) for i in range(processes)]
+    parts = [evaluation_batches(data, data, batch_size=size_of_batch, rows=some) for some in rows]
     assert {len(part) for part in parts} == {-(-size // size_of_batch)}
-    labels = joined([part[i] for i in range(len(parts[0])) for part in parts]).label
+    batches = [put_together([part[i] for part in parts], rows) for i in range(len(parts[0]))]
+    labels = joined(batches).label
     assert labels[:size].tolist() == list(range(size))
     assert (labels[size:] == -1).all()
 
 
-def test_a_batch_that_processes_cannot_divide_is_refused():
+@pytest.mark.parametrize("rows", [[0, 6], [-1, 2], [3, 3], [3, 2]])
+def test_rows_that_no_batch_has_are_refused(rows):
     data = Numbers(9)
-    with pytest.raises(ValueError, match="batch_size 6 for process 0 of 4"):
-        training_batches(data, data, seed=0, batch_size=6, process_count=4)
+    with pytest.raises(ValueError, match="expected ascending numbers from 0 to 5"):
+        training_batches(data, data, seed=0, batch_size=6, rows=np.array(rows))
 
 
 @pytest.mark.parametrize(("threads", "workers"), [(1, 0), (4, 0), (None, 2)])

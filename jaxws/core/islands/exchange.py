@@ -1,0 +1,153 @@
+"""Layers on a mesh: images come split over devices, and are worked on where the weights are.
+
+As in a mixture of experts, whose experts are the positions: an ``all_to_all`` turns "some images,
+all positions" into "all images, some positions" and back. The three maps of a layer run in
+between, on each device as if it were alone, so that any kernel can compute them. No weight and no
+gradient of one position's filters ever crosses the mesh axes that split positions.
+
+Along an axis whose positions do not divide, features are split: each device sees all images as a
+whole, and gives back its features of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec
+
+from jaxws.core.implementations import dispatch
+from jaxws.core.implementations.spec import Spec, kernel_shape
+from jaxws.core.islands.layout import AXES, Layout, current_mesh, layout_of, mesh_sizes
+from jaxws.core.islands.slabs import add_images, cut_images, cut_outputs, join_outputs, local_spec
+from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
+
+
+def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None) -> jax.Array:
+    """Computes one of the three maps of a layer, over the mesh in context if there is one.
+
+    Args:
+      map_name: as in :func:`jaxws.core.implementations.dispatch.run`, as all others.
+      a: its first array.
+      b: its second array.
+      spec: geometry and dtypes.
+      name: of an implementation, or None.
+
+    Returns:
+      The map's result.
+    """
+    mesh = current_mesh()
+    if mesh is None or a.shape[-1] % mesh.size:  # as in init, whose batch is one image
+        return dispatch.run(map_name, a, b, spec, name)
+    ndim = len(spec.window.kernel_size)
+    images = PartitionSpec(*[None] * (a.ndim - 1), AXES)
+    if map_name == "kernel_gradient":
+        island = _Island(spec, _layout(kernel_shape(a, b, spec), mesh, spec), name)
+        return _on_devices(island.kernel_gradient, (images, images), island.weights)(a, b)
+    shape = (*spec.window.output_size, *b.shape[ndim:])
+    island = _Island(spec, _layout(shape, mesh, spec), name)
+    if b.shape[:ndim] != spec.window.output_size:
+        # Every device has the filters of all pools, or can have them for little.
+        whole = lambda a, b: dispatch.run(map_name, a, b, spec, name)
+        return _on_devices(whole, (images, PartitionSpec()), images)(a, b)
+    return _on_devices(getattr(island, map_name), (images, island.weights), images)(a, b)
+
+
+def _layout(shape: tuple[int, ...], mesh: Any, spec: Spec) -> Layout:
+    layout = layout_of(shape, mesh_sizes(mesh))
+    if spec.groups == 1:
+        return layout
+    # Some features of a layer with groups would need the channels of some groups alone.
+    return layout._replace(features=(), copies=(*layout.copies, *layout.features))
+
+
+def _on_devices(function: Callable[..., Any], inputs: Any, result: Any) -> Callable[..., Any]:
+    # Kernels do not tell over which axes their results vary, and sums here are said by hand.
+    mapped: Callable[..., Any] = jax.shard_map(
+        function, in_specs=inputs, out_specs=result, check_vma=False
+    )
+    return mapped
+
+
+class _Island(NamedTuple):
+    """The three maps, as one device of a mesh computes its part of them."""
+
+    spec: Spec
+    layout: Layout
+    name: str | None
+
+    @property
+    def weights(self) -> PartitionSpec:
+        return self.layout.kernel_spec()
+
+    def forward(self, x: Images, kernel: Filters) -> Outputs:
+        y = self._run("forward", self._gather_images(x), kernel)
+        return self._return_outputs(y)
+
+    def input_gradient(self, dy: Outputs, kernel: Filters) -> Images:
+        dx = self._run("input_gradient", self._gather_outputs(dy), kernel)
+        return self._return_images(dx)
+
+    def kernel_gradient(self, x: Images, dy: Outputs) -> Filters:
+        x, dy = self._gather_images(x), self._gather_outputs(dy)
+        gradient = self._run("kernel_gradient", x, dy)
+        copies = self.layout.copies
+        summed: Filters = lax.psum(gradient, copies) if copies else gradient
+        return summed
+
+    def _run(self, map_name: str, a: jax.Array, b: jax.Array) -> jax.Array:
+        return dispatch.run(map_name, a, b, local_spec(self.spec, self.layout), self.name)
+
+    # Wherever images of several devices come together, those of features' axes are outermost.
+
+    def _gather_images(self, x: Images) -> Images:
+        """Images of this device to its part of the images of all that hold other weights."""
+        if self.layout.by_position:
+            x = self._to_parts(cut_images(x, self.spec, self.layout))
+        if self.layout.features:
+            x = lax.all_gather(x, self.layout.features, axis=x.ndim - 1, tiled=True)
+        return x
+
+    def _return_images(self, dx: Images) -> Images:
+        """The transpose: adds up what all of them have found for this device's images."""
+        if self.layout.features:
+            axis = dx.ndim - 1
+            dx = lax.psum_scatter(dx, self.layout.features, scatter_dimension=axis, tiled=True)
+        if self.layout.by_position:
+            dx = add_images(self._to_images(dx), self.spec, self.layout)
+        return dx
+
+    def _gather_outputs(self, dy: Outputs) -> Outputs:
+        """All outputs of this device's images to its own outputs of the images of all."""
+        if self.layout.by_position:
+            dy = self._to_parts(cut_outputs(dy, self.layout))
+        if self.layout.features:
+            f, n = dy.ndim - 2, dy.ndim - 1
+            dy = lax.all_to_all(dy, self.layout.features, f, n, tiled=True)
+        return dy
+
+    def _return_outputs(self, y: Outputs) -> Outputs:
+        """The inverse, and the transpose."""
+        if self.layout.features:
+            f, n = y.ndim - 2, y.ndim - 1
+            y = lax.all_to_all(y, self.layout.features, n, f, tiled=True)
+        if self.layout.by_position:
+            y = join_outputs(self._to_images(y), self.layout)
+        return y
+
+    def _to_parts(self, parts: jax.Array) -> jax.Array:
+        """(parts, ..., n) of this device's images to (..., parts * n), its part of everyone's."""
+        parts = lax.all_to_all(parts, self.layout.by_position, 0, 0, tiled=True)
+        parts = jnp.moveaxis(parts, 0, -2)
+        return parts.reshape(*parts.shape[:-2], -1)
+
+    def _to_images(self, part: jax.Array) -> jax.Array:
+        """The inverse."""
+        count = self.layout.size(self.layout.by_position)
+        part = part.reshape(*part.shape[:-1], count, -1)
+        return lax.all_to_all(
+            jnp.moveaxis(part, -2, 0), self.layout.by_position, 0, 0, tiled=True
+        )

@@ -1,0 +1,1 @@
+"""Runs over several devices and processes: meshes, what lies where, and who does what."""
