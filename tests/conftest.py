@@ -83,6 +83,17 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """An empty gs://bucket, and a machine that has nothing of it yet."""
+    from tests.support.bucket import served
+
+    monkeypatch.setenv("JAXWS_CACHE_DIR", str(tmp_path / "machine"))
+    with served() as (bucket, url):
+        monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", url)
+        yield bucket
+
+
+@pytest.fixture
 def unchecked_types():
     """What users meet, whose calls nobody checks: the errors of the functions themselves."""
     before = jaxtyping.config.jaxtyping_disable

@@ -197,7 +197,7 @@ def staging_place(url: str) -> Path:
 
     Example:
       >>> staging_place("gs://bucket/runs/a").name
-      'a-3a8fa1ba60bd1d41'
+      'a-537dbdbd116ff65f'
     """
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
     name = "".join(c for c in url.rpartition("/")[2] if c.isascii() and c.isalnum() or c in "._-")

@@ -21,12 +21,14 @@ class Bucket:
 
     Attributes:
       objects: contents and generations.
+      changes: names and contents as they were written, None where an object was removed.
       requests: method and name of all requests so far.
       fails: given method and name, the HTTP status that a request ends with; 0 if it succeeds.
     """
 
     def __init__(self):
         self.objects: dict[str, tuple[bytes, int]] = {}
+        self.changes: list[tuple[str, bytes | None]] = []
         self.requests: list[tuple[str, str]] = []
         self.fails: Callable[[str, str], int] = lambda method, name: 0
         self.lock = threading.RLock()
@@ -36,7 +38,13 @@ class Bucket:
         with self.lock:
             self._generation += 1
             self.objects[name] = content, self._generation
+            self.changes.append((name, content))
             return self._generation
+
+    def remove(self, name: str) -> bool:
+        with self.lock:
+            self.changes.append((name, None))
+            return self.objects.pop(name, None) is not None
 
     def text(self, name: str) -> str:
         return self.objects[name][0].decode()
@@ -108,8 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _delete(self, name, query):
         if not self._matches(name, query):
             return self._send(412, b"precondition")
-        found = self.bucket.objects.pop(name, None)
-        self._send(404 if found is None else 204)
+        self._send(204 if self.bucket.remove(name) else 404)
 
     def _read(self, name, query):
         if name not in self.bucket.objects:
@@ -136,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             rest = name[len(prefix) :]
             if delimiter and delimiter in rest:
                 prefixes.add(prefix + rest.partition(delimiter)[0] + delimiter)
-            elif query.get("startOffset", "") <= name and not ("endOffset" in query and name >= query["endOffset"]):
+            elif query.get("startOffset", "") <= name < query.get("endOffset", "\U0010ffff"):
                 names.append(name)
         items = [self.bucket.resource(name) for name in names]
         self._json({"kind": "storage#objects", "items": items, "prefixes": sorted(prefixes)})
@@ -167,7 +174,7 @@ def served() -> Iterator[tuple[Bucket, str]]:
     handler = type("Handler", (_Handler,), {"bucket": bucket})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
     thread.start()
     try:
         yield bucket, f"http://127.0.0.1:{server.server_address[1]}"
