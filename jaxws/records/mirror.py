@@ -5,16 +5,19 @@ any time, wherever a process was killed:
 
 - A checkpoint in the bucket is whole if its list of checksums is there. That is sent last and
   removed first; without it, the other objects are what is left of a send that was broken off.
-- Records are sent before the checkpoints that came after them, config.json before all.
+- Records are sent before the checkpoints that came after them, config.json before all; what names
+  the newest checkpoint is sent after it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from jaxws.records import ownership
 from jaxws.system.atomic import is_temporary
@@ -24,6 +27,7 @@ from jaxws.system.json_text import parse_json
 CONFIG = "config.json"
 _LAST = "sha256.json"  # of a checkpoint's files, see jaxws.checkpointing.checksums
 _CHECKPOINT = re.compile(r"checkpoints/(0|[1-9][0-9]{0,17})/(.+)")
+_NAMES_NEWEST = re.compile(r"checkpoints[./]newest")  # see jaxws.checkpointing.directory
 _LEFT_OUT = re.compile(r"(^|/)lock$|\.orbax-checkpoint-tmp|^checkpoints/[^/]*\.fetched/")
 
 _Signature = tuple[int, int, int]
@@ -96,29 +100,35 @@ class Mirror:
         if not (self._local / CONFIG).is_file():
             return  # the run has not begun, or its directory was taken away
         check()
-        here = self._steps_here()  # before the records: these may tell of more, never of less
-        plain = [name for name, _ in _files(self._local) if not _CHECKPOINT.fullmatch(name)]
-        self._send(sorted(plain, key=lambda name: name != CONFIG))
-        there = self._steps_there()
-        for step in sorted(here - there):
+        # Each of these is looked at before what must not be older than it.
+        newest = self._changed(_NAMES_NEWEST.fullmatch)
+        here = self._steps_here()
+        self._write(self._changed(lambda name: not _NAMES_NEWEST.fullmatch(name)))
+        for step in sorted(here - self._steps_there()):
             self._send_checkpoint(step, check)
         there = self._steps_there()
-        check()
         if max(here, default=-1) in there:
+            self._write(newest)
+            check()
             for step in there - here:
                 self._remove_checkpoint(step)
         self._remove_unfinished(here)
 
-    def _send(self, names: list[str]) -> None:
-        """Sends files that are not as they were sent, one after the other."""
-        for name in names:
-            path = self._local / name
-            try:
-                signature, content = _signature(path), path.read_bytes()
-            except FileNotFoundError:  # removed meanwhile
+    def _changed(self, which: Callable[[str], Any]) -> dict[str, tuple[_Signature, bytes]]:
+        """Files, other than those of checkpoints, that are not as they were sent."""
+        found = {}
+        for name, signature in _files(self._local):
+            if _CHECKPOINT.fullmatch(name) or not which(name):
                 continue
-            if self._sent.get(name) == signature:
-                continue
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                if self._sent.get(name) != signature:
+                    found[name] = signature, (self._local / name).read_bytes()
+        return found
+
+    def _write(self, files: Mapping[str, tuple[_Signature, bytes]]) -> None:
+        """Sends files, one after the other."""
+        for name in sorted(files, key=lambda name: (name != CONFIG, name)):
+            signature, content = files[name]
             generation = self._bucket.write(name, content)
             if name == CONFIG and generation:
                 self.config = generation.hex()

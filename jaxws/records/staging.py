@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,7 +177,8 @@ class Staging:
             self._lost = error
         except Exception as error:  # whatever it is: the run must go on
             if not self._failing:
-                self._problem = f"{one_line(error)}: it will be tried again; the run is in {self.path}"
+                what = f"it will be tried again; the run is in {self.path}"
+                self._problem = f"{one_line(error)}: {what}"
             self._failing = True
 
     def _unsent(self) -> str:
@@ -200,7 +202,7 @@ def staging_place(url: str) -> Path:
       'a-537dbdbd116ff65f'
     """
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
-    name = "".join(c for c in url.rpartition("/")[2] if c.isascii() and c.isalnum() or c in "._-")
+    name = re.sub(r"[^A-Za-z0-9._-]", "", url.rpartition("/")[2])
     return user_cache() / "workdirs" / f"{name[:60]}-{digest}"
 
 

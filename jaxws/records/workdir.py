@@ -66,8 +66,8 @@ class Workdir(MetricsFile):
             self.resumed = self._claim()
         except OSError as error:
             raise ValueError(
-                f"workdir {self.place} cannot be used: {self._why(error)}. Give a directory that can"
-                " be written by --workdir."
+                f"workdir {self.place} cannot be used: {self._why(error)}. Give a directory that"
+                " can be written by --workdir."
             ) from error
 
     def _why(self, error: OSError) -> str:

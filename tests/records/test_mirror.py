@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from jaxws.checkpointing.checksums import damaged_files, write_checksums
-from jaxws.checkpointing.directory import steps_in
+from jaxws.checkpointing.directory import record_latest, recorded_latest, steps_in
 from jaxws.records.mirror import Mirror
 from jaxws.system.bucket import BucketDirectory
 
@@ -27,6 +27,7 @@ def add_checkpoint(path, step):
     (directory / "state" / "manifest").write_text(f"{step}")
     write_checksums(directory)
     directory.rename(path / "checkpoints" / str(step))
+    record_latest(path / "checkpoints", step)
 
 
 def push(path):
@@ -91,10 +92,11 @@ def test_a_run_can_go_on_wherever_it_was_killed(bucket, run, tmp_path):
             bucket.put(name, content)
         path = fetch(tmp_path / str(number))
         steps = steps_in(path / "checkpoints")
-        assert [damaged_files(path / "checkpoints" / str(step)) for step in steps] == [[]] * len(steps)
+        assert not any(damaged_files(path / "checkpoints" / str(step)) for step in steps)
         newest = max(steps, default=0)
         recorded = (path / "metrics.jsonl").read_text() if number else ""
         assert not newest or f'"step": {newest}' in recorded
+        assert (recorded_latest(path / "checkpoints") or 0) <= newest
         seen.append(newest)
     assert sorted(seen) == seen and set(seen) == {0, 4, 8, 12}
     assert steps == [8, 12]
@@ -130,7 +132,7 @@ def test_nothing_is_removed_before_something_newer_is_there(bucket, run):
 def test_a_checkpoint_that_is_being_removed_is_not_sent(bucket, run):
     (run / "checkpoints" / "4" / "state" / "manifest").unlink()
     push(run)
-    assert bucket.names("runs/a/checkpoints/") == []
+    assert bucket.names() == ["runs/a/config.json", "runs/a/metrics.jsonl"]
 
 
 def test_a_damaged_local_checkpoint_is_read_anew(bucket, run):

@@ -1,4 +1,4 @@
-"""A bucket of Google Cloud Storage on this machine: as much of its JSON API as TensorStore asks for.
+"""A bucket of Google Cloud Storage on this machine: of its JSON API, what TensorStore asks for.
 
 It stands in for the real service in tests. Objects have generations, and writes and deletions can
 be made to depend on them, as there; a request can be made to fail.
