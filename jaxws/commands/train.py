@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = "digits_lc_ws1"
 DIVERGED = 3
 
-_USAGE = "%(prog)s [--config=NAME] [--config.FIELD=VALUE ...] [--workdir=DIR] [--debug]"
+_USAGE = """%(prog)s [--config=NAME] [--config.FIELD=VALUE ...] [--workdir=DIR] [--debug]
+       %(prog)s [...] --compile_only --topology=KIND:SIZE [--json]"""
 _MORE = f"""\
 configurations:
   python -m jaxws configs lists those that come with jaxws. Their files are in
@@ -58,6 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="directory of the run, also gs://BUCKET/DIR (default: runs/ and the name of the"
         " configuration)",
     )
+    parser.add_argument(
+        "--compile_only",
+        action="store_true",
+        help="compile the step for --topology, which need not be here, print what it takes, and end",
+    )
+    parser.add_argument(
+        "--topology", metavar="KIND:SIZE", help="for --compile_only, such as v5e:4x4 or h100:8"
+    )
+    parser.add_argument("--json", action="store_true", help="for --compile_only: print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,6 +85,10 @@ def run(args: argparse.Namespace) -> int:
     """
     config, name = config_of(args)
     check_config(config)
+    if args.compile_only:
+        return _compile_only(config, name, args)
+    if args.topology or args.json:
+        raise ValueError("--topology and --json are for --compile_only: add it, or leave them out.")
     workdir = args.workdir or Path("runs") / name
     say(f"{name} in {workdir}: loading JAX and the data")
     try:
@@ -84,6 +98,14 @@ def run(args: argparse.Namespace) -> int:
             raise
         say(f"error: {one_line(error)}", error=True)
         return DIVERGED
+
+
+def _compile_only(config: ConfigDict, name: str, args: argparse.Namespace) -> int:
+    from jaxws.commands.compile_only import compile_only
+
+    if args.topology is None:
+        raise ValueError("--compile_only needs --topology=KIND:SIZE, such as v5e:4x4 or h100:8.")
+    return compile_only(config, name, args.topology, as_json=args.json)
 
 
 def _train(config: ConfigDict, name: str, workdir: Path | str) -> int:

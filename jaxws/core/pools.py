@@ -71,7 +71,8 @@ class Grid(NamedTuple):
         weights = weights.astype(accumulation_dtype(weights.dtype))
         if any(self.names):
             mean = self.mean(weights)
-            return mean, self.mean(jnp.square(weights - self.spread(mean)))
+            squares = jnp.square(weights - self.spread(mean))  # 0 where weights are equal
+            return mean, self._mean_over_devices(squares, exact=False)
         variance = jnp.zeros(())
         for axis in range(len(self.local)):
             within = self._moments(variance, axis)[0] if axis else variance
@@ -111,10 +112,11 @@ class Grid(NamedTuple):
         square = _add_blocks(weights, axis, member, jnp.square) / counts
         return member + offset, jnp.maximum(square - jnp.square(offset), 0)
 
-    def _mean_over_devices(self, weights: jax.Array) -> jax.Array:
+    def _mean_over_devices(self, weights: jax.Array, exact: bool = True) -> jax.Array:
+        """The mean by one collective; exact for weights that are equal."""
         names = [n for name in self.names if name for n in _as_tuple(name)]
         counts = self.counts(weights.ndim)
-        parts = pieces(weights, most=int(counts.max()))
+        parts = pieces(weights, most=int(counts.max())) if exact else [weights]
         return mean_over_devices([self._sum_here(part) for part in parts], counts, names)
 
     def _sum_here(self, weights: jax.Array) -> jax.Array:

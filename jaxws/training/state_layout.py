@@ -22,6 +22,7 @@ from jax.sharding import SingleDeviceSharding
 from jaxws.core.islands.layout import is_ours
 from jaxws.core.local_kernels import to_arrays
 from jaxws.core.packed import pack_kernels
+from jaxws.core.platform import target_platform
 from jaxws.core.pooled import expand_pools, holds_pooled, pool_kernels
 from jaxws.parallel.placement import placed, state_shardings
 from jaxws.training.state import TrainState
@@ -29,13 +30,13 @@ from jaxws.training.weight_sharing import Sharing, keep_frozen
 
 
 def uses_packed_layout() -> bool:
-    """Whether this platform's states are packed.
+    """Whether states are packed on the platform that programs are traced for.
 
     Example:
       >>> uses_packed_layout() == (jax.default_backend() == "tpu")
       True
     """
-    return jax.default_backend() == "tpu"
+    return target_platform() == "tpu"
 
 
 def pool_if_shared(state: TrainState, sharing: Sharing) -> TrainState:

@@ -11,6 +11,7 @@ from jaxws.core.implementations.lazy import lazy
 from jaxws.core.implementations.proof import trusted
 from jaxws.core.implementations.spec import Contraction, Implementation, Spec, kernel_shape
 from jaxws.core.partitioning import may_be_partitioned
+from jaxws.core.platform import target_platform
 
 SLICES = "slices"
 _used: set[str] = set()
@@ -54,7 +55,7 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
       a: its first array.
       b: its second array.
       spec: geometry and dtypes.
-      name: one of ``BY_NAME``, or None for the fastest on the default backend's platform.
+      name: one of ``BY_NAME``, or None for the fastest on the platform that is compiled for.
 
     Returns:
       The map's result.
@@ -64,13 +65,14 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
         named: Contraction = getattr(BY_NAME[name], map_name)
         return named(a, b, spec)
     plain: Contraction = getattr(slices.SLICES, map_name)
-    fastest, platform = FASTEST.get(jax.default_backend(), (SLICES, ""))
+    backend = target_platform()
+    fastest, platform = FASTEST.get(backend, (SLICES, ""))
     shape, batch, dtype = _sizes(map_name, a, b, spec)
     if (
         fastest == SLICES
         or may_be_partitioned(a, b)
         or BY_NAME[fastest].unsupported_reason(spec, shape, batch, dtype)
-        or not trusted(fastest, BY_NAME[fastest], jax.default_backend(), dtype)
+        or not trusted(fastest, BY_NAME[fastest], backend, dtype)
     ):
         _used.add(SLICES)
         return plain(a, b, spec)
@@ -99,7 +101,7 @@ def default_name(dtype: jax.typing.DTypeLike = "float32") -> str:
       >>> default_name() in {*BY_NAME, "slices"}
       True
     """
-    backend = jax.default_backend()
+    backend = target_platform()
     fastest, _ = FASTEST.get(backend, (SLICES, ""))
     usable = fastest != SLICES and trusted(fastest, BY_NAME[fastest], backend, dtype)
     return fastest if usable else SLICES

@@ -27,6 +27,7 @@ import numpy as np
 
 from jaxws.core.implementations.spec import MAPS, Implementation, Spec, error_line
 from jaxws.core.local_kernels import accumulation_dtype
+from jaxws.core.platform import is_here
 from jaxws.core.window import Window, make_window
 
 _lock = threading.Lock()
@@ -216,7 +217,8 @@ def trusted(
 ) -> bool:
     """Whether a default may be used; tried once per process and dtype.
 
-    One that was wrong in any dtype is not used again. ``JAXWS_PROVE=0`` trusts all.
+    One that was wrong in any dtype is not used again. ``JAXWS_PROVE=0`` trusts all, and so do
+    programs that are compiled for devices that are not here.
 
     Args:
       name: of the implementation, for the warning.
@@ -227,7 +229,7 @@ def trusted(
     Returns:
       False if it does not compile, raises or computes something else; why is logged, once.
     """
-    if os.environ.get("JAXWS_PROVE", "1") == "0":
+    if os.environ.get("JAXWS_PROVE", "1") == "0" or not is_here(platform):
         return True
     key = name, jax.numpy.dtype(dtype).name
     with _lock:

@@ -7,6 +7,11 @@ gradient of one position's filters ever crosses the mesh axes that split positio
 
 Along an axis whose positions do not divide, features are split: each device sees all images as a
 whole, and gives back its features of them.
+
+Where filters are pooled, every device can have those of all pools for little, so that images need
+not go anywhere to be computed on. But a kernel takes images side by side: few of them fill neither
+registers nor, on a TPU, memory, whose rows hold 128. So they go to the positions all the same where
+a device has few.
 """
 
 from __future__ import annotations
@@ -24,6 +29,25 @@ from jaxws.core.implementations.spec import Spec, kernel_shape
 from jaxws.core.islands.layout import AXES, Layout, current_mesh, layout_of, mesh_sizes
 from jaxws.core.islands.slabs import add_images, cut_images, cut_outputs, join_outputs, local_spec
 from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
+
+
+_FEW_IMAGES = 16
+
+
+def keeps_images(images: int) -> bool:
+    """Whether a layer with pooled filters is computed where the images are.
+
+    Args:
+      images: number of them on each device.
+
+    Returns:
+      False if they are too few: then they go to the positions, as with other filters.
+
+    Example:
+      >>> keeps_images(32), keeps_images(4)
+      (True, False)
+    """
+    return images >= _FEW_IMAGES
 
 
 def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None) -> jax.Array:
@@ -45,14 +69,14 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
     ndim = len(spec.window.kernel_size)
     images = PartitionSpec(*[None] * (a.ndim - 1), AXES)
     if map_name == "kernel_gradient":
-        island = _Island(spec, _layout(kernel_shape(a, b, spec), mesh, spec), name)
+        island = _Island(spec, _layout(kernel_shape(a, b, spec), mesh, spec), name, pooled=False)
         return _on_devices(island.kernel_gradient, (images, images), island.weights)(a, b)
     shape = (*spec.window.output_size, *b.shape[ndim:])
-    island = _Island(spec, _layout(shape, mesh, spec), name)
-    if b.shape[:ndim] != spec.window.output_size:
-        # Every device has the filters of all pools, or can have them for little.
+    pooled = b.shape[:ndim] != spec.window.output_size
+    if pooled and keeps_images(a.shape[-1] // mesh.size):
         whole = lambda a, b: dispatch.run(map_name, a, b, spec, name)
         return _on_devices(whole, (images, PartitionSpec()), images)(a, b)
+    island = _Island(spec, _layout(shape, mesh, spec), name, pooled)
     return _on_devices(getattr(island, map_name), (images, island.weights), images)(a, b)
 
 
@@ -78,17 +102,18 @@ class _Island(NamedTuple):
     spec: Spec
     layout: Layout
     name: str | None
+    pooled: bool  # whether filters are those of all pools
 
     @property
     def weights(self) -> PartitionSpec:
-        return self.layout.kernel_spec()
+        return self.layout.kernel_spec(pooled=self.pooled)
 
-    def forward(self, x: Images, kernel: Filters) -> Outputs:
-        y = self._run("forward", self._gather_images(x), kernel)
+    def forward(self, x: Images, kernel: PoolFilters) -> Outputs:
+        y = self._run("forward", self._gather_images(x), self._filters(kernel))
         return self._return_outputs(y)
 
-    def input_gradient(self, dy: Outputs, kernel: Filters) -> Images:
-        dx = self._run("input_gradient", self._gather_outputs(dy), kernel)
+    def input_gradient(self, dy: Outputs, kernel: PoolFilters) -> Images:
+        dx = self._run("input_gradient", self._gather_outputs(dy), self._filters(kernel))
         return self._return_images(dx)
 
     def kernel_gradient(self, x: Images, dy: Outputs) -> Filters:
@@ -97,6 +122,16 @@ class _Island(NamedTuple):
         copies = self.layout.copies
         summed: Filters = lax.psum(gradient, copies) if copies else gradient
         return summed
+
+    def _filters(self, kernel: PoolFilters) -> PoolFilters:
+        """Of all pools, or of this device's positions, those that repeat from its first one on."""
+        for axis, names in enumerate(self.layout.positions if self.pooled else ()):
+            if not names:
+                continue
+            here = self.spec.window.output_size[axis] // self.layout.parts(axis)
+            kernel = jnp.roll(kernel, -lax.axis_index(names) * here, axis)
+            kernel = lax.slice_in_dim(kernel, 0, min(here, kernel.shape[axis]), axis=axis)
+        return kernel
 
     def _run(self, map_name: str, a: jax.Array, b: jax.Array) -> jax.Array:
         return dispatch.run(map_name, a, b, local_spec(self.spec, self.layout), self.name)
@@ -148,6 +183,4 @@ class _Island(NamedTuple):
         """The inverse."""
         count = self.layout.size(self.layout.by_position)
         part = part.reshape(*part.shape[:-1], count, -1)
-        return lax.all_to_all(
-            jnp.moveaxis(part, -2, 0), self.layout.by_position, 0, 0, tiled=True
-        )
+        return lax.all_to_all(jnp.moveaxis(part, -2, 0), self.layout.by_position, 0, 0, tiled=True)

@@ -1,0 +1,139 @@
+"""``train --compile_only``: what a run's step takes on devices that are not here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxws.core.islands.layout import AXES
+from jaxws.parallel.choice import HEAD
+from jaxws.parallel.collectives import wire_bytes
+from jaxws.parallel.topologies import find_topology
+from jaxws.system.terminal import print_table
+from jaxws.system.text import say
+from jaxws.training.ahead import Ahead, compile_ahead, does_not_fit
+
+
+def compile_only(config: ConfigDict, name: str, topology: str, *, as_json: bool) -> int:
+    """Compiles a run's step for a topology, and prints what is known of it.
+
+    Args:
+      config: of the run, checked.
+      name: of the configuration.
+      topology: see :func:`jaxws.parallel.topologies.find_topology`.
+      as_json: prints JSON, not tables.
+
+    Returns:
+      0.
+
+    Raises:
+      ValueError: what is wrong, or that the step does not fit into memory.
+    """
+    jax.config.update("jax_platforms", "cpu")  # what there is here is not needed
+    found = find_topology(topology)
+    count = len(found.devices)
+    say(f"{name}: compiling its step for {count} chips, which takes a minute or so", error=True)
+    ahead = compile_ahead(config, found)
+    if as_json:
+        print(json.dumps(facts(ahead), indent=1))
+    else:
+        show(ahead, name)
+    if not ahead.fits:
+        raise ValueError(does_not_fit(found, f"it needs {_gigabytes(ahead.peak)}"))
+    return 0
+
+
+def facts(ahead: Ahead) -> dict[str, Any]:
+    """What can be written as JSON.
+
+    Args:
+      ahead: a step.
+
+    Returns:
+      Names and values: bytes and seconds are of one device and one step.
+    """
+    least, most = ahead.step_seconds
+    choice = ahead.choice
+    return {
+        "topology": ahead.topology.name,
+        "chips": len(ahead.topology.devices),
+        "hosts": ahead.topology.hosts,
+        "mesh": ahead.mesh,
+        "mesh_reason": choice and choice.reason,
+        "mesh_alternatives": [each._asdict() for each in choice.candidates] if choice else [],
+        "images": ahead.images,
+        "parameters": ahead.parameters,
+        "argument_bytes": ahead.arguments,
+        "temporary_bytes": ahead.temporaries,
+        "peak_bytes": ahead.peak,
+        "memory_bytes": ahead.topology.chip.memory,
+        "fits": ahead.fits,
+        "collectives": {kind: sent._asdict() for kind, sent in ahead.sent.items()},
+        "wire_bytes": wire_bytes(ahead.sent),
+        "hbm_bytes": ahead.hbm,
+        "flops": ahead.flops,
+        "step_seconds_at_least": least,
+        "step_seconds_at_most": most,
+        "compile_seconds": ahead.seconds,
+    }
+
+
+def show(ahead: Ahead, name: str) -> None:
+    """Prints tables.
+
+    Args:
+      ahead: a step.
+      name: of the configuration.
+    """
+    if ahead.choice is not None:
+        say(ahead.choice.reason)
+        print_table([each.row() for each in ahead.choice.candidates], head=HEAD)
+    print_table(rows(ahead), title=f"{name} on {ahead.topology.name}, per chip and step")
+    kinds = [
+        (kind, sent.count, f"{sent.payload / 1e9:.4f}", f"{sent.wire / 1e9:.4f}")
+        for kind, sent in ahead.sent.items()
+    ]
+    if kinds:
+        head = ("collective", "count", "GB of arrays", "GB sent")
+        print_table(kinds, head=head, last_is_text=False)
+
+
+def rows(ahead: Ahead) -> list[tuple[str, str]]:
+    """Cells of a table.
+
+    Args:
+      ahead: a step.
+
+    Returns:
+      Names and values.
+    """
+    topology, (least, most) = ahead.topology, ahead.step_seconds
+    chip = topology.chip
+    mesh = "x".join(str(ahead.mesh[axis]) for axis in AXES)
+    fits = "fits" if ahead.fits else "does not fit"
+    flops = "not told by XLA" if ahead.flops is None else f"{ahead.flops / 1e9:.1f} G"
+    return [
+        ("chips, hosts", f"{len(topology.devices)}, {topology.hosts}"),
+        ("mesh (data x h x w)", mesh),
+        ("images", str(ahead.images)),
+        ("parameters of the network", f"{ahead.parameters / 1e6:.1f} M"),
+        ("arguments (state, data)", _gigabytes(ahead.arguments)),
+        ("temporaries", _gigabytes(ahead.temporaries)),
+        ("peak", f"{_gigabytes(ahead.peak)} of {_gigabytes(chip.memory)}: {fits}"),
+        ("sent to other chips", f"{wire_bytes(ahead.sent) / 1e9:.3f} GB"),
+        ("HBM bytes moved, at most", _gigabytes(ahead.hbm)),
+        ("FLOPs", flops),
+        ("time, by arithmetic only", f"{1e3 * least:.1f} to {1e3 * most:.1f} ms"),
+        (
+            "images/s, by arithmetic only",
+            f"{ahead.images / most:.0f} to {ahead.images / least:.0f}",
+        ),
+        ("compiled in", f"{ahead.seconds:.0f} s"),
+    ]
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,0 +1,72 @@
+"""Which mesh suits a run: what its network, batch and optimizer make devices send and keep."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxws.layers.windows import layer_windows
+from jaxws.parallel.choice import Choice, choose_mesh
+from jaxws.parallel.wire import Network, Step, network_of
+from jaxws.training.optimizers import optimizer_settings
+from jaxws.training.weight_sharing import Sharing
+
+
+def choose_for(
+    config: ConfigDict,
+    model: nn.Module,
+    sharing: Sharing,
+    image_shape: tuple[int, int, int],
+    devices: int,
+) -> Choice:
+    """Chooses the mesh of a run that is not told which one to take.
+
+    Args:
+      config: of the run.
+      model: its network.
+      sharing: when and how its weights are shared.
+      image_shape: (H, W, c) of the images.
+      devices: number of them.
+
+    Returns:
+      The mesh, and why it is this one.
+
+    Example:
+      >>> from jaxws.config.fields import base_config
+      >>> from jaxws.training.run import build_model
+      >>> config, sharing = base_config(), Sharing(1, "grid", 98)
+      >>> model = build_model(config.model, num_classes=10)
+      >>> choose_for(config, model, sharing, (32, 32, 3), devices=8).sizes
+      {'data': 1, 'h': 4, 'w': 2}
+    """
+    images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
+    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    step = Step(
+        images=config.batch_size * config.data.n_reps,
+        itemsize=jnp.dtype(config.model.dtype).itemsize,
+        every=sharing.every,
+        pooled=sharing.keeps_shared,
+        accumulate=config.accumulate,
+    )
+    network = _network(model, params, image_shape)
+    return choose_mesh(devices, network, step, moments=_moments(config, params))
+
+
+def _network(model: nn.Module, params: object, image_shape: tuple[int, int, int]) -> Network:
+    try:
+        windows = layer_windows(model, image_shape)
+    except ValueError:
+        windows = {}  # of layers with input dilation, which have none
+    return network_of(params, windows)
+
+
+def _moments(config: ConfigDict, params: object) -> int:
+    """Numbers that the optimizer keeps per parameter."""
+    optimizer = optimizer_settings(config, steps_per_epoch=1).make()
+
+    def size(tree: object) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+    return round(size(jax.eval_shape(optimizer.init, params)) / size(params))
