@@ -6,9 +6,12 @@ Flags and configuration are read and checked before JAX is imported, which takes
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -16,6 +19,7 @@ from jaxws.commands.flags import add_config_arguments, config_of
 from jaxws.config import fields
 from jaxws.config.checks import check_config
 from jaxws.config.files import DIRECTORY
+from jaxws.parallel.launch import add_launch_arguments, cluster_of
 from jaxws.system.local_path import workdir_argument
 from jaxws.system.text import one_line, say
 
@@ -42,6 +46,7 @@ exit status:
   2         a mistake, damage that needs a decision, or a full disk; one line says what
   3         the run has diverged
   75        stopped in order by SIGTERM or Ctrl-C, with a checkpoint; the same command goes on
+            or another process of the run was lost, and the command goes on from the last checkpoint
   130, 143  ended at once by Ctrl-C or SIGTERM, before or after training or by a second one
 """
 
@@ -68,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--topology", metavar="KIND:SIZE", help="for --compile_only, such as v5e:4x4 or h100:8"
     )
     parser.add_argument("--json", action="store_true", help="for --compile_only: print JSON")
+    add_launch_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,16 +89,22 @@ def run(args: argparse.Namespace) -> int:
       ValueError: what is wrong with the configuration, the data or the directory.
       OSError: the disk has been full until the end.
     """
-    config, name = config_of(args)
-    check_config(config)
     if args.compile_only:
-        return _compile_only(config, name, args)
+        return _compile_only(args)
     if args.topology or args.json:
         raise ValueError("--topology and --json are for --compile_only: add it, or leave them out.")
-    workdir = args.workdir or Path("runs") / name
-    say(f"{name} in {workdir}: loading JAX and the data")
+    if cluster := cluster_of(args, os.environ):
+        from jaxws.parallel.together import run_together
+
+        run_together(
+            partial(_train, args),
+            cluster,
+            timeout=args.initialization_timeout,
+            status_of={FloatingPointError: DIVERGED},
+            debug=args.debug,
+        )
     try:
-        return _train(config, name, workdir)
+        return _train(args)
     except FloatingPointError as error:
         if args.debug:
             raise
@@ -100,20 +112,27 @@ def run(args: argparse.Namespace) -> int:
         return DIVERGED
 
 
-def _compile_only(config: ConfigDict, name: str, args: argparse.Namespace) -> int:
+def _compile_only(args: argparse.Namespace) -> int:
     from jaxws.commands.compile_only import compile_only
 
+    config, name = config_of(args)
+    check_config(config)
     if args.topology is None:
         raise ValueError("--compile_only needs --topology=KIND:SIZE, such as v5e:4x4 or h100:8.")
     return compile_only(config, name, args.topology, as_json=args.json)
 
 
-def _train(config: ConfigDict, name: str, workdir: Path | str) -> int:
+def _train(args: argparse.Namespace) -> int:
+    config, name = config_of(args)
+    check_config(config)
+    workdir = args.workdir or Path("runs") / name
+    say(f"{name} in {workdir}: loading JAX and the data")
+    return _train_run(config, name, workdir)
+
+
+def _train_run(config: ConfigDict, name: str, workdir: Path | str) -> int:
+    from jaxws.parallel import processes
     from jaxws.records.provenance import given_command
-    from jaxws.records.report import write_report
-    from jaxws.records.run_directory import read_run
-    from jaxws.records.summary import summary_rows
-    from jaxws.system.terminal import print_table
     from jaxws.training.loop import train
     from jaxws.training.run import prepare
     from jaxws.training.signals import RESUMABLE, Stopped
@@ -125,6 +144,18 @@ def _train(config: ConfigDict, name: str, workdir: Path | str) -> int:
     except Stopped as stopped:
         say(f"{stopped}. To go on: {shlex.join(given_command())}")
         return RESUMABLE
+    if processes.is_first():
+        _show(run, record, name)
+    return 0
+
+
+def _show(run: Run, record: Mapping[str, Any], name: str) -> None:
+    """What the run has come to: on the terminal, and in its report."""
+    from jaxws.records.report import write_report
+    from jaxws.records.run_directory import read_run
+    from jaxws.records.summary import summary_rows
+    from jaxws.system.terminal import print_table
+
     write_report(read_run(run.workdir.path))
     run.workdir.publish()
     print_table(summary_rows(record), title=name)
@@ -132,7 +163,6 @@ def _train(config: ConfigDict, name: str, workdir: Path | str) -> int:
         say(f"plot: {plot}")
     say(f"report: {run.workdir.path / 'report.html'}")
     say(f"metrics: {run.workdir.path / 'metrics.jsonl'}")
-    return 0
 
 
 def _headline(run: Run) -> str:

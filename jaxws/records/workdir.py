@@ -1,20 +1,22 @@
 """The directory of a run: config.json says whose it is, metrics.jsonl what happened in it.
 
-One process at a time: it holds a lock on the file ``lock``, which the system lets go of when the
-process ends, however it ends.
+One run at a time: its process, or the first of several, holds a lock on the file ``lock``, which
+the system lets go of when the process ends, however it ends.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxws.config.identity import differences, to_json
+from jaxws.parallel import processes
 from jaxws.records import provenance
 from jaxws.records.metrics_file import MetricsFile
 from jaxws.records.staging import Staging
@@ -69,6 +71,8 @@ class Workdir(MetricsFile):
                 f"workdir {self.place} cannot be used: {self._why(error)}. Give a directory that"
                 " can be written by --workdir."
             ) from error
+        told = {"path": str(self.path), "holder": os.getpid(), "resumed": self.resumed}
+        processes.broadcast(json.dumps(told), "workdir")
 
     def _why(self, error: OSError) -> str:
         if isinstance(error, FileExistsError):
@@ -106,6 +110,7 @@ class Workdir(MetricsFile):
         self._release = weakref.finalize(self, held.close)
         held.truncate()
         held.write(str(os.getpid()).encode())
+        os.fsync(held.fileno())  # other processes of the run look for it, maybe on other machines
 
     def _refuse_damaged(self) -> None:
         """Reads all records, so that what is wrong with them is told before anything is done."""
@@ -139,6 +144,13 @@ class Workdir(MetricsFile):
         """
         if self._staging:
             self._staging.publish()
+
+    def resume_from(
+        self, step: int, history: Sequence[dict[str, Any]] = (), *, ends: bool = False
+    ) -> None:
+        """As :meth:`MetricsFile.resume_from`; other processes of the run get the history."""
+        super().resume_from(step, history, ends=ends)
+        processes.broadcast(json.dumps(self.history), "history")
 
     def close(self) -> None:
         """Writes what a full disk has kept back, and lets go of the lock; reading goes on to work.
