@@ -25,6 +25,7 @@ from jaxws.system.bucket import BucketDirectory
 from jaxws.system.json_text import parse_json
 
 CONFIG = "config.json"
+PARTS = "parts/"  # see jaxws.records.bucket_exchange; not mirrored
 _LAST = "sha256.json"  # of a checkpoint's files, see jaxws.checkpointing.checksums
 _CHECKPOINT = re.compile(r"checkpoints/(0|[1-9][0-9]{0,17})/(.+)")
 _NAMES_NEWEST = re.compile(r"checkpoints[./]newest")  # see jaxws.checkpointing.directory
@@ -53,7 +54,9 @@ class Mirror:
           ValueError: there is something in it that is no run.
         """
         self._local, self._bucket = local, directory
-        self._names = {name for name in directory.names() if _is_ours(name)}
+        names = directory.names()
+        self._names = {name for name in names if _is_ours(name)}
+        self._parts = [name for name in names if name.startswith(PARTS)]  # of an earlier process
         self._sent: dict[str, _Signature] = {}
         found = directory.read(CONFIG) if CONFIG in self._names else None
         self.config = found.generation.hex() if found else ""
@@ -80,13 +83,35 @@ class Mirror:
         for step in self._steps_here() - there:
             shutil.rmtree(self._local / "checkpoints" / str(step))
         for step in sorted(there, reverse=True):
-            self._fetch_checkpoint(step)
+            self.fetch_checkpoint(step)
         plain = {name for name in self._names if not _CHECKPOINT.fullmatch(name)}
         for name in dict(_files(self._local)).keys() - plain:
             if not _CHECKPOINT.fullmatch(name):
                 (self._local / name).unlink()
         self._bucket.download({name: self._local / name for name in plain})
         self._sent = {name: sign for name, sign in _files(self._local) if name in self._names}
+
+    def fetch_checkpoint(self, step: int) -> None:
+        """Reads a checkpoint unless it is here, and gives it its name when it is whole.
+
+        Args:
+          step: of the checkpoint.
+
+        Raises:
+          OSError: it cannot be read, or written here.
+        """
+        place = self._local / "checkpoints" / str(step)
+        digests = self._bucket.read(f"checkpoints/{step}/{_LAST}")
+        if digests is None:
+            return
+        if place.is_dir():
+            if _read(place / _LAST) == digests.content:
+                return
+            shutil.rmtree(place)
+        partial = place.with_name(f"{step}.fetched")
+        start = f"checkpoints/{step}/"
+        self._bucket.download({n: partial / n.removeprefix(start) for n in self._names_of(step)})
+        partial.rename(place)
 
     def push(self, check: Callable[[], None]) -> None:
         """Sends what has changed, and removes checkpoints that the run no longer keeps.
@@ -157,6 +182,8 @@ class Mirror:
 
     def _remove_unfinished(self, here: set[int]) -> None:
         """Removes what is left of checkpoints whose sending was broken off, and are gone here."""
+        self._bucket.remove_all(self._parts)
+        self._parts = []
         found = {int(m[1]) for name in self._names if (m := _CHECKPOINT.fullmatch(name))}
         for step in found - self._steps_there() - here:
             self._remove(self._names_of(step))
@@ -164,21 +191,6 @@ class Mirror:
     def _remove(self, names: list[str]) -> None:
         self._bucket.remove_all(names)
         self._names.difference_update(names)
-
-    def _fetch_checkpoint(self, step: int) -> None:
-        """Reads a checkpoint unless it is here, and gives it its name when it is whole."""
-        place = self._local / "checkpoints" / str(step)
-        digests = self._bucket.read(f"checkpoints/{step}/{_LAST}")
-        if digests is None:
-            return
-        if place.is_dir():
-            if _read(place / _LAST) == digests.content:
-                return
-            shutil.rmtree(place)
-        partial = place.with_name(f"{step}.fetched")
-        start = f"checkpoints/{step}/"
-        self._bucket.download({n: partial / n.removeprefix(start) for n in self._names_of(step)})
-        partial.rename(place)
 
     def _names_of(self, step: int) -> list[str]:
         return sorted(name for name in self._names if name.startswith(f"checkpoints/{step}/"))
@@ -195,7 +207,8 @@ class Mirror:
 def _is_ours(name: str) -> bool:
     """Whether an object stands for a file below the directory; some stand for directories."""
     parts = name.split("/")
-    return name != ownership.NAME and not {"", ".", ".."} & {*parts} and "\0" not in name
+    is_file = name != ownership.NAME and not name.startswith(PARTS)
+    return is_file and not {"", ".", ".."} & {*parts} and "\0" not in name
 
 
 def _files(directory: Path) -> Iterator[tuple[str, _Signature]]:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxws.parallel import processes
+from jaxws.records.bucket_exchange import BucketExchange
 from jaxws.records.mirror import Mirror
 from jaxws.records.ownership import Ownership, TakenOver
 from jaxws.system.atomic import write_atomically
@@ -35,6 +37,7 @@ class Staging:
     Attributes:
       url: of the run.
       path: the local directory.
+      exchange: how checkpoints get from process to process.
     """
 
     def __init__(self, url: str):
@@ -55,16 +58,25 @@ class Staging:
         self._problem: str | None = None
         self._lost: TakenOver | None = None
         self._failing = False
-        self._closing = threading.Event()
+        self._closing, self._pushing = threading.Event(), threading.Lock()
+        self.exchange = BucketExchange(self._bucket, self.send)
         with contextlib.ExitStack() as stack:
-            ownership = stack.enter_context(self._owned())
+            stack.enter_context(self._owned())
             self._mirror = Mirror(self.path, self._bucket)
-            self._reconcile(ownership)
+            self._reconcile()
             self._release = stack.pop_all()
-        self._thread = threading.Thread(
-            target=self._push_until_closed, args=[ownership], daemon=True
-        )
+        self._thread = threading.Thread(target=self._push_until_closed, daemon=True)
         self._thread.start()
+
+    def send(self) -> None:
+        """Sends what has changed now.
+
+        Raises:
+          OSError: something could not be sent.
+        """
+        with self._pushing:
+            self._mirror.push(self._ownership.check)
+            self._note(self._mirror.config)
 
     def problem(self) -> str | None:
         """What keeps files from being sent, in one line, when that has begun.
@@ -97,15 +109,14 @@ class Staging:
           ValueError: another process has the run.
           OSError: something could not be sent.
         """
-        with self._owned() as ownership:
+        with self._owned():
             try:
-                self._mirror.push(ownership.check)
+                self.send()
             except OSError as error:
                 raise OSError(f"{self._unsent()} ({error})") from error
-            self._note(ownership, self._mirror.config)
 
     @contextlib.contextmanager
-    def _owned(self) -> Iterator[Ownership]:
+    def _owned(self) -> Iterator[None]:
         """The local directory and the one in the bucket are this process's."""
         try:
             held = lock(self._lock)
@@ -118,16 +129,16 @@ class Staging:
         with held:
             held.truncate()
             held.write(str(os.getpid()).encode())
-            ownership = Ownership(self._bucket)
+            self._ownership = Ownership(self._bucket)
             # Whoever had it from here is gone: the lock would be held.
-            ownership.take(known_dead=self._known().get("owner"))
+            self._ownership.take(known_dead=self._known().get("owner"))
             try:
-                self._note(ownership, self._known().get("config"))
-                yield ownership
+                self._note(self._known().get("config"))
+                yield
             finally:
-                ownership.release()
+                self._ownership.release()
 
-    def _reconcile(self, ownership: Ownership) -> None:
+    def _reconcile(self) -> None:
         """Begins with what is in the bucket, unless this machine has gone on from that."""
         known, config = self._known().get("config"), self._mirror.config
         if known != config:
@@ -135,7 +146,7 @@ class Staging:
         elif self._mirror.is_behind():
             say(f"{self.url}: this machine has a newer checkpoint, which could not be sent before")
             return
-        self._note(ownership, config)
+        self._note(config)
         self.path.mkdir(exist_ok=True)
         self._mirror.fetch()
 
@@ -157,21 +168,20 @@ class Staging:
             return {}
         return facts if isinstance(facts, dict) else {}
 
-    def _note(self, ownership: Ownership, config: str | None) -> None:
+    def _note(self, config: str | None) -> None:
         """Notes who has the run from here, and which run it is."""
-        facts = {"url": self.url, "owner": ownership.owner, "config": config}
+        facts = {"url": self.url, "owner": self._ownership.owner, "config": config}
         if facts != self._known():
             write_atomically(self._facts, json.dumps(facts) + "\n")
 
-    def _push_until_closed(self, ownership: Ownership) -> None:
+    def _push_until_closed(self) -> None:
         while not self._closing.wait(PUSH_SECONDS):
-            self._push(ownership)
-        self._push(ownership)
+            self._push()
+        self._push()
 
-    def _push(self, ownership: Ownership) -> None:
+    def _push(self) -> None:
         try:
-            self._mirror.push(ownership.check)
-            self._note(ownership, self._mirror.config)
+            self.send()
             self._failing = False
         except TakenOver as error:
             self._lost = error
@@ -206,8 +216,41 @@ def staging_place(url: str) -> Path:
     return user_cache() / "workdirs" / f"{name[:60]}-{digest}"
 
 
+class FollowedStaging:
+    """The same in a process of a run that is not the first: a directory for checkpoints alone.
+
+    Attributes:
+      url: of the run.
+      path: a directory of this process.
+      exchange: how checkpoints get from process to process.
+    """
+
+    def __init__(self, url: str):
+        """Makes the directory.
+
+        Args:
+          url: of the run.
+
+        Raises:
+          ValueError: the address is none.
+          OSError: the directory cannot be made.
+        """
+        bucket = BucketDirectory(url)
+        self.url, place = bucket.url, staging_place(bucket.url)
+        # Processes of one machine have one each.
+        self.path = place.with_name(f"{place.name}.{processes.index()}")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.exchange = BucketExchange(bucket, lambda: None)
+
+    def close(self) -> None:
+        """There is nothing to be sent."""
+
+
+Place = Staging | FollowedStaging
+
+
 @contextlib.contextmanager
-def opened_place(workdir: str | os.PathLike[str]) -> Iterator[tuple[Path, Staging | None]]:
+def opened_place(workdir: str | os.PathLike[str]) -> Iterator[tuple[Path, Place | None]]:
     """The local directory of a run, wherever the run is; given back if what follows raises.
 
     Args:
@@ -228,7 +271,7 @@ def opened_place(workdir: str | os.PathLike[str]) -> Iterator[tuple[Path, Stagin
     if not is_bucket(workdir):
         yield local_path(workdir, "--workdir"), None
         return
-    staging = Staging(os.fspath(workdir))
+    staging = (Staging if processes.is_first() else FollowedStaging)(os.fspath(workdir))
     try:
         yield staging.path, staging
     except BaseException:

@@ -35,6 +35,7 @@ class Workdir(MetricsFile):
       place: what people know it by: the directory, or the address in a bucket that it stands for.
       checkpoints: where checkpoints lie.
       resumed: whether the directory held this run before.
+      exchange: how checkpoints get from process to process, if not by a file system.
       identity: what config.json holds: :func:`jaxws.config.identity.to_json` of the run.
     """
 
@@ -61,6 +62,7 @@ class Workdir(MetricsFile):
         self.identity = to_json(config, dataset or {})
         self.path = local_path(path, "--workdir").absolute()
         self._staging, self.place = staging, staging.url if staging else str(self.path)
+        self.exchange = staging.exchange if staging else None
         self.checkpoints = self.path / "checkpoints"
         self._config_file = self.path / "config.json"
         super().__init__(self.path / "metrics.jsonl")
