@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile_only",
         action="store_true",
-        help="compile the step for --topology, which need not be here, print what it takes, and end",
+        help="compile the step for --topology, which need not be here, and print what it takes",
     )
     parser.add_argument(
         "--topology", metavar="KIND:SIZE", help="for --compile_only, such as v5e:4x4 or h100:8"
@@ -112,25 +112,25 @@ def run(args: argparse.Namespace) -> int:
         return DIVERGED
 
 
-def _compile_only(args: argparse.Namespace) -> int:
-    from jaxws.commands.compile_only import compile_only
-
+def _checked_config(args: argparse.Namespace) -> tuple[ConfigDict, str]:
     config, name = config_of(args)
     check_config(config)
+    return config, name
+
+
+def _compile_only(args: argparse.Namespace) -> int:
+    config, name = _checked_config(args)
+    from jaxws.commands.compile_only import compile_only
+
     if args.topology is None:
         raise ValueError("--compile_only needs --topology=KIND:SIZE, such as v5e:4x4 or h100:8.")
     return compile_only(config, name, args.topology, as_json=args.json)
 
 
 def _train(args: argparse.Namespace) -> int:
-    config, name = config_of(args)
-    check_config(config)
+    config, name = _checked_config(args)
     workdir = args.workdir or Path("runs") / name
     say(f"{name} in {workdir}: loading JAX and the data")
-    return _train_run(config, name, workdir)
-
-
-def _train_run(config: ConfigDict, name: str, workdir: Path | str) -> int:
     from jaxws.parallel import processes
     from jaxws.records.provenance import given_command
     from jaxws.training.loop import train

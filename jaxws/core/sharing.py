@@ -49,9 +49,11 @@ def share_weights(
 ) -> PyTree:
     """Replaces every locally connected weight by the mean of its pool (instant sharing).
 
-    A linear projection: it keeps every pool's mean, and it is idempotent to the last bit. Works under ``jit``, ``vmap``, ``grad``, ``pmap`` and ``shard_map`` and
-    on ``nnx.State``. Give it the parameters alone: in the optimizer's state it would find and
-    average moments, which the paper leaves alone.
+    A linear projection: it keeps every pool's mean, and it is idempotent to the last bit. Works
+    under ``jit``, ``vmap``, ``grad``, ``pmap`` and ``shard_map`` and on ``nnx.State``. On a mesh
+    of :mod:`jaxws.parallel.mesh`, weights that are split by position stay where they are, and
+    devices send one sum per pool. Give it the parameters alone: in the optimizer's state it would
+    find and average moments, which the paper leaves alone.
 
     The number of axes of a kernel says whether its layer is 1-D, 2-D or 3-D. So parameters with
     further axes in front, as of layers stacked by ``nn.scan`` or ``nn.vmap``, belong under

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 SLURM, OPEN_MPI, OPEN_MPI_5, GKE_TPU, GCE_TPU = "slurm", "ompi", "mpi4py", "gketpu", "gcetpu"
 _NUMBERS = ("coordinator", "num_processes", "process_id")
 _STEP_TASKS = "SLURM_STEP_NUM_TASKS"  # a job has tasks, and its steps have some of them
+_NO_METADATA = "TPU_SKIP_MDS_QUERY"  # where there is no server to ask; JAX sets it without a TPU
 _TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 
 
@@ -122,7 +123,7 @@ def surroundings(environ: Mapping[str, str], devices: Sequence[str] = _TPU_DEVIC
 
     Args:
       environ: such as ``os.environ``.
-      devices: patterns of the files that a machine with a TPU has.
+      devices: patterns of the files that a machine with a TPU has, if not it alone.
 
     Returns:
       JAX's name for it; None where nothing says that there is another process.
@@ -142,7 +143,7 @@ def surroundings(environ: Mapping[str, str], devices: Sequence[str] = _TPU_DEVIC
     if hosts := environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES"):
         several = "," in hosts or _number(environ, "MEGASCALE_NUM_SLICES") > 1
         return GKE_TPU if several else None
-    is_tpu_vm = "TPU_SKIP_MDS_QUERY" not in environ and importlib.util.find_spec("libtpu")
+    is_tpu_vm = _NO_METADATA not in environ and importlib.util.find_spec("libtpu")
     return GCE_TPU if is_tpu_vm else None
 
 
@@ -155,6 +156,8 @@ def _detected(method: str, timeout: float) -> Cluster | None:
     # JAX takes a second to import, which one process alone need not wait for here.
     from jax._src.clusters import ClusterEnv
 
+    if method == GCE_TPU and _NO_METADATA in os.environ:
+        return None  # JAX has looked at the devices now, and none is a TPU
     tasks = _number(os.environ, _STEP_TASKS) if method == SLURM else None
     try:
         address, count, index, local = ClusterEnv.auto_detect_unset_distributed_params(
@@ -179,7 +182,7 @@ def _local_devices() -> list[int] | None:
     return [int(number) for number in given.split(",")] if given else None
 
 
-def _checked(given: Mapping[str, Any]) -> Cluster:
+def _checked(given: Mapping[str, Any]) -> Cluster | None:
     """A cluster from its three flags."""
     missing = [name for name in _NUMBERS if given[name] is None]
     if missing:
@@ -197,7 +200,7 @@ def _checked(given: Mapping[str, Any]) -> Cluster:
             f"--num_processes={count} --process_id={index}: expected a number of processes, and"
             " that of this one, from 0 to one less."
         )
-    return Cluster(address, count, index, _local_devices())
+    return Cluster(address, count, index, _local_devices()) if count > 1 else None
 
 
 def _flags(given: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxws.core.islands.layout import AXES, current_mesh, layout_of, mesh_sizes
-from jaxws.core.local_kernels import KernelLayout, map_local_kernels, position_ndim
+from jaxws.core.local_kernels import map_local_kernels
 from jaxws.core.packed import PackedKernel
 from jaxws.core.pooled import PooledKernel
 

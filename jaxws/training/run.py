@@ -16,6 +16,7 @@ from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields, 
 from jaxws.core.named_leaves import named_leaves
 from jaxws.data.feed import OneDevice
 from jaxws.parallel import processes
+from jaxws.parallel.choice import Choice
 from jaxws.parallel.placement import MeshPlacing
 from jaxws.records.followed_workdir import open_workdir
 from jaxws.records.staging import opened_place
@@ -38,6 +39,7 @@ class Run(NamedTuple):
       model: the network.
       sharing: when and how its weights are shared.
       mesh: the devices that it uses.
+      choice: why they are arranged so; None where that was asked for or there is one.
       initial: the weights that it starts from, or None: they are drawn, or its checkpoint has them.
     """
 
@@ -47,6 +49,7 @@ class Run(NamedTuple):
     model: nn.Module
     sharing: Sharing
     mesh: jax.sharding.Mesh
+    choice: Choice | None = None
     initial: InitialWeights | None = None
 
     @property
@@ -92,12 +95,12 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         check_leaves(config, names)
         check_shareable(sharing, names)
     check_same_run(config, feed, workdir)
-    mesh = run_mesh(config)
+    mesh, choice = run_mesh(config, model, sharing, feed.image_shape)
     feed.placing = OneDevice() if mesh.size == 1 else MeshPlacing(mesh)
     with opened_place(workdir) as (path, staging):
         initial = initial_weights(config, path, model, feed.image_shape)
         opened = open_workdir(path, config, feed.fingerprint(), staging)
-    return Run(config, opened, feed, model, sharing, mesh, initial)
+    return Run(config, opened, feed, model, sharing, mesh, choice, initial)
 
 
 def _leaf_names(model: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:

@@ -4,35 +4,48 @@ from __future__ import annotations
 
 import math
 
+import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxws.parallel.choice import Choice
 from jaxws.parallel.mesh import complete_sizes, make_mesh
+from jaxws.training.mesh_choice import choose_for
+from jaxws.training.weight_sharing import Sharing
 
 
-def run_mesh(config: ConfigDict) -> Mesh:
+def run_mesh(
+    config: ConfigDict, model: nn.Module, sharing: Sharing, image_shape: tuple[int, int, int]
+) -> tuple[Mesh, Choice | None]:
     """Arranges the devices of a run, and checks that they divide its batch.
 
     Args:
       config: of the run.
+      model: its network.
+      sharing: when and how its weights are shared.
+      image_shape: (H, W, c) of the images.
 
     Returns:
-      A mesh of all devices, unless ``config.mesh`` says otherwise.
+      A mesh of all devices, unless ``config.mesh`` says otherwise, and why it is this one; None
+      where the configuration says so or there is one device.
 
     Raises:
       ValueError: ``config.mesh`` does not fit the devices, or these do not divide the batch.
-
-    Example:
-      >>> from jaxws.config.fields import base_config
-      >>> run_mesh(base_config()).size == jax.device_count()
-      True
     """
-    devices = jax.device_count()
-    sizes = complete_sizes(dict(config.mesh), devices) or {"data": devices, "h": 1, "w": 1}
-    mesh = make_mesh(**sizes)
-    check_batch(config, mesh.size)
-    return mesh
+    devices, choice = jax.device_count(), None
+    sizes = complete_sizes(dict(config.mesh), devices)
+    check_batch(config, devices if sizes is None else math.prod(sizes.values()))
+    if sizes is None and devices > 1:
+        choice = choose_for(config, model, sharing, image_shape, devices)
+        sizes = choice.sizes
+    mesh = make_mesh(**(sizes or {}))
+    if idle := jax.process_count() - len({d.process_index for d in mesh.devices.flat}):
+        raise ValueError(
+            f"config.mesh={dict(config.mesh)} uses no device of {idle} of {jax.process_count()}"
+            " processes: start fewer, or use more devices."
+        )
+    return mesh, choice
 
 
 def check_batch(config: ConfigDict, devices: int) -> None:

@@ -159,9 +159,8 @@ def checkpoint_shapes(shapes: Any) -> Any:
       ShapeDtypeStruct(shape=(3,), dtype=float32)
     """
     if (mesh := _mesh()) is not None:
-        return jax.tree.map(
-            lambda s, at: s.update(sharding=at), shapes, state_shardings(shapes, mesh)
-        )
+        split = state_shardings(shapes, mesh)
+        return jax.tree.map(lambda shape, at: shape.update(sharding=at), shapes, split)
     if not uses_packed_layout():
         return shapes
     return jax.tree.map(lambda s: s.update(sharding=SingleDeviceSharding(_host())), shapes)

@@ -15,7 +15,7 @@ name        platform                     how the patches reach the multiplicatio
 over devices, as it can split plain operations but no custom kernels. It may where an array at hand
 lies on several devices; in a program that is traced while several are visible, unless that is
 inside ``shard_map`` over all axes of the mesh, or the mesh of the context has one device
-(:func:`jaxws.core.partitioning.one_device`, which training uses). For a program compiled ahead of
+(:func:`jaxws.core.partitioning.one_device`), and on meshes of :mod:`jaxws.core.islands`. For a program compiled ahead of
 time for another platform, name the implementation.
 
 A default proves itself where it runs: before its first use in a process, in each dtype, its

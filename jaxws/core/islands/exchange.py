@@ -17,6 +17,7 @@ a device has few.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -28,8 +29,6 @@ from jaxws.core.implementations import dispatch
 from jaxws.core.implementations.spec import Spec, kernel_shape
 from jaxws.core.islands.layout import AXES, Layout, current_mesh, layout_of, mesh_sizes
 from jaxws.core.islands.slabs import add_images, cut_images, cut_outputs, join_outputs, local_spec
-from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
-
 
 _FEW_IMAGES = 16
 
@@ -74,8 +73,8 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
     shape = (*spec.window.output_size, *b.shape[ndim:])
     pooled = b.shape[:ndim] != spec.window.output_size
     if pooled and keeps_images(a.shape[-1] // mesh.size):
-        whole = lambda a, b: dispatch.run(map_name, a, b, spec, name)
-        return _on_devices(whole, (images, PartitionSpec()), images)(a, b)
+        alone = partial(dispatch.run, map_name, spec=spec, name=name)
+        return _on_devices(alone, (images, PartitionSpec()), images)(a, b)
     island = _Island(spec, _layout(shape, mesh, spec), name, pooled)
     return _on_devices(getattr(island, map_name), (images, island.weights), images)(a, b)
 
@@ -97,7 +96,11 @@ def _on_devices(function: Callable[..., Any], inputs: Any, result: Any) -> Calla
 
 
 class _Island(NamedTuple):
-    """The three maps, as one device of a mesh computes its part of them."""
+    """The three maps, as one device of a mesh computes its part of them.
+
+    All take and give what the device has: whole images or outputs of its part of the batch, and its
+    part of the weights.
+    """
 
     spec: Spec
     layout: Layout
@@ -108,22 +111,21 @@ class _Island(NamedTuple):
     def weights(self) -> PartitionSpec:
         return self.layout.kernel_spec(pooled=self.pooled)
 
-    def forward(self, x: Images, kernel: PoolFilters) -> Outputs:
+    def forward(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         y = self._run("forward", self._gather_images(x), self._filters(kernel))
         return self._return_outputs(y)
 
-    def input_gradient(self, dy: Outputs, kernel: PoolFilters) -> Images:
+    def input_gradient(self, dy: jax.Array, kernel: jax.Array) -> jax.Array:
         dx = self._run("input_gradient", self._gather_outputs(dy), self._filters(kernel))
         return self._return_images(dx)
 
-    def kernel_gradient(self, x: Images, dy: Outputs) -> Filters:
+    def kernel_gradient(self, x: jax.Array, dy: jax.Array) -> jax.Array:
         x, dy = self._gather_images(x), self._gather_outputs(dy)
         gradient = self._run("kernel_gradient", x, dy)
         copies = self.layout.copies
-        summed: Filters = lax.psum(gradient, copies) if copies else gradient
-        return summed
+        return lax.psum(gradient, copies) if copies else gradient
 
-    def _filters(self, kernel: PoolFilters) -> PoolFilters:
+    def _filters(self, kernel: jax.Array) -> jax.Array:
         """Of all pools, or of this device's positions, those that repeat from its first one on."""
         for axis, names in enumerate(self.layout.positions if self.pooled else ()):
             if not names:
@@ -138,7 +140,7 @@ class _Island(NamedTuple):
 
     # Wherever images of several devices come together, those of features' axes are outermost.
 
-    def _gather_images(self, x: Images) -> Images:
+    def _gather_images(self, x: jax.Array) -> jax.Array:
         """Images of this device to its part of the images of all that hold other weights."""
         if self.layout.by_position:
             x = self._to_parts(cut_images(x, self.spec, self.layout))
@@ -146,7 +148,7 @@ class _Island(NamedTuple):
             x = lax.all_gather(x, self.layout.features, axis=x.ndim - 1, tiled=True)
         return x
 
-    def _return_images(self, dx: Images) -> Images:
+    def _return_images(self, dx: jax.Array) -> jax.Array:
         """The transpose: adds up what all of them have found for this device's images."""
         if self.layout.features:
             axis = dx.ndim - 1
@@ -155,7 +157,7 @@ class _Island(NamedTuple):
             dx = add_images(self._to_images(dx), self.spec, self.layout)
         return dx
 
-    def _gather_outputs(self, dy: Outputs) -> Outputs:
+    def _gather_outputs(self, dy: jax.Array) -> jax.Array:
         """All outputs of this device's images to its own outputs of the images of all."""
         if self.layout.by_position:
             dy = self._to_parts(cut_outputs(dy, self.layout))
@@ -164,7 +166,7 @@ class _Island(NamedTuple):
             dy = lax.all_to_all(dy, self.layout.features, f, n, tiled=True)
         return dy
 
-    def _return_outputs(self, y: Outputs) -> Outputs:
+    def _return_outputs(self, y: jax.Array) -> jax.Array:
         """The inverse, and the transpose."""
         if self.layout.features:
             f, n = y.ndim - 2, y.ndim - 1

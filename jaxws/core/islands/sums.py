@@ -65,6 +65,4 @@ def _highest(values: jax.Array, kept: int) -> jax.Array:
     unsigned = jnp.dtype(f"uint{width}")
     cleared = jnp.finfo(values.dtype).nmant + 1 - kept
     mask = jnp.asarray((2**width - 1) ^ (2**cleared - 1), unsigned)
-    return lax.bitcast_convert_type(
-        lax.bitcast_convert_type(values, unsigned) & mask, values.dtype
-    )
+    return lax.bitcast_convert_type(lax.bitcast_convert_type(values, unsigned) & mask, values.dtype)

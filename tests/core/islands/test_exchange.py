@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxws import local_conv
-from jaxws.core.implementations import native
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.window import make_window
 from jaxws.parallel.mesh import make_mesh
@@ -74,8 +73,6 @@ def values_and_gradients(arrays, implementation):
             dx, dkernel = pull_back(dy)
             results[f"{name}, pooled"] = (y, dx, dkernel.probe)
     return results
-
-
 
 
 @pytest.mark.devices(8)
