@@ -159,10 +159,11 @@ def _show(run: Run, record: Mapping[str, Any], name: str) -> None:
     write_report(read_run(run.workdir.path))
     run.workdir.publish()
     print_table(summary_rows(record), title=name)
+    place = run.workdir.place
     for plot in sorted(run.workdir.path.glob("*.png")):
-        say(f"plot: {plot}")
-    say(f"report: {run.workdir.path / 'report.html'}")
-    say(f"metrics: {run.workdir.path / 'metrics.jsonl'}")
+        say(f"plot: {place}/{plot.name}")
+    say(f"report: {place}/report.html")
+    say(f"metrics: {place}/metrics.jsonl")
 
 
 def _headline(run: Run) -> str:

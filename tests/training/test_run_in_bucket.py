@@ -1,18 +1,12 @@
 """Runs whose directory is in a bucket: stopped or killed, and gone on with on another machine."""
 
 import json
-import os
 
 import numpy as np
 import pytest
 
-from jaxws.parallel import processes
-from jaxws.records.metrics_file import MetricsFile
-from jaxws.records.mirror import Mirror
 from jaxws.records.staging import staging_place
-from jaxws.system.bucket import BucketDirectory
 from jaxws.training.loop import train
-from tests.support.pair import Group, train_small
 from tests.support.small_run import (
     STEPS_PER_EPOCH,
     assert_same_bits,
@@ -52,12 +46,6 @@ def test_a_run_ends_with_the_same_bits_wherever_it_goes_on(bucket, config, tmp_p
         assert np.unique([name.split("/")[3] for name in there(bucket)]).tolist() == ["12", "8"]
 
 
-def fetched_run(path):
-    run = MetricsFile(path / "metrics.jsonl")
-    run.checkpoints = path / "checkpoints"
-    return run
-
-
 def leave(bucket, changes):
     """What there is after so many changes, and after whoever made them has been watched."""
     bucket.objects.clear()
@@ -65,33 +53,6 @@ def leave(bucket, changes):
         bucket.objects.pop(name, None)
         if content is not None and name != "runs/a/lock":
             bucket.put(name, content)
-
-
-def train_on_a_machine(address, machines, config):
-    os.environ["TENSORSTORE_GCS_HTTP_URL"] = address
-    os.environ["JAXWS_CACHE_DIR"] = str(machines / str(processes.index()))
-    return train_small(config, URL)
-
-
-def test_processes_that_share_no_disk_go_on_elsewhere(bucket, config, tmp_path):
-    ends = []
-    for life in ("first", "second"):
-        folder = tmp_path / life
-        folder.mkdir()
-        arguments = os.environ["TENSORSTORE_GCS_HTTP_URL"], folder, config
-        group = Group(folder, train_on_a_machine, *arguments, devices=1)
-        assert group.end() == [0, 0], group.lines()
-        assert not bucket.names("runs/a/parts/")
-        fetched = folder / "fetched"
-        fetched.mkdir()
-        Mirror(fetched, BucketDirectory(URL)).fetch()
-        ends.append(fetched_run(fetched))
-        changes = list(bucket.changes)
-        # As a kill leaves it that comes when the first checkpoint has been sent.
-        first = next(i for i, (name, _) in enumerate(changes) if name.endswith("sha256.json"))
-        leave(bucket, changes[: first + 1])
-    assert_same_bits(*(checkpoint_of(end)[1] for end in ends))
-    assert timeless_lines(ends[0]) == timeless_lines(ends[1])
 
 
 def there(bucket):
