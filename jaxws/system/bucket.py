@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import tensorstore as ts
 
+from jaxws.system.atomic import replacing
 from jaxws.system.local_path import parse_url
 from jaxws.system.text import one_line
 
@@ -153,7 +154,7 @@ class BucketDirectory:
         self._each(lambda name: self.write(name, files[name].read_bytes()), list(files))
 
     def download(self, files: dict[str, Path]) -> None:
-        """Reads objects into files, several at a time; directories are made.
+        """Reads objects into files, several at a time, each whole; directories are made.
 
         Args:
           files: by the names of the objects.
@@ -167,7 +168,8 @@ class BucketDirectory:
             if found is None:
                 raise FileNotFoundError(errno.ENOENT, "is gone", f"{self.url}/{name}")
             files[name].parent.mkdir(parents=True, exist_ok=True)
-            files[name].write_bytes(found.content)
+            with replacing(files[name]) as file:
+                file.write_bytes(found.content)
 
         self._each(fetch, list(files))
 

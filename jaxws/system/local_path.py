@@ -54,10 +54,13 @@ def _elsewhere(text: str) -> str:
     """What is to be done about a path of another place."""
     if is_bucket(text):
         return (
-            "only the --workdir of train may be in a bucket. `gcloud storage cp -r` copies from"
-            " there and to there."
+            "only the --workdir of train and prepared data sets of TFDS (config.data.data_dir) may"
+            " be in a bucket. `gcloud storage cp -r` copies from there and to there."
         )
-    return "other places are not supported, but for gs:// as the --workdir of train."
+    return (
+        "other places are not supported, but for gs:// as the --workdir of train and as"
+        " config.data.data_dir."
+    )
 
 
 def is_bucket(given: str | os.PathLike[str]) -> bool:

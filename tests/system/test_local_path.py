@@ -21,6 +21,7 @@ def test_other_places_are_refused(given, monkeypatch):
         local_path(given, "config.data.path")
     for field in ("path", "data_dir"):
         config = base_config()
+        config.data.name = "digits"  # made here, while those of TFDS may be in a bucket
         setattr(config.data, field, given)
         with pytest.raises(ValueError, match=rf"^config\.data\.{field}=.*: expected a local path"):
             check_config(config)
