@@ -27,10 +27,6 @@ def soon(monkeypatch):
     monkeypatch.setattr(staging, "PUSH_SECONDS", 0.02)
 
 
-def elsewhere(monkeypatch, tmp_path, name="other machine"):
-    monkeypatch.setenv("JAXWS_CACHE_DIR", str(tmp_path / name))
-
-
 def events(workdir):
     return [record["message"] for record in workdir.records() if record["kind"] == "event"]
 
@@ -42,7 +38,7 @@ def leave_as_a_kill_does(bucket, workdir):
     bucket.put(LOCK, held)
 
 
-def test_a_run_is_claimed_mirrored_and_found_elsewhere(bucket, tmp_path, monkeypatch):
+def test_a_run_is_claimed_mirrored_and_found_elsewhere(bucket, tmp_path):
     first = opened()
     assert (first.resumed, first.place) == (False, URL)
     assert json.loads(bucket.text(LOCK))["owner"]
@@ -53,18 +49,18 @@ def test_a_run_is_claimed_mirrored_and_found_elsewhere(bucket, tmp_path, monkeyp
     (first.path / "report.html").write_text("plots")
     first.publish()
     assert bucket.text("runs/a/report.html") == "plots" and LOCK not in bucket.objects
-    elsewhere(monkeypatch, tmp_path)
+    bucket.machine = tmp_path / "another"
     second = opened(f"{URL}/")
     assert second.resumed and second.path != first.path
     assert contents(second.path).keys() == contents(first.path).keys()
     second.close()
 
 
-def test_two_runs_on_one_directory(bucket, tmp_path, monkeypatch, soon, capsys):
+def test_two_runs_on_one_directory(bucket, tmp_path, soon, capsys):
     first = opened()
     with pytest.raises(ValueError, match=rf"{URL} is in use by process \d+ of this machine.*--wo"):
         opened()
-    elsewhere(monkeypatch, tmp_path)
+    bucket.machine = tmp_path / "another"
     with pytest.raises(ValueError, match=rf"{URL} is in use by process \d+ on .*: wait.*--workdir"):
         opened()
     assert "for a sign of life" in capsys.readouterr().out
@@ -72,12 +68,12 @@ def test_two_runs_on_one_directory(bucket, tmp_path, monkeypatch, soon, capsys):
     opened().close()
 
 
-def test_who_was_killed_is_replaced(bucket, tmp_path, monkeypatch, soon, capsys):
+def test_who_was_killed_is_replaced(bucket, tmp_path, soon, capsys):
     leave_as_a_kill_does(bucket, opened())
     opened().close()  # the same machine knows that nobody can have it
     assert "sign of life" not in capsys.readouterr().out
     leave_as_a_kill_does(bucket, opened())
-    elsewhere(monkeypatch, tmp_path)
+    bucket.machine = tmp_path / "another"
     opened().close()
     assert "sign of life" in capsys.readouterr().out
     bucket.put(LOCK, b"[")
@@ -109,7 +105,7 @@ def test_an_answer_that_was_lost_is_no_other_owner(bucket):
     assert LOCK not in bucket.objects
 
 
-def test_what_cannot_be_sent_is_told_once_and_sent_later(bucket, monkeypatch, soon, capsys):
+def test_what_cannot_be_sent_is_told_once_and_sent_later(bucket, soon, capsys):
     workdir = opened()
     bucket.fails = lambda method, name: 403 if method == "POST" and name != LOCK else 0
     for step in range(1, 10_000):

@@ -7,6 +7,7 @@ be made to depend on them, as there; a request can be made to fail.
 import base64
 import hashlib
 import json
+import pathlib
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -23,12 +24,14 @@ class Bucket:
       objects: contents and generations.
       changes: names and contents as they were written, None where an object was removed.
       requests: method and name of all requests so far.
+      machine: what stands for the cache of the machine that this process is on.
       fails: given method and name, the HTTP status that a request ends with; 0 if it succeeds.
     """
 
     def __init__(self):
         self.objects: dict[str, tuple[bytes, int]] = {}
         self.changes: list[tuple[str, bytes | None]] = []
+        self.machine = pathlib.Path()
         self.requests: list[tuple[str, str]] = []
         self.fails: Callable[[str, str], int] = lambda method, name: 0
         self.lock = threading.RLock()

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import closing
+from unittest.mock import patch
 
 import jax
 
@@ -25,8 +26,9 @@ def live_twice(url, server, machines):
     """
     os.environ["TENSORSTORE_GCS_HTTP_URL"] = server
     for life, steps in (("first", (0, 3)), ("second", (3, 4))):
-        os.environ["JAXWS_CACHE_DIR"] = str(machines / life / f"{processes.index()}")
-        print(_go_on(url, *steps, fails_at=2), flush=True)
+        machine = machines / life / f"{processes.index()}"
+        with patch("jaxws.records.staging.user_cache", return_value=machine):
+            print(_go_on(url, *steps, fails_at=2), flush=True)
     return 0
 
 

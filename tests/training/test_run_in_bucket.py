@@ -24,7 +24,7 @@ def config(folder, tmp_path):
     return small_config(folder, tmp_path)
 
 
-def test_a_run_ends_with_the_same_bits_wherever_it_goes_on(bucket, config, tmp_path, monkeypatch):
+def test_a_run_ends_with_the_same_bits_wherever_it_goes_on(bucket, config, tmp_path):
     whole = prepare_small(config, tmp_path / "whole")
     train(whole)
     config.max_steps = STEPS_PER_EPOCH + 1
@@ -34,7 +34,7 @@ def test_a_run_ends_with_the_same_bits_wherever_it_goes_on(bucket, config, tmp_p
     # As it was stopped; and as a kill leaves it that comes while the last checkpoint is sent.
     last = [name for name, _ in changes].index("runs/a/checkpoints/5/sha256.json")
     for number, left in enumerate((changes, changes[:last])):
-        monkeypatch.setenv("JAXWS_CACHE_DIR", str(tmp_path / f"machine {number}"))
+        bucket.machine = tmp_path / f"machine {number}"
         leave(bucket, left)
         run = prepare_small(config, URL)
         assert run.workdir.resumed and run.workdir.path == staging_place(URL) / "run"
