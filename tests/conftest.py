@@ -83,6 +83,20 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """An empty gs://bucket, and a machine that has nothing of it yet."""
+    from tests.support.bucket import served
+
+    with served() as (bucket, url):
+        monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", url)
+        bucket.machine = tmp_path / "machine"
+        # Not by JAXWS_CACHE_DIR: kernels are kept there too, and would be built anew.
+        for user in ("records.staging", "data.sources.bucket_copy"):
+            monkeypatch.setattr(f"jaxws.{user}.user_cache", lambda: bucket.machine)
+        yield bucket
+
+
+@pytest.fixture
 def unchecked_types():
     """What users meet, whose calls nobody checks: the errors of the functions themselves."""
     before = jaxtyping.config.jaxtyping_disable
