@@ -24,13 +24,14 @@ from jaxws.checkpointing.checksums import write_checksums
 from jaxws.checkpointing.complete import check_complete
 from jaxws.checkpointing.decisions import all_succeed, decided
 from jaxws.checkpointing.directory import latest_valid, quarantine, record_latest, steps_in
+from jaxws.checkpointing.exchange import Exchange, OneFileSystem
 from jaxws.checkpointing.failures import Failure, explain
 from jaxws.checkpointing.metadata import check_compatible, read_metadata, write_metadata
 from jaxws.checkpointing.plain_path import plain_path
 from jaxws.checkpointing.reading import read_state
 from jaxws.checkpointing.retention import obsolete
 from jaxws.checkpointing.silence import silence_orbax
-from jaxws.checkpointing.unfinished import check_shared, make_unfinished, remove_unfinished
+from jaxws.checkpointing.unfinished import make_unfinished, remove_unfinished
 from jaxws.checkpointing.writing import Outcome, Writing
 from jaxws.parallel import processes
 from jaxws.system.text import say
@@ -80,6 +81,7 @@ class Checkpoints:
         *,
         scores: Callable[[], Mapping[int, float]] = dict,
         report: Report | None = None,
+        exchange: Exchange | None = None,
     ):
         """Opens a directory of checkpoints.
 
@@ -89,6 +91,7 @@ class Checkpoints:
           scores: gives scores by step; the newest of those with the highest is kept too.
           report: is told of what goes wrong and is survived: step, name and one line about it; by
             default, the line goes to stderr.
+          exchange: how files get from process to process; None if they share a file system.
 
         Raises:
           ValueError: there is something else of this name, or Orbax cannot write to such a path.
@@ -101,7 +104,8 @@ class Checkpoints:
         self._failure: Failure | None = None
         self._newest: int | None = None  # that this object knows of
         decided(self._make_directory)
-        check_shared(path)
+        self._exchange = exchange or OneFileSystem()
+        self._exchange.check(path)
         self._silence = contextlib.ExitStack()
         self._silence.enter_context(silence_orbax())
 
@@ -150,7 +154,7 @@ class Checkpoints:
         elif unfinished is not None:
             directory = self._path / unfinished
             finish = partial(self._finish, directory, metadata, scores)
-            self._writing = Writing(directory, state, finish)
+            self._writing = Writing(directory, state, finish, self._exchange)
 
     def _begin(self) -> tuple[str | None, Failure | None]:
         """The directory to write into, None if the checkpoint is there, or why there is none."""
@@ -171,6 +175,7 @@ class Checkpoints:
     ) -> Outcome:
         """Makes a checkpoint of what all processes have written, and removes older ones."""
         try:
+            self._exchange.collect(directory)
             merge()
             write_metadata(directory, metadata)
             check_complete(directory, metadata.get("arrays", {}))
@@ -237,7 +242,16 @@ class Checkpoints:
             return None
         self._newest = step
         directory = self._path / str(step)
-        return all_succeed(lambda: Restored(read_state(directory, like), read_metadata(directory)))
+        decided(partial(self._exchange.offer, directory))
+        return all_succeed(partial(self._read, directory, like))
+
+    def _read(self, directory: Path, like: Any) -> Restored:
+        """The part of a checkpoint that this process holds."""
+        try:
+            self._exchange.take(directory)
+        except OSError as error:
+            raise ValueError(str(error)) from error
+        return Restored(read_state(directory, like), read_metadata(directory))
 
     def _find(self, like: Any, identity: str | None) -> int | None:
         """The step of the newest good checkpoint."""

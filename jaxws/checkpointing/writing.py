@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 from etils import epath
 
+from jaxws.checkpointing.exchange import Exchange
 from jaxws.checkpointing.failures import Failure, explain
 from jaxws.checkpointing.plain_path import plain_path
-from jaxws.checkpointing.unfinished import STATE, check_unfinished
+from jaxws.checkpointing.unfinished import STATE
 from jaxws.parallel import processes
 
 _LONGEST_S = 600  # that arrays may take
@@ -43,7 +44,11 @@ class Writing:
     """A checkpoint that is being written."""
 
     def __init__(
-        self, directory: Path, state: Any, finish: Callable[[Callable[[], None]], Outcome]
+        self,
+        directory: Path,
+        state: Any,
+        finish: Callable[[Callable[[], None]], Outcome],
+        exchange: Exchange,
     ):
         """Copies the state, of which nothing is needed afterwards, and starts to write.
 
@@ -52,14 +57,16 @@ class Writing:
           state: a pytree of arrays, of this process or of all.
           finish: called in process 0 when all arrays are written, with a function that merges what
             processes have written; makes a checkpoint of the directory.
+          exchange: how process 0 gets what others have written.
         """
         self._handler, self._finish = ocp.StandardCheckpointHandler(), finish
+        self._directory, self._exchange = directory, exchange
         self._opened = ExitStack()
         self._outcome = Outcome(False, Failure("its thread has ended", "see to that"))
         commits: Iterable[Any] = ()
         failure = None
         try:
-            check_unfinished(directory)
+            exchange.begin(directory)
             plain = self._opened.enter_context(plain_path(directory))
             self._state_path = epath.Path(plain / STATE)
             commits = self._copy(state)
@@ -85,6 +92,8 @@ class Writing:
         try:
             for commit in commits:
                 commit.result(timeout=_LONGEST_S)
+            if failure is None:
+                self._exchange.give(self._directory)
         except Exception as error:
             failure = explain(error)
         try:

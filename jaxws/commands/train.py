@@ -20,7 +20,7 @@ from jaxws.config import fields
 from jaxws.config.checks import check_config
 from jaxws.config.files import DIRECTORY
 from jaxws.parallel.launch import add_launch_arguments, cluster_of
-from jaxws.system.local_path import path_argument
+from jaxws.system.local_path import workdir_argument
 from jaxws.system.text import one_line, say
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ fields:
   {fields.__file__}
 
 exit status:
-  0         the run has reached its end
-  2         a mistake, damage that needs a decision, or a full disk; one line says what
+  0         the run has reached its end, or its step is compiled
+  2         a mistake, damage that needs a decision, a full disk, or a step that does not fit; one
+            line says what
   3         the run has diverged
   75        stopped in order by SIGTERM or Ctrl-C, with a checkpoint; the same command goes on
             or another process of the run was lost, and the command goes on from the last checkpoint
@@ -59,9 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser, default=DEFAULT_CONFIG)
     parser.add_argument(
         "--workdir",
-        type=path_argument,
+        type=workdir_argument,
         metavar="DIR",
-        help="directory of the run (default: runs/ and the name of the configuration)",
+        help="directory of the run, also gs://BUCKET/DIR (default: runs/ and the name of the"
+        " configuration)",
     )
     parser.add_argument(
         "--compile_only",
@@ -157,11 +159,13 @@ def _show(run: Run, record: Mapping[str, Any], name: str) -> None:
     from jaxws.system.terminal import print_table
 
     write_report(read_run(run.workdir.path))
+    run.workdir.publish()
     print_table(summary_rows(record), title=name)
+    place = run.workdir.place
     for plot in sorted(run.workdir.path.glob("*.png")):
-        say(f"plot: {plot}")
-    say(f"report: {run.workdir.path / 'report.html'}")
-    say(f"metrics: {run.workdir.path / 'metrics.jsonl'}")
+        say(f"plot: {place}/{plot.name}")
+    say(f"report: {place}/report.html")
+    say(f"metrics: {place}/metrics.jsonl")
 
 
 def _headline(run: Run) -> str:
@@ -169,7 +173,7 @@ def _headline(run: Run) -> str:
     n_reps = run.config.data.n_reps
     views = "" if n_reps == 1 else f", {n_reps} views of each in a batch"
     return (
-        f"{verb} {run.workdir.path}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
+        f"{verb} {run.workdir.place}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
         f" {feed.test_kind} images, {'x'.join(map(str, feed.image_shape))} pixels to the network,"
         f" {len(feed.class_names)} classes{views}; {run.last_step} steps"
         f"{_weights(run)}"

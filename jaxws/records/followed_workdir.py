@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from jaxws.config.identity import to_json
 from jaxws.parallel import processes
 from jaxws.records.metrics_file import MetricsFile
+from jaxws.records.staging import FollowedStaging, Place
 from jaxws.records.workdir import Workdir
 
 # File systems that machines share may show a new file this much later.
@@ -21,7 +22,10 @@ _SEEN_SECONDS = 60.0
 
 
 def open_workdir(
-    path: str | os.PathLike[str], config: ConfigDict, dataset: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    config: ConfigDict,
+    dataset: Mapping[str, Any] | None = None,
+    staging: Place | None = None,
 ) -> Workdir:
     """Opens the directory of a run, in all of its processes at once.
 
@@ -29,6 +33,7 @@ def open_workdir(
       path: the directory; that of process 0 counts.
       config: of the run.
       dataset: as for :class:`jaxws.records.workdir.Workdir`.
+      staging: what mirrors the directory in a bucket.
 
     Returns:
       The directory: in process 0, locked.
@@ -36,9 +41,9 @@ def open_workdir(
     Raises:
       ValueError: as :class:`jaxws.records.workdir.Workdir`; or it is not the same in all processes.
     """
-    if processes.is_first():
-        return Workdir(path, config, dataset)
-    return FollowedWorkdir(config, dataset)
+    if isinstance(staging, FollowedStaging) or not processes.is_first():
+        return FollowedWorkdir(config, dataset, staging)
+    return Workdir(path, config, dataset, staging)
 
 
 class FollowedWorkdir(Workdir):
@@ -47,22 +52,31 @@ class FollowedWorkdir(Workdir):
     The history is what process 0 tells on resuming, and what this process adds.
     """
 
-    def __init__(self, config: ConfigDict, dataset: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        config: ConfigDict,
+        dataset: Mapping[str, Any] | None = None,
+        staging: FollowedStaging | None = None,
+    ):
         """Waits until process 0 has opened the directory.
 
         Args:
           config: of the run.
           dataset: facts that tell the run's data from others.
+          staging: this process's own directory, where the run is in a bucket.
 
         Raises:
           ValueError: this process does not see process 0's directory.
         """
         told = json.loads(processes.broadcast(None, "workdir"))
         self.identity = to_json(config, dataset or {})
-        self.path, self.resumed = Path(told["path"]), told["resumed"]
+        self.path = staging.path if staging else Path(told["path"])
+        self.place, self.resumed = staging.url if staging else str(self.path), told["resumed"]
+        self.exchange = staging.exchange if staging else None
         self.checkpoints = self.path / "checkpoints"
         MetricsFile.__init__(self, self.path / "metrics.jsonl")
-        self._wait_until_seen(str(told["holder"]))
+        if staging is None:
+            self._wait_until_seen(str(told["holder"]))
 
     def _wait_until_seen(self, holder: str) -> None:
         """Process 0 has written its number into the lock."""

@@ -247,4 +247,10 @@ class _Trainer:
 def _checkpoints(run: Run) -> Checkpoints:
     config = run.config.checkpoint
     scores = run.workdir.scores if config.keep_best else dict
-    return Checkpoints(run.workdir.checkpoints, config.keep, scores=scores, report=run.workdir.warn)
+    return Checkpoints(
+        run.workdir.checkpoints,
+        config.keep,
+        scores=scores,
+        report=run.workdir.warn,
+        exchange=run.workdir.exchange,
+    )

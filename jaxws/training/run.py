@@ -19,6 +19,7 @@ from jaxws.parallel import processes
 from jaxws.parallel.choice import Choice
 from jaxws.parallel.placement import MeshPlacing
 from jaxws.records.followed_workdir import open_workdir
+from jaxws.records.staging import opened_place
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
 from jaxws.training.initial_weights import InitialWeights, initial_weights
@@ -64,7 +65,7 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     Args:
       config: see :mod:`jaxws.config.fields`; gets those fields of its own network and sharing rule
         that it has not.
-      workdir: the run's directory.
+      workdir: the run's directory, which may be in a bucket: ``gs://BUCKET/DIRECTORY``.
 
     Returns:
       A run, ready for :func:`jaxws.training.loop.train`.
@@ -94,10 +95,11 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         check_leaves(config, names)
         check_shareable(sharing, names)
     check_same_run(config, feed, workdir)
-    initial = initial_weights(config, workdir, model, feed.image_shape)
     mesh, choice = run_mesh(config, model, sharing, feed.image_shape)
     feed.placing = OneDevice() if mesh.size == 1 else MeshPlacing(mesh)
-    opened = open_workdir(workdir, config, feed.fingerprint())
+    with opened_place(workdir) as (path, staging):
+        initial = initial_weights(config, path, model, feed.image_shape)
+        opened = open_workdir(path, config, feed.fingerprint(), staging)
     return Run(config, opened, feed, model, sharing, mesh, choice, initial)
 
 

@@ -14,6 +14,7 @@ from jaxws.config.identity import NOTES, parts_of, to_json
 from jaxws.parallel import processes
 from jaxws.parallel.together import check_same
 from jaxws.records.provenance import git_facts, versions
+from jaxws.system.local_path import is_bucket
 
 # Machines may have their data at places of their own, and more or less to read them with.
 _OWN = ("data.path", "data.data_dir", "data.prefetch", "data.threads", "data.workers")
@@ -43,4 +44,4 @@ def check_same_run(config: ConfigDict, feed: data.Feed, workdir: str | Path) -> 
 
 
 def _absolute(path: Any) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+    return str(path) if is_bucket(path) else os.path.abspath(os.path.expanduser(path))

@@ -22,7 +22,7 @@ def test_another_implementation_of_the_layers_is_told():
 
 
 @pytest.mark.parametrize("what", ["devices", "mesh", "processes", "visible devices", "cores"])
-def test_another_number_of_devices_processes_or_cores_is_told(what):
+def test_another_number_of_devices_or_cores_is_told(what):
     if what in ("visible devices", "cores") and jax.default_backend() != "cpu":
         pytest.skip("they divide sums on CPUs alone")
     assert f"{what}: '1000' there" in other_versions(_written(**{what: "1000"}))

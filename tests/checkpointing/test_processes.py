@@ -1,12 +1,7 @@
 """Checkpoints of several processes and of other meshes."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from contextlib import closing
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,9 +12,14 @@ from jaxws.checkpointing.manager import Checkpoints
 from jaxws.checkpointing.metadata import make_metadata, read_metadata
 from jaxws.checkpointing.weights import read_weights
 from jaxws.parallel.mesh import make_mesh
-from tests.support.checkpoint_pair import assert_is, numbers, on_mesh, shapes_on
-
-ROOT = Path(__file__).parents[2]
+from tests.support.checkpoint_pair import (
+    assert_is,
+    numbers,
+    on_mesh,
+    shapes_on,
+    share_checkpoints,
+)
+from tests.support.pair import Group
 
 
 def write(path, state):
@@ -34,34 +34,13 @@ def read(path, like):
         return checkpoints.restore(like).state
 
 
-def run_pair(*arguments):
-    """Two processes with 4 devices each; what each of them found."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-W", "error", "-m", "tests.support.checkpoint_pair"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    pair = [
-        subprocess.Popen(
-            [*command, str(index), port, *map(str, arguments)],
-            env=environment, cwd=ROOT, text=True, stderr=subprocess.PIPE,
-        )
-        for index in range(2)
-    ]  # fmt: skip
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in pair]
-    finally:
-        for process in pair:
-            process.kill()
-    assert [process.returncode for process in pair] == [0, 0], "\n".join(errors)
-    return [json.loads((arguments[0].parent / f"found{index}").read_text()) for index in range(2)]
-
-
 def test_checkpoints_of_two_processes(tmp_path):
     """All in one life of them, in a directory whose name Orbax does not take."""
     path = tmp_path / "seed=[1]"
     write(tmp_path / "alone", jax.tree.map(jax.numpy.asarray, numbers(1)))
-    found = run_pair(path, tmp_path / "alone")
+    pair = Group(tmp_path, share_checkpoints, path, tmp_path / "alone")
+    assert pair.end() == [0, 0], pair.lines()
+    found = [json.loads((tmp_path / f"found{index}").read_text()) for index in range(2)]
     told = found[0].pop("told")
     assert found[1].pop("told") == []  # process 0 tells
     assert found[0] == found[1]  # and both know the same

@@ -1,13 +1,8 @@
-"""One of two processes that share checkpoints: ``python -m tests.support.checkpoint_pair``.
-
-Arguments: its number, a port, a directory, and one with a checkpoint of step 1 that one device has
-written. It prints what it was told and what it found as JSON.
-"""
+"""What two processes that share checkpoints do, as they are started by tests/support/pair.py."""
 
 import json
 import os
 import resource
-import sys
 from contextlib import closing, contextmanager, nullcontext
 from errno import EIO
 from pathlib import Path
@@ -134,23 +129,24 @@ def use(checkpoints, found, mesh):
         found["one cannot read"] = message(lambda: checkpoints.restore(like))
 
 
-def main(index, port, path, elsewhere):
-    jax.config.update("jax_num_cpu_devices", 4)
-    jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=int(index))
-    told, mesh = [], make_mesh(1, 4, 2)
-    found = {"told": told, "advice": [], "path": Path(path)}
+def share_checkpoints(path, elsewhere):
+    """Writes and reads checkpoints in every way, and then what this process was told and found.
+
+    Args:
+      path: where to.
+      elsewhere: a directory with a checkpoint of step 1 that one device has written.
+    """
+    index, mesh, told = processes.index(), make_mesh(1, 4, 2), []
+    found = {"told": told, "advice": [], "path": path}
 
     def opened(path):
-        return closing(Checkpoints(Path(path), 2, report=lambda *what: told.append(what)))
+        return closing(Checkpoints(path, 2, report=lambda *what: told.append(what)))
 
-    found["not shared"] = message(lambda: opened(f"{path}-{index}"))
+    found["not shared"] = message(lambda: opened(Path(f"{path}-{index}")))
     with jax.set_mesh(mesh):
         with opened(elsewhere) as checkpoints:
             assert_is(checkpoints.restore(shapes_on(mesh, numbers(0))).state, 1)
         with opened(path) as checkpoints:
             use(checkpoints, found, mesh)
-    Path(path).with_name(f"found{index}").write_text(json.dumps(found, default=str))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    path.with_name(f"found{index}").write_text(json.dumps(found, default=str))
+    return 0
