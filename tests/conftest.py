@@ -12,7 +12,7 @@ from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # JAX's default generator takes five times as long to compile, half of the time of these tests.
 os.environ.setdefault("JAX_DEFAULT_PRNG_IMPL", "rbg")
 
@@ -80,6 +80,20 @@ def folder(tmp_path_factory):
     from tests.support.small_run import make_folder
 
     return make_folder(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """An empty gs://bucket, and a machine that has nothing of it yet."""
+    from tests.support.bucket import served
+
+    with served() as (bucket, url):
+        monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", url)
+        bucket.machine = tmp_path / "machine"
+        # Not by JAXWS_CACHE_DIR: kernels are kept there too, and would be built anew.
+        for user in ("records.staging", "data.sources.bucket_copy"):
+            monkeypatch.setattr(f"jaxws.{user}.user_cache", lambda: bucket.machine)
+        yield bucket
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
 from pathlib import Path
 
 from jaxws.system.atomic import write_atomically
@@ -13,14 +12,13 @@ from jaxws.system.json_text import parse_json
 NAME = "sha256.json"
 
 
-def write_checksums(directory: Path, leave_out: Collection[str] = ()) -> None:
+def write_checksums(directory: Path) -> None:
     """Writes the SHA-256 of the files below a directory into ``sha256.json`` there.
 
     Args:
       directory: whose files will not change any more.
-      leave_out: files that may, relative to the directory.
     """
-    digests = {name: _digest(path) for name, path in _files(directory) if name not in leave_out}
+    digests = {name: _digest(path) for name, path in _files(directory)}
     write_atomically(directory / NAME, json.dumps(digests, indent=1, sort_keys=True) + "\n")
 
 

@@ -77,7 +77,7 @@ def explain(error: BaseException) -> Failure:
             return Failure(os.strerror(number), advice)
     if any(isinstance(each, TimeoutError) for each in chain) or "DEADLINE_EXCEEDED" in text:
         return Failure(
-            "it took longer than Orbax waits, by the system's clock",
+            "it took longer than is waited for, by the system's clock",
             "see whether the clock was set or the disk did not answer",
         )
     return Failure(one_line(error)[:200] or type(error).__name__, "see to that")

@@ -1,8 +1,11 @@
-"""Checkpoints: written by Orbax in the background, whole or not at all, and checked when read.
+"""Checkpoints: written in the background, whole or not at all, and checked when read.
 
-Checksums of a checkpoint's files are part of it: they are written before Orbax renames its
-directory to its final name. A directory without them was never whole. One that no longer agrees
-with them is set aside, and the newest good one is used instead.
+Checksums of a checkpoint's files are part of it: they are written before its directory is renamed
+to its final name. A directory without them was never whole. One that no longer agrees with them is
+set aside, and the newest good one is used instead.
+
+Where several processes share a run, every one of them writes and reads the arrays that it holds.
+Process 0 decides all else and tells the others; its word, not the directory, says what there is.
 """
 
 from __future__ import annotations
@@ -10,30 +13,28 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping
-from errno import ENOENT
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import orbax.checkpoint as ocp
 
 from jaxws.checkpointing.checksums import write_checksums
 from jaxws.checkpointing.complete import check_complete
+from jaxws.checkpointing.decisions import all_succeed, decided
 from jaxws.checkpointing.directory import latest_valid, quarantine, record_latest, steps_in
+from jaxws.checkpointing.exchange import Exchange, OneFileSystem
 from jaxws.checkpointing.failures import Failure, explain
-from jaxws.checkpointing.metadata import check_compatible, read_metadata
+from jaxws.checkpointing.metadata import check_compatible, read_metadata, write_metadata
 from jaxws.checkpointing.plain_path import plain_path
-from jaxws.checkpointing.retention import LastAndBest
+from jaxws.checkpointing.reading import read_state
+from jaxws.checkpointing.retention import obsolete
 from jaxws.checkpointing.silence import silence_orbax
+from jaxws.checkpointing.unfinished import make_unfinished, remove_unfinished
+from jaxws.checkpointing.writing import Outcome, Writing
+from jaxws.parallel import processes
 from jaxws.system.text import say
-
-# Orbax writes these two after the checksums. It does not read them to restore.
-_UNCHECKED = ("_CHECKPOINT_METADATA", "commit_success.txt")
-
-_UNFINISHED = ".orbax-checkpoint-tmp*"
-_TRIES, _PAUSE_S = 10, 0.05  # to remove one
 
 Report = Callable[[int, str, str], None]
 
@@ -80,6 +81,7 @@ class Checkpoints:
         *,
         scores: Callable[[], Mapping[int, float]] = dict,
         report: Report | None = None,
+        exchange: Exchange | None = None,
     ):
         """Opens a directory of checkpoints.
 
@@ -89,54 +91,44 @@ class Checkpoints:
           scores: gives scores by step; the newest of those with the highest is kept too.
           report: is told of what goes wrong and is survived: step, name and one line about it; by
             default, the line goes to stderr.
+          exchange: how files get from process to process; None if they share a file system.
 
         Raises:
           ValueError: there is something else of this name, or Orbax cannot write to such a path.
           OSError: it cannot be made.
         """
-        if os.path.lexists(path) and not path.is_dir():
-            raise ValueError(
-                f"{path} is no directory: checkpoints of the run should lie there. Nothing was"
-                " changed. Bring it back, or give another --workdir."
-            )
-        self._path, self._report = path, report or _print
-        self._policy = LastAndBest(keep, scores, self._is_ours)
-        self._saving: int | None = None
-        self._arrays: Mapping[str, Any] = {}
+        self._path, self._keep, self._scores = path, keep, scores
+        self._report = report or _print
+        self._step = 0
+        self._writing: Writing | None = None
         self._failure: Failure | None = None
         self._newest: int | None = None  # that this object knows of
-        self._opened = contextlib.ExitStack()
+        decided(self._make_directory)
+        self._exchange = exchange or OneFileSystem()
+        self._exchange.check(path)
         self._silence = contextlib.ExitStack()
         self._silence.enter_context(silence_orbax())
-        self._manager: ocp.CheckpointManager | None = self._open()
-        self._remove_unfinished()
 
-    def _open(self) -> ocp.CheckpointManager:
-        """Opens Orbax's manager anew: one whose save has failed goes on to raise that error."""
-        with contextlib.suppress(Exception):  # the same, once more
-            self._opened.close()
+    def _make_directory(self) -> None:
+        if os.path.lexists(self._path) and not self._path.is_dir():
+            raise ValueError(
+                f"{self._path} is no directory: checkpoints of the run should lie there. Nothing"
+                " was changed. Bring it back, or give another --workdir."
+            )
         self._path.mkdir(parents=True, exist_ok=True)
-        plain = self._opened.enter_context(plain_path(self._path))
-        options = ocp.CheckpointManagerOptions(
-            lightweight_initialize=True,  # it would read files that may be damaged
-            preservation_policy=self._policy,
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._before_commit),
-        )
-        manager = ocp.CheckpointManager(plain, options=options)
-        self._opened.callback(manager.close)
-        return manager
+        with plain_path(self._path):  # where Orbax cannot write is told now
+            remove_unfinished(self._path)
 
     def close(self) -> None:
         """Finishes what is being written."""
         try:
             self.wait()
-            self._opened.close()
         finally:
             self._silence.close()
 
     def latest_step(self) -> int | None:
-        """Returns the step of the newest complete checkpoint, or None."""
-        return max(steps_in(self._path), default=None)
+        """Returns the step of the newest complete checkpoint, or None; called by all processes."""
+        return decided(lambda: max(steps_in(self._path), default=None))
 
     @property
     def advice(self) -> str:
@@ -150,40 +142,91 @@ class Checkpoints:
 
         Args:
           state: what to write.
-          metadata: of :func:`jaxws.checkpointing.metadata.make_metadata`.
+          metadata: of :func:`jaxws.checkpointing.metadata.make_metadata`; that of process 0 is
+            written.
         """
         self.wait()
-        step = int(state.step)
-        if step in steps_in(self._path):
-            return
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(metadata)
-        )
-        self._saving, self._arrays = step, metadata.get("arrays", {})
+        self._step = int(state.step)
+        scores = dict(self._scores()) if processes.is_first() else {}
+        unfinished, failure = decided(self._begin)
+        if failure is not None:
+            self._ended(Outcome(False, Failure(*failure)))
+        elif unfinished is not None:
+            directory = self._path / unfinished
+            finish = partial(self._finish, directory, metadata, scores)
+            self._writing = Writing(directory, state, finish, self._exchange)
+
+    def _begin(self) -> tuple[str | None, Failure | None]:
+        """The directory to write into, None if the checkpoint is there, or why there is none."""
         try:
-            self._manager = self._manager or self._open()
-            self._manager.save(step, args=items, force=True)
-        except Exception as error:  # Orbax has no base class for what can go wrong
-            self._failed(error)
+            if self._step in steps_in(self._path):
+                return None, None
+            remove_unfinished(self._path)  # what a straggler of an earlier save has put back
+            return make_unfinished(self._path, self._step), None
+        except Exception as error:
+            return None, explain(error)
+
+    def _finish(
+        self,
+        directory: Path,
+        metadata: Mapping[str, Any],
+        scores: Mapping[int, float],
+        merge: Callable[[], None],
+    ) -> Outcome:
+        """Makes a checkpoint of what all processes have written, and removes older ones."""
+        try:
+            self._exchange.collect(directory)
+            merge()
+            write_metadata(directory, metadata)
+            check_complete(directory, metadata.get("arrays", {}))
+            write_checksums(directory)
+            directory.rename(self._path / str(self._step))
+        except Exception as error:
+            return Outcome(False, explain(error))
+        record_latest(self._path, self._step)
+        try:
+            for step in obsolete(steps_in(self._path), self._keep, scores):
+                shutil.rmtree(self._path / str(step))
+        except Exception as error:
+            return Outcome(True, explain(error))
+        return Outcome(True)
 
     def wait(self) -> None:
         """Blocks until everything is written or has failed to be."""
-        if self._saving is None:
+        if self._writing is not None:
+            outcome, self._writing = self._writing.outcome(), None
+            self._ended(outcome)
+
+    def _ended(self, outcome: Outcome) -> None:
+        """Notes what became of a checkpoint; process 0 reports what went wrong."""
+        step, (written, failure) = self._step, outcome
+        self._failure = None if written else failure
+        if written:
+            self._newest = step
+        if failure is None or not processes.is_first():
             return
-        try:
-            if self._manager is not None:
-                self._manager.wait_until_finished()
-        except Exception as error:
-            self._failed(error)
+        if written:
+            event = "old checkpoint not removed"
+            line = f"a checkpoint older than that of step {step} could not be removed"
+            self._report(step, event, f"{line} ({failure.cause}): that of step {step} is written")
             return
-        step, self._saving = self._saving, None
-        self._wrote(step)
+        remove_unfinished(self._path)
+        latest = self._latest_known()
+        last = "there is none yet" if latest is None else f"the last one is of step {latest}"
+        self._report(
+            step,
+            "checkpoint not written",
+            f"the checkpoint of step {step} could not be written ({failure.cause}): {last}",
+        )
 
     def restore(self, like: Any, identity: str | None = None) -> Restored | None:
         """Reads the newest good checkpoint; damaged ones that are newer are set aside.
 
+        It may have been written on other devices and by other processes.
+
         Args:
-          like: a state of the same structure, shapes and dtypes, or its shapes.
+          like: a state of the same structure, shapes and dtypes, or its shapes. Arrays get the
+            shardings of ``like``, and lie on this process's first device where it has none.
           identity: of the run, see :func:`jaxws.config.identity.to_json`; None for any.
 
         Returns:
@@ -194,78 +237,36 @@ class Checkpoints:
             network. Nothing was changed then.
         """
         self.wait()
-        step, damaged = latest_valid(self._path)
+        step = decided(partial(self._find, like, identity))
         if step is None:
             return None
         self._newest = step
         directory = self._path / str(step)
-        metadata = read_metadata(directory)
-        check_compatible(directory, metadata, like, identity)
+        decided(partial(self._exchange.offer, directory))
+        return all_succeed(partial(self._read, directory, like))
+
+    def _read(self, directory: Path, like: Any) -> Restored:
+        """The part of a checkpoint that this process holds."""
+        try:
+            self._exchange.take(directory)
+        except OSError as error:
+            raise ValueError(str(error)) from error
+        return Restored(read_state(directory, like), read_metadata(directory))
+
+    def _find(self, like: Any, identity: str | None) -> int | None:
+        """The step of the newest good checkpoint."""
+        step, damaged = latest_valid(self._path)
+        if step is None:
+            return None
+        directory = self._path / str(step)
+        check_compatible(directory, read_metadata(directory), like, identity)
         for line in quarantine(self._path, damaged, step):
             self._report(step, "damaged checkpoint", f"{line}; going on from step {step}")
-        try:
-            self._manager = self._manager or self._open()
-            self._manager.reload()
-            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-            return Restored(self._manager.restore(step, args=items).state, metadata)
-        except Exception as error:
-            raise ValueError(
-                f"checkpoint {directory} has not changed since it was written but cannot be"
-                f" restored: {explain(error).cause}"
-            ) from error
-
-    def _before_commit(self) -> None:
-        """Called by Orbax in its thread when all files are written, before they get their name."""
-        directories = list(self._path.glob(f"{self._saving}{_UNFINISHED}"))
-        if not directories:
-            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(self._path))
-        for directory in directories:
-            check_complete(directory, self._arrays)
-            write_checksums(directory, leave_out=_UNCHECKED)
-
-    def _failed(self, error: Exception) -> None:
-        """Reports a save that failed, and makes room for others."""
-        step, self._saving = self._saving or 0, None
-        failure, self._manager = explain(error), None
-        with contextlib.suppress(Exception):  # the same, once more
-            self._opened.close()
-        self._remove_unfinished()
-        latest = self._latest_known()
-        if latest == step:  # it has its name: what failed came after that
-            self._wrote(step)
-            event = "old checkpoint not removed"
-            line = f"a checkpoint older than that of step {step} could not be removed"
-            self._report(step, event, f"{line} ({failure.cause}): that of step {step} is written")
-            return
-        self._failure = failure
-        last = "there is none yet" if latest is None else f"the last one is of step {latest}"
-        self._report(
-            step,
-            "checkpoint not written",
-            f"the checkpoint of step {step} could not be written ({failure.cause}): {last}",
-        )
-
-    def _wrote(self, step: int) -> None:
-        self._failure, self._newest = None, step
-        record_latest(self._path, step)
-
-    def _remove_unfinished(self) -> None:
-        """Not Orbax's own way, which is a thread that may meet a directory of the next save."""
-        for directory in self._path.glob(f"*{_UNFINISHED}"):
-            # Arrays that were being written as the first one failed may put a file back meanwhile.
-            for _ in range(_TRIES):
-                shutil.rmtree(directory, ignore_errors=True)
-                if not os.path.lexists(directory):
-                    break
-                time.sleep(_PAUSE_S)
-
-    def _is_ours(self, step: int) -> bool:
-        return step == self._saving or step in steps_in(self._path)
+        return step
 
     def _latest_known(self) -> int | None:
         try:
-            return self.latest_step()
+            return max(steps_in(self._path), default=None)
         except OSError:  # the directory cannot be looked into, which may be what is reported
             return self._newest
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,17 @@ import jax
 
 from jaxws.config.identity import changes, differences
 from jaxws.core.implementations.dispatch import default_name
+from jaxws.core.islands.layout import AXES, mesh_sizes
 from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.core.named_leaves import named_leaves
 from jaxws.data.host.workers import available_cores
+from jaxws.parallel import processes
 from jaxws.records.provenance import versions
 from jaxws.records.record_format import check_history
+from jaxws.system.atomic import write_atomically
 from jaxws.system.json_text import parse_json
 
-_FILE = Path("run") / "metadata"  # as Orbax names it
+_FILE = Path("run") / "metadata"
 
 
 def make_metadata(
@@ -57,10 +61,11 @@ def make_metadata(
 
 
 def bits_depend_on(names: Iterable[str]) -> dict[str, str]:
-    """Versions, devices, cores and kernels with which the next steps have the same bits.
+    """Versions, devices, processes, cores and kernels with which the next steps have the same bits.
 
-    A run uses one device, however many are visible. But on CPUs, how XLA divides its sums may
-    depend on how many there are, and on cores: so it was with JAX 0.10.2, and not with 0.12.
+    Devices are those of the mesh in context, over which sums are divided. On CPUs, how XLA divides
+    them may depend on how many are visible, and on cores: so it was with JAX 0.10.2, and not with
+    0.12.
 
     Args:
       names: of the state's arrays; without locally connected layers, there are no kernels.
@@ -71,10 +76,20 @@ def bits_depend_on(names: Iterable[str]) -> dict[str, str]:
     Example:
       >>> sorted(bits_depend_on(["conv1/local_kernel"]).keys() - bits_depend_on([]).keys())
       ['local_conv']
+      >>> bits_depend_on([])["mesh"]
+      '1x1x1'
     """
     device = jax.devices()[0]
-    facts = {**_versions(), "device": device.device_kind, "devices": str(jax.local_device_count())}
+    sizes = mesh_sizes(jax.sharding.get_abstract_mesh())
+    facts = {
+        **_versions(),
+        "device": device.device_kind,
+        "devices": str(math.prod(sizes.values())),
+        "mesh": "x".join(str(sizes.get(name, 1)) for name in AXES),
+        "processes": str(processes.count()),
+    }
     if device.platform == "cpu":
+        facts["visible devices"] = str(jax.local_device_count())
         facts["cores"] = str(available_cores())
     if any(name.endswith(LOCAL_KERNEL) for name in names):
         facts["local_conv"] = default_name()
@@ -102,6 +117,21 @@ def arrays(state: Any) -> dict[str, str]:
         name: f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
         for name, leaf in named_leaves(state).items()
     }
+
+
+def write_metadata(checkpoint: Path, metadata: Mapping[str, Any]) -> None:
+    """Writes the metadata of a checkpoint.
+
+    Args:
+      checkpoint: its directory.
+      metadata: of :func:`make_metadata`.
+
+    Raises:
+      OSError: they cannot be written.
+    """
+    file = checkpoint / _FILE
+    file.parent.mkdir()
+    write_atomically(file, json.dumps(metadata))
 
 
 def read_metadata(checkpoint: Path) -> dict[str, Any]:

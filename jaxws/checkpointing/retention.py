@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 
-class LastAndBest:
-    """Which checkpoints Orbax keeps: the last ones, and the newest of those with the best score.
+def obsolete(steps: Sequence[int], keep: int, scores: Mapping[int, float]) -> list[int]:
+    """Which checkpoints go: all but the last ones, and the newest of those with the best score.
+
+    Args:
+      steps: that have a checkpoint, in ascending order.
+      keep: number of the newest to keep.
+      scores: by step.
+
+    Returns:
+      Steps.
 
     Example:
-      >>> from types import SimpleNamespace
-      >>> policy = LastAndBest(1, lambda: {1: 0.5, 2: 0.25}, lambda step: True)
-      >>> policy.should_preserve([SimpleNamespace(step=step) for step in (1, 2, 3)], context=None)
-      [True, False, True]
+      >>> obsolete([1, 2, 3], 1, {1: 0.5, 2: 0.25})
+      [2]
     """
-
-    def __init__(
-        self,
-        keep: int,
-        scores: Callable[[], Mapping[int, float]],
-        is_ours: Callable[[int], bool],
-    ):
-        """Changes nothing.
-
-        Args:
-          keep: number of the newest to keep.
-          scores: gives scores by step.
-          is_ours: whether a step is one of the run.
-        """
-        self._keep, self._scores, self._is_ours = keep, scores, is_ours
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """As Orbax asks it.
-
-        Args:
-          checkpoints: each with its ``step``.
-          context: not looked at.
-
-        Returns:
-          Whether to keep each of them.
-        """
-        del context
-        # Orbax takes more names than ours for steps: what is not ours is not counted, and stays.
-        ours = [step for step in (c.step for c in checkpoints) if self._is_ours(step)]
-        scores = self._scores()
-        scored = [step for step in ours if step in scores]
-        best = max(scored, key=lambda step: (scores[step], step), default=None)
-        kept = {*sorted(ours)[-self._keep :], best}
-        return [c.step in kept or c.step not in ours for c in checkpoints]
+    scored = [step for step in steps if step in scores]
+    best = max(scored, key=lambda step: (scores[step], step), default=None)
+    return [step for step in steps[:-keep] if step != best]

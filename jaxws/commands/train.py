@@ -6,9 +6,12 @@ Flags and configuration are read and checked before JAX is imported, which takes
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -16,7 +19,8 @@ from jaxws.commands.flags import add_config_arguments, config_of
 from jaxws.config import fields
 from jaxws.config.checks import check_config
 from jaxws.config.files import DIRECTORY
-from jaxws.system.local_path import path_argument
+from jaxws.parallel.launch import add_launch_arguments, cluster_of
+from jaxws.system.local_path import workdir_argument
 from jaxws.system.text import one_line, say
 
 if TYPE_CHECKING:
@@ -43,6 +47,7 @@ exit status:
             line says what
   3         the run has diverged
   75        stopped in order by SIGTERM or Ctrl-C, with a checkpoint; the same command goes on
+            or another process of the run was lost, and the command goes on from the last checkpoint
   130, 143  ended at once by Ctrl-C or SIGTERM, before or after training or by a second one
 """
 
@@ -55,9 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser, default=DEFAULT_CONFIG)
     parser.add_argument(
         "--workdir",
-        type=path_argument,
+        type=workdir_argument,
         metavar="DIR",
-        help="directory of the run (default: runs/ and the name of the configuration)",
+        help="directory of the run, also gs://BUCKET/DIR (default: runs/ and the name of the"
+        " configuration)",
     )
     parser.add_argument(
         "--compile_only",
@@ -68,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--topology", metavar="KIND:SIZE", help="for --compile_only, such as v5e:4x4 or h100:8"
     )
     parser.add_argument("--json", action="store_true", help="for --compile_only: print JSON")
+    add_launch_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,16 +90,22 @@ def run(args: argparse.Namespace) -> int:
       ValueError: what is wrong with the configuration, the data or the directory.
       OSError: the disk has been full until the end.
     """
-    config, name = config_of(args)
-    check_config(config)
     if args.compile_only:
-        return _compile_only(config, name, args)
+        return _compile_only(args)
     if args.topology or args.json:
         raise ValueError("--topology and --json are for --compile_only: add it, or leave them out.")
-    workdir = args.workdir or Path("runs") / name
-    say(f"{name} in {workdir}: loading JAX and the data")
+    if cluster := cluster_of(args, os.environ):
+        from jaxws.parallel.together import run_together
+
+        run_together(
+            partial(_train, args),
+            cluster,
+            timeout=args.initialization_timeout,
+            status_of={FloatingPointError: DIVERGED},
+            debug=args.debug,
+        )
     try:
-        return _train(config, name, workdir)
+        return _train(args)
     except FloatingPointError as error:
         if args.debug:
             raise
@@ -100,7 +113,14 @@ def run(args: argparse.Namespace) -> int:
         return DIVERGED
 
 
-def _compile_only(config: ConfigDict, name: str, args: argparse.Namespace) -> int:
+def _checked_config(args: argparse.Namespace) -> tuple[ConfigDict, str]:
+    config, name = config_of(args)
+    check_config(config)
+    return config, name
+
+
+def _compile_only(args: argparse.Namespace) -> int:
+    config, name = _checked_config(args)
     from jaxws.commands.compile_only import compile_only
 
     if args.topology is None:
@@ -108,12 +128,12 @@ def _compile_only(config: ConfigDict, name: str, args: argparse.Namespace) -> in
     return compile_only(config, name, args.topology, as_json=args.json)
 
 
-def _train(config: ConfigDict, name: str, workdir: Path) -> int:
+def _train(args: argparse.Namespace) -> int:
+    config, name = _checked_config(args)
+    workdir = args.workdir or Path("runs") / name
+    say(f"{name} in {workdir}: loading JAX and the data")
+    from jaxws.parallel import processes
     from jaxws.records.provenance import given_command
-    from jaxws.records.report import write_report
-    from jaxws.records.run_directory import read_run
-    from jaxws.records.summary import summary_rows
-    from jaxws.system.terminal import print_table
     from jaxws.training.loop import train
     from jaxws.training.run import prepare
     from jaxws.training.signals import RESUMABLE, Stopped
@@ -125,13 +145,26 @@ def _train(config: ConfigDict, name: str, workdir: Path) -> int:
     except Stopped as stopped:
         say(f"{stopped}. To go on: {shlex.join(given_command())}")
         return RESUMABLE
-    write_report(read_run(run.workdir.path))
-    print_table(summary_rows(record), title=name)
-    for plot in sorted(run.workdir.path.glob("*.png")):
-        say(f"plot: {plot}")
-    say(f"report: {run.workdir.path / 'report.html'}")
-    say(f"metrics: {run.workdir.path / 'metrics.jsonl'}")
+    if processes.is_first():
+        _show(run, record, name)
     return 0
+
+
+def _show(run: Run, record: Mapping[str, Any], name: str) -> None:
+    """What the run has come to: on the terminal, and in its report."""
+    from jaxws.records.report import write_report
+    from jaxws.records.run_directory import read_run
+    from jaxws.records.summary import summary_rows
+    from jaxws.system.terminal import print_table
+
+    write_report(read_run(run.workdir.path))
+    run.workdir.publish()
+    print_table(summary_rows(record), title=name)
+    place = run.workdir.place
+    for plot in sorted(run.workdir.path.glob("*.png")):
+        say(f"plot: {place}/{plot.name}")
+    say(f"report: {place}/report.html")
+    say(f"metrics: {place}/metrics.jsonl")
 
 
 def _headline(run: Run) -> str:
@@ -139,7 +172,7 @@ def _headline(run: Run) -> str:
     n_reps = run.config.data.n_reps
     views = "" if n_reps == 1 else f", {n_reps} views of each in a batch"
     return (
-        f"{verb} {run.workdir.path}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
+        f"{verb} {run.workdir.place}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
         f" {feed.test_kind} images, {'x'.join(map(str, feed.image_shape))} pixels to the network,"
         f" {len(feed.class_names)} classes{views}; {run.last_step} steps"
         f"{_weights(run)}"

@@ -11,7 +11,7 @@ from jaxws.config import choices
 from jaxws.config.fields import base_config, flat_fields, unknown_field
 from jaxws.config.numbers import check_epochs, check_kind, check_ranges
 from jaxws.config.registry import REGISTRIES, own_fields
-from jaxws.system.local_path import local_path
+from jaxws.system.local_path import is_bucket, local_path, parse_url
 
 _CHOICES = {
     "model.connectivity": choices.CONNECTIVITIES,
@@ -109,8 +109,17 @@ def parse_steps(text: str) -> range:
 
 def _check_paths(given: Mapping[str, Any]) -> None:
     for key in ("data.path", "data.data_dir", "model.init_from"):
-        if given[key] is not None:
+        if key == "data.data_dir" and _may_be_in_a_bucket(given):
+            parse_url(given[key], f"config.{key}")
+        elif given[key] is not None:
             local_path(given[key], f"config.{key}")
+
+
+def _may_be_in_a_bucket(given: Mapping[str, Any]) -> bool:
+    """Whether the data lie prepared in one; folders and the digits are prepared here."""
+    root = given["data.data_dir"]
+    is_named = given["data.path"] is None and given["data.name"] not in ("digits", "folder")
+    return root is not None and is_bucket(root) and is_named
 
 
 def _check_sharing(given: Mapping[str, Any]) -> None:

@@ -99,7 +99,7 @@ def differences(this: str, saved: str) -> list[str]:
       >>> differences(to_json(config, {}), saved)
       ['config.seed: 0 there, 1 here']
     """
-    (there, facts_there), (here, facts_here) = _parts(saved), _parts(this)
+    (there, facts_there), (here, facts_here) = parts_of(saved), parts_of(this)
     kept = ({k: v for k, v in run.items() if k not in FREE_FIELDS} for run in (there, here))
     changed = [f"config.{line}" for line in changes(*kept)]
     facts = comparable_facts(facts_there, facts_here)
@@ -109,7 +109,7 @@ def differences(this: str, saved: str) -> list[str]:
     return changed
 
 
-def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def parts_of(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and facts about the data."""
     parts = parse_json(text)
     if not isinstance(parts, dict):

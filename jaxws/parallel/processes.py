@@ -9,9 +9,11 @@ public name. This file is the only one that takes it from there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from jax._src import distributed
@@ -105,6 +107,64 @@ def gather(text: str, name: str = "gather") -> list[str]:
       ['alone']
     """
     return _exchange(text, name)
+
+
+@contextlib.contextmanager
+def first_alone(name: str) -> Iterator[None]:
+    """Lets process 0 do something before the others do, which then may find it done.
+
+    Args:
+      name: as in :func:`barrier`.
+
+    Example:
+      >>> with first_alone("here"):
+      ...     pass
+    """
+    if not is_first():
+        barrier(name)
+    yield
+    if is_first():
+        barrier(name)
+
+
+class Notice:
+    """What one process may have to tell all, once, whenever that is.
+
+    All processes make their notices in the same order.
+
+    Example:
+      >>> notice = Notice("fire")
+      >>> notice.post("on the second floor")  # alone: there is nobody to tell
+    """
+
+    def __init__(self, name: str):
+        """Tells nothing.
+
+        Args:
+          name: of what may happen.
+        """
+        self._key = _key(name)
+
+    def post(self, text: str) -> None:
+        """Tells all; does nothing if that has been done, here or elsewhere.
+
+        Args:
+          text: what to tell.
+        """
+        if count() > 1:
+            with contextlib.suppress(RuntimeError):  # it is there, or the others are gone
+                _client().key_value_set(self._key, json.dumps(text))
+
+    def wait(self) -> str:
+        """Waits until a process tells something; for a thread, where there are several.
+
+        Returns:
+          Its text; empty where the others have gone.
+        """
+        try:
+            return json.loads(_client().blocking_key_value_get(self._key, _TIMEOUT_MS))
+        except RuntimeError:
+            return ""
 
 
 def _exchange(text: str | None, name: str) -> list[str]:

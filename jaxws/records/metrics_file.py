@@ -63,9 +63,7 @@ class MetricsFile:
         Args:
           record: the line, with at least ``kind`` and ``step``.
         """
-        record = _finite(record)
-        if record["kind"] in _HISTORY:
-            self.history.append(record)
+        record = self.remember(record)
         self._unwritten.append(json.dumps(record, allow_nan=False) + "\n")
         try:
             self._write()
@@ -76,6 +74,20 @@ class MetricsFile:
                     " are kept in memory until it can be.",
                     error=True,
                 )
+
+    def remember(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Adds a record to the history, if it is of a kind that belongs there.
+
+        Args:
+          record: as for :meth:`append`.
+
+        Returns:
+          The record as it is written: numbers that are not finite are None.
+        """
+        record = _finite(record)
+        if record["kind"] in _HISTORY:
+            self.history.append(record)
+        return record
 
     def warn(self, step: int, event: str, message: str) -> None:
         """Tells of something that a run survives: on stderr, and as a record of kind ``event``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import jax
@@ -158,6 +158,37 @@ class Recorder:
         last, epoch = self._last_step, self._steps_per_epoch
         evaluations = -(-last // epoch) - step // epoch
         return self._throughput.seconds_left(last - step, evaluations)
+
+
+class SilentRecorder(Recorder):
+    """That of a process which is not the first of a run: keeps the history, and shows nothing."""
+
+    def __init__(self, workdir: Workdir):
+        """Opens nothing.
+
+        Args:
+          workdir: of the run.
+        """
+        self._workdir = workdir
+
+    def __exit__(self, *exception: object) -> None:
+        """There is nothing to finish."""
+
+    @contextmanager
+    def epoch(self) -> Iterator[None]:
+        """Measures nothing."""
+        yield
+
+    def dispatch(self, step: int, pending: Any) -> AbstractContextManager[Any]:
+        """Traces nothing."""
+        return nullcontext()
+
+    def step(self, step: int, means: Mapping[str, float], info: Mapping[str, Any]) -> None:
+        """Tells nothing."""
+
+    def evaluated(self, record: Mapping[str, Any]) -> None:
+        """Notes an epoch's record, by which the best one is known."""
+        self._workdir.append(dict(record))
 
 
 def device_memory_bytes() -> int | None:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from jaxws.parallel.compiled import Together
+
 ROLLBACK = "rollback"  # the event in metrics.jsonl
 
 
@@ -56,6 +58,7 @@ def check_finite(name: str, value: float, step: int) -> None:
         raise Diverged(f"the {name} is {value}", step)
 
 
+@Together
 @jax.jit
 def all_finite(state: Any) -> jax.Array:
     """Whether every number in a state is finite; one pass over it, on the device.

@@ -14,6 +14,8 @@ from jaxws import data
 from jaxws.core.packed import unpack_kernels
 from jaxws.core.pooled import probes, with_probes
 from jaxws.data import Batch
+from jaxws.parallel import processes
+from jaxws.parallel.compiled import Together
 from jaxws.parallel.placement import split_batch
 from jaxws.training.metrics import IMAGES, METRICS, Metric, Sums, batch_metrics
 
@@ -54,6 +56,7 @@ def eval_step(
     return batch_metrics(logits, batch, metrics)
 
 
+@Together
 @partial(jax.jit, static_argnames=("batching", "model", "metrics"))
 def compiled_eval_step(
     params: Any,
@@ -90,6 +93,7 @@ def score(
     model: nn.Module,
     prefetch: int,
     before_each: Callable[[], None] = lambda: None,
+    while_waiting: Callable[[], None] = lambda: None,
     compiling: AbstractContextManager[Any] | None = None,
 ) -> Sums:
     """Adds up exact counts over all images, a ragged last batch included.
@@ -101,7 +105,8 @@ def score(
       batching: makes batches of them, such as ``feed.batching``.
       model: the network.
       prefetch: number of batches to keep ready on the device.
-      before_each: called before each batch, and while one is waited for; may raise, to stop.
+      before_each: called before each batch; may raise, to stop.
+      while_waiting: called now and then while a batch is waited for; may raise as well.
       compiling: held while the first batch is dispatched, for which there may be a compilation.
 
     Returns:
@@ -111,8 +116,10 @@ def score(
     evaluate = partial(
         compiled_eval_step, batching=batching, model=model, metrics=tuple(METRICS.items())
     )
-    with data.Prefetch(inputs, prefetch, before_each) as ready:
+    with data.Prefetch(inputs, prefetch, while_waiting) as ready:
         for each in ready:
+            if not sums:
+                processes.barrier("evaluation")  # devices wait for one another, but not for long
             before_each()
             with nullcontext() if sums or compiling is None else compiling:
                 sums.append(evaluate(params, batch_stats, each))

@@ -11,9 +11,9 @@ from jaxws import data
 from jaxws.checkpointing.manager import Checkpoints
 from jaxws.checkpointing.metadata import make_metadata
 from jaxws.core.pooled import holds_pooled
+from jaxws.parallel import processes
 from jaxws.records.progress import Progress
-from jaxws.records.recorder import Recorder
-from jaxws.records.run_directory import read_run
+from jaxws.records.recorder import Recorder, SilentRecorder
 from jaxws.records.throughput import InputTimer
 from jaxws.training.compilation_cache import keep_programs
 from jaxws.training.divergence import (
@@ -63,7 +63,7 @@ def train(run: Run) -> dict[str, Any]:
         Progress(run.last_step) as progress,
     ):
         _train_until_end(run, _Process(checkpoints, signals, progress))
-    return read_run(run.workdir.path).of_kind("epoch")[-1]
+    return [record for record in run.workdir.history if record["kind"] == "epoch"][-1]
 
 
 class _Process(NamedTuple):
@@ -106,20 +106,26 @@ def _train_epochs(epochs: list[range], run: Run, start: Start, process: _Process
     ahead = run.config.data.prefetch
     with data.Prefetch(run.feed.train_inputs(start.step), ahead, stop_waiting) as inputs:
         timer = InputTimer(inputs)
-        with Recorder(
-            run.config,
-            run.workdir,
-            run.feed,
-            timer,
-            process.progress,
-            first_step=start.step,
-            last_step=run.last_step,
-            init_from=None if run.initial is None else run.initial.facts,
-        ) as recorder:
+        with _recorder(run, start, timer, process.progress) as recorder:
             trainer = _Trainer(run, start, process, timer, recorder)
             for steps in epochs:
                 trainer.train_epoch(steps)
                 trainer.end_epoch(trainer.evaluate())
+
+
+def _recorder(run: Run, start: Start, timer: InputTimer, progress: Progress) -> Recorder:
+    if not processes.is_first():
+        return SilentRecorder(run.workdir)
+    return Recorder(
+        run.config,
+        run.workdir,
+        run.feed,
+        timer,
+        progress,
+        first_step=start.step,
+        last_step=run.last_step,
+        init_from=None if run.initial is None else run.initial.facts,
+    )
 
 
 class _ToldWhileWaiting(Exception):
@@ -142,7 +148,7 @@ class _Trainer:
         results = self._results
         with self._recorder.epoch():
             for step in steps:
-                if self._process.signals.stop_before(step):
+                if self._process.signals.stop_before_next():
                     results.take()
                     self._stop()
                 try:
@@ -150,6 +156,8 @@ class _Trainer:
                 except _ToldWhileWaiting:
                     results.take()
                     self._stop()
+                if step == steps.start:
+                    processes.barrier("epoch")  # devices wait for one another, but not for long
                 with self._recorder.dispatch(step, results.pending), self._compiling():
                     state, sums, info = compiled_step(self._state, inputs, settings=self._settings)
                 self._state, self._step = pool_if_shared(state, self._run.sharing), step + 1
@@ -170,6 +178,7 @@ class _Trainer:
             model=run.model,
             prefetch=run.config.data.prefetch,
             before_each=self._stop_if_told,
+            while_waiting=self._stop_while_waiting,
             compiling=self._process.progress.compiling("the evaluation"),
         )
         return means(sums, "test")
@@ -213,8 +222,12 @@ class _Trainer:
             raise Diverged("a weight, moment or statistic is not finite", self._step)
 
     def _stop_if_told(self) -> None:
-        if self._process.signals.stop_now:
+        if self._process.signals.stop_before_next():
             self._stop()  # resumed, the run begins with this evaluation
+
+    def _stop_while_waiting(self) -> None:
+        if self._process.signals.stop_now:
+            self._stop()
 
     def _stop(self) -> NoReturn:
         checkpoints, cause = self._process.checkpoints, self._process.signals.received
@@ -234,4 +247,10 @@ class _Trainer:
 def _checkpoints(run: Run) -> Checkpoints:
     config = run.config.checkpoint
     scores = run.workdir.scores if config.keep_best else dict
-    return Checkpoints(run.workdir.checkpoints, config.keep, scores=scores, report=run.workdir.warn)
+    return Checkpoints(
+        run.workdir.checkpoints,
+        config.keep,
+        scores=scores,
+        report=run.workdir.warn,
+        exchange=run.workdir.exchange,
+    )

@@ -16,6 +16,7 @@ import jax
 
 from jaxws import data
 from jaxws.core.packed import pack_kernels
+from jaxws.parallel.compiled import Together
 from jaxws.parallel.placement import placed, split_batch
 from jaxws.training.metrics import METRICS, Metric, Sums
 from jaxws.training.optimizers import OptimizerSettings
@@ -25,6 +26,7 @@ from jaxws.training.step import StepInfo, train_step
 from jaxws.training.weight_sharing import Sharing
 
 
+@Together
 @partial(jax.jit, static_argnames=("model", "optimizer", "image_shape", "dtype", "packed"))
 def compiled_initial_state(
     key: jax.Array,
@@ -95,6 +97,7 @@ def step_settings(run: Run, optimizer: OptimizerSettings) -> StepSettings:
     )
 
 
+@Together
 @partial(jax.jit, static_argnames="settings", donate_argnums=0)
 def compiled_step(
     state: TrainState, inputs: Any, *, settings: StepSettings

@@ -15,13 +15,17 @@ from jaxws.config.numbers import MOST_WHOLE
 from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields, is_outside
 from jaxws.core.named_leaves import named_leaves
 from jaxws.data.feed import OneDevice
+from jaxws.parallel import processes
 from jaxws.parallel.choice import Choice
 from jaxws.parallel.placement import MeshPlacing
+from jaxws.records.followed_workdir import open_workdir
+from jaxws.records.staging import opened_place
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
 from jaxws.training.initial_weights import InitialWeights, initial_weights
 from jaxws.training.optimizers import check_leaves
 from jaxws.training.run_mesh import run_mesh
+from jaxws.training.same_run import check_same_run
 from jaxws.training.weight_sharing import Sharing, check_shareable, make_sharing
 
 
@@ -61,7 +65,7 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     Args:
       config: see :mod:`jaxws.config.fields`; gets those fields of its own network and sharing rule
         that it has not.
-      workdir: the run's directory.
+      workdir: the run's directory, which may be in a bucket: ``gs://BUCKET/DIRECTORY``.
 
     Returns:
       A run, ready for :func:`jaxws.training.loop.train`.
@@ -74,7 +78,8 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     SHARING_RULES.load(config.sharing.mode).check(config)
     if config.tensorboard:
         check_installed()
-    feed = data.build_feed(config)
+    with processes.first_alone("data"):  # which may have to be made first
+        feed = data.build_feed(config)
     model = build_model(config.model, len(feed.class_names))
     ARCHITECTURES.load(config.model.architecture).check(config.model, feed.image_shape)
     if (steps := config.epochs * feed.steps_per_epoch) > MOST_WHOLE:
@@ -89,10 +94,12 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         names = _leaf_names(model, feed.image_shape)
         check_leaves(config, names)
         check_shareable(sharing, names)
-    initial = initial_weights(config, workdir, model, feed.image_shape)
+    check_same_run(config, feed, workdir)
     mesh, choice = run_mesh(config, model, sharing, feed.image_shape)
     feed.placing = OneDevice() if mesh.size == 1 else MeshPlacing(mesh)
-    opened = Workdir(workdir, config, feed.fingerprint())
+    with opened_place(workdir) as (path, staging):
+        initial = initial_weights(config, path, model, feed.image_shape)
+        opened = open_workdir(path, config, feed.fingerprint(), staging)
     return Run(config, opened, feed, model, sharing, mesh, choice, initial)
 
 

@@ -1,8 +1,12 @@
-"""Stopping a run in order: SIGTERM, Ctrl-C and the preemption notices of a pod.
+"""Stopping a run in order: SIGTERM, which is a pod's preemption notice too, and Ctrl-C.
 
 The first signal is noted; the loop looks at it between steps. A second one ends the process at
 once. Both work while the main thread is deep in a compilation, where Python's own handlers have to
 wait: the signal's number arrives through a pipe, which a thread reads.
+
+Where several processes share a run, a signal to one stops all of them before the same step. None of
+them waits for the others at each step to find out. Only once there was a signal, each tells how far
+it has got, and all go on to where the foremost is.
 """
 
 from __future__ import annotations
@@ -13,14 +17,15 @@ import sys
 import threading
 from contextlib import ExitStack
 
-import jax
-from jax.experimental import multihost_utils
+from jaxws.parallel import processes
+from jaxws.system.text import say
 
 # Exit status of a run that stopped in order and goes on when its command is given again: the
 # EX_TEMPFAIL of sysexits.h. After a second signal it is 128 plus the signal's number.
 RESUMABLE = 75
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
+_STOPPING = "stopping after this step, with a checkpoint"
 
 
 class Stopped(Exception):
@@ -57,35 +62,39 @@ class Stopped(Exception):
 class Signals:
     """Takes SIGTERM and SIGINT while a run is in its hands.
 
-    Where ``jax.distributed`` runs, a notice that reaches one process has to stop all of them at the
-    same step. JAX's preemption service sees to that, and takes SIGTERM itself; SIGINT is passed on
-    to it.
-
     Signals that the process was started to ignore stay ignored, and a thread that is not the main
     one cannot take signals: there, nothing changes.
 
     Attributes:
-      received: name of the first signal, or None.
+      received: what has stopped the run, or None: the name of the first signal, and of the process
+        that got it where there are several.
 
     Example:
       >>> with Signals() as signals:
-      ...     signals.stop_before(step=0)
+      ...     signals.stop_before_next()
       False
     """
 
     def __init__(self) -> None:
         """Nothing is taken before the ``with`` statement."""
         self.received: str | None = None
-        self._distributed = jax.distributed.is_initialized()
+        self._is_alone = processes.count() == 1
+        self._notice = processes.Notice("stop")
+        self._lock = threading.Lock()
+        self._asked = 0  # how often all processes have asked whether to stop
+        self._stop_at: int | None = None  # the number of the question to stop at
+        self._told, self._agreed = False, threading.Event()
         self._taken: list[signal.Signals] = []
         self._give_back = ExitStack()
 
     def __enter__(self) -> Signals:
         """Takes the signals."""
+        if not self._is_alone:
+            self._give_back.callback(self._notice.post, "")  # ends the thread
+            threading.Thread(target=self._agree, name="stop", daemon=True).start()
         if threading.current_thread() is not threading.main_thread():
             return self
-        mine = [signal.SIGINT] if self._distributed else _HANDLED
-        self._taken = [each for each in mine if signal.getsignal(each) is not signal.SIG_IGN]
+        self._taken = [each for each in _HANDLED if signal.getsignal(each) is not signal.SIG_IGN]
         read, write = os.pipe()
         os.set_blocking(write, False)
         watcher = threading.Thread(target=self._watch, args=[read], name="signals", daemon=True)
@@ -103,24 +112,40 @@ class Signals:
         """Gives the signals back."""
         self._give_back.close()
 
-    def stop_before(self, step: int) -> bool:
-        """Whether to stop before a step; to be asked once before each one.
+    def stop_before_next(self) -> bool:
+        """Whether to stop before the next step, or batch of an evaluation.
 
-        Args:
-          step: number of steps done.
+        Processes that share a run ask equally often, at the same places.
 
         Returns:
-          True if a signal has come; on a pod, once all processes have agreed on this step.
+          True if a signal has come, in all processes at the same place.
         """
-        if self._distributed and multihost_utils.reached_preemption_sync_point(step):
-            self.received = "a preemption notice"
-            return True
-        return self.stop_now
+        if self._is_alone:
+            return self.stop_now
+        with self._lock:
+            self._asked += 1
+            asked, told = self._asked, self._told
+        if not told:
+            return False
+        self._agreed.wait()
+        return asked == self._stop_at
 
     @property
     def stop_now(self) -> bool:
-        """Whether to stop where processes cannot agree, as within an evaluation; no on a pod."""
-        return self.received is not None and not self._distributed
+        """Whether to stop where processes cannot agree, as while one waits for its input."""
+        return self._is_alone and self.received is not None
+
+    def _agree(self) -> None:
+        """Waits for a signal to any process, and finds where all can stop."""
+        if not (cause := self._notice.wait()):
+            return
+        with self._lock:
+            self._told, asked = True, self._asked
+        if self.received is None and processes.is_first():
+            say(f"{cause}: {_STOPPING}", error=True)
+        self._stop_at = 1 + max(map(int, processes.gather(str(asked), "stop at")))
+        self.received = cause
+        self._agreed.set()
 
     def _watch(self, pipe: int) -> None:
         while number := os.read(pipe, 1):
@@ -133,11 +158,5 @@ class Signals:
                 os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the cursor that the bar has hidden
             os._exit(128 + number)
         self.received = number.name
-        print(
-            f"\n{number.name}: stopping after this step, with a checkpoint; a second signal stops"
-            " at once.",
-            file=sys.stderr,
-            flush=True,
-        )
-        if self._distributed:
-            os.kill(os.getpid(), signal.SIGTERM)
+        say(f"\n{number.name}: {_STOPPING}; a second signal stops at once.", error=True)
+        self._notice.post(f"{number.name} to process {processes.index()}")

@@ -24,6 +24,7 @@ from jaxws.core.local_kernels import to_arrays
 from jaxws.core.packed import pack_kernels
 from jaxws.core.platform import target_platform
 from jaxws.core.pooled import expand_pools, holds_pooled, pool_kernels
+from jaxws.parallel.compiled import Together
 from jaxws.parallel.placement import placed, state_shardings
 from jaxws.training.state import TrainState
 from jaxws.training.weight_sharing import Sharing, keep_frozen
@@ -62,6 +63,7 @@ def pool_if_shared(state: TrainState, sharing: Sharing) -> TrainState:
     return dataclasses.replace(state, params=pooled) if are_shared else state
 
 
+@Together
 @partial(jax.jit, static_argnums=1)
 def _pool(params: Any, sharing: Sharing) -> tuple[Any, jax.Array]:
     pooled = placed(keep_frozen(pool_kernels(params, pools=sharing.pools), params, sharing))
@@ -164,11 +166,13 @@ def checkpoint_shapes(shapes: Any) -> Any:
     return jax.tree.map(lambda s: s.update(sharding=SingleDeviceSharding(_host())), shapes)
 
 
+@Together
 @jax.jit
 def _to_arrays(state: Any) -> Any:
     return placed(to_arrays(state))
 
 
+@Together
 @jax.jit
 def _packed(state: Any) -> Any:
     return placed(pack_kernels(state))

@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_not_damaged(number, tmp_path, monkeypatch):
         (ValueError("Failed: Read-only file system"), "Read-only file system", "let this user"),
         (OSError(errno.EMFILE, "x"), "Too many open files", "allow more open files"),
         (TimeoutError("Timed out after 14400 seconds."), "the system's clock", "clock was set"),
-        (RuntimeError("DEADLINE_EXCEEDED"), "longer than Orbax waits", "clock was set"),
+        (RuntimeError("DEADLINE_EXCEEDED"), "longer than is waited for", "clock was set"),
         (RuntimeError("who knows"), "who knows", "see to that"),
     ],
 )

@@ -80,6 +80,23 @@ def test_the_same_again_finds_all_done(first, monkeypatch, capsys):
     assert "test top-1" in out
 
 
+def test_a_run_that_was_copied_to_a_bucket_goes_on_there(first, bucket, capsys):
+    workdir = first[0] / "runs" / "digits_lc_ws1"
+    for file in workdir.rglob("*"):
+        if file.is_file():
+            bucket.put(f"runs/a/{file.relative_to(workdir)}", file.read_bytes())
+    bucket.remove("runs/a/report.html")
+    url = "gs://bucket/runs/a"
+    assert in_process("--config.max_steps=10", *TINY, f"--workdir={url}") == 0
+    out = capsys.readouterr().out
+    assert f"resuming {url}" in out and f"report: {url}/report.html" in out
+    assert "test top-1" in bucket.text("runs/a/report.html").lower()
+    bucket.fails = lambda method, name: 403 * name.endswith("report.html")
+    (bucket.machine / "workdirs").rename(bucket.machine / "gone")
+    assert in_process("--config.max_steps=10", *TINY, f"--workdir={url}") == 2
+    assert "report.html cannot be read (PERMISSION_DENIED" in capsys.readouterr().err
+
+
 def test_a_run_does_without_its_output(first):
     """A log on a full disk, and a reader that has gone; the run is done and says so again."""
     cwd, _ = first
@@ -137,7 +154,7 @@ def test_a_signal_then_resume(tmp_path, monkeypatch, capsys):
 
 
 def test_a_run_that_diverges(tmp_path, monkeypatch, capsys):
-    """What the loop raises (tests/training/test_loop.py has it do so) is a line and a status."""
+    """What the loop raises, as test_loop_not_finite.py has it do, is a line and a status."""
 
     def diverge(run):
         raise FloatingPointError("the loss is nan at step 3.\nNo checkpoint had been written.")

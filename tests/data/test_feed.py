@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxws.data import Dataset, DeviceFeed, HostFeed, Split
 from jaxws.data.splits import SplitRows
+from jaxws.parallel.mesh import make_mesh
+from jaxws.parallel.placement import MeshPlacing, split_batch
 from tests.support.jpeg_set import make_set
 
 TRAIN, TEST, BATCH, N_REPS = 21, 5, 8, 2
@@ -39,26 +40,6 @@ class Some:
 
     def everywhere(self, tree):
         return tree
-
-
-class OnMesh:
-    """Batches are split over all devices."""
-
-    parts = 8
-
-    def __init__(self):
-        self._mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ("data", "h"))
-        self.split = NamedSharding(self._mesh, PartitionSpec(("h", "data")))
-
-    def rows(self, n):
-        return np.arange(n)
-
-    def batch(self, tree, n):
-        assert all(len(array) == n for array in jax.tree.leaves(tree))
-        return jax.device_put(tree, self.split)
-
-    def everywhere(self, tree):
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
 
 def host_feed(tmp_path):
@@ -115,8 +96,9 @@ def test_batches_on_a_mesh_are_those_of_one_device(tmp_path, make):
         return [(inputs, batch(inputs, step)) for batch, inputs, step in steps]
 
     plain, split = make(tmp_path), make(tmp_path)
-    split.placing = placing = OnMesh()
-    meshed = batches(split, lambda batch: jax.lax.with_sharding_constraint(batch, placing.split))
+    split.placing = MeshPlacing(make_mesh(2, 2, 2))
+    with jax.set_mesh(make_mesh(2, 2, 2)):
+        meshed = batches(split, split_batch)
     plain = batches(plain, lambda batch: batch)
     for (inputs, batch), (_, expected) in zip(meshed, plain, strict=True):
         assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(inputs))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 from PIL import Image
 
 from jaxws import LocalConv
@@ -70,8 +71,14 @@ def small_config(folder, data_dir):
 def checkpoint_of(workdir):
     """The newest checkpoint of a run, as Orbax alone reads it."""
     step = max(steps_in(workdir.checkpoints))
+    here = SingleDeviceSharding(jax.devices()[0])  # whatever devices have written it
     with ocp.StandardCheckpointer() as checkpointer:
-        return step, checkpointer.restore(workdir.checkpoints / str(step) / "state")
+        path = workdir.checkpoints / str(step) / "state"
+        like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+            checkpointer.metadata(path).item_metadata.tree,
+        )
+        return step, checkpointer.restore(path, like)
 
 
 def assert_same_bits(a, b):

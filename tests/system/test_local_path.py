@@ -1,13 +1,14 @@
 """Paths of users: local ones, in every command; anything else is one line and makes nothing."""
 
 import os
+from argparse import ArgumentTypeError
 
 import pytest
 
 from jaxws.__main__ import main
 from jaxws.config import base_config
 from jaxws.config.checks import check_config
-from jaxws.system.local_path import local_path
+from jaxws.system.local_path import local_path, parse_url, workdir_argument
 from jaxws.system.user_cache import user_cache
 
 PLACES = ["gs://bucket/run", "gs:/bucket", "S3://b", " hdfs://b", "file:///tmp/x", "az+x-1.y://b"]
@@ -16,10 +17,11 @@ NAMES = ["runs/a", "gs:", "a:b", "/a/gs:/b", "./gs:/b", "seed=[1]", "a//b", "://
 
 @pytest.mark.parametrize("given", PLACES)
 def test_other_places_are_refused(given, monkeypatch):
-    with pytest.raises(ValueError, match=r"^config.data.path=.*: expected a local path; other"):
+    with pytest.raises(ValueError, match=r"^config.data.path=.*: expected a local path; "):
         local_path(given, "config.data.path")
     for field in ("path", "data_dir"):
         config = base_config()
+        config.data.name = "digits"  # made here, while those of TFDS may be in a bucket
         setattr(config.data, field, given)
         with pytest.raises(ValueError, match=rf"^config\.data\.{field}=.*: expected a local path"):
             check_config(config)
@@ -45,7 +47,7 @@ def test_a_home_that_is_not_there(monkeypatch):
 @pytest.mark.parametrize(
     "command",
     [
-        "train --workdir={}",
+        "train --workdir=s3://bucket/x",
         "train --config.data.data_dir={}",
         "train --config=cifar10_lc --config.data.path={}",
         "train --config.model.init_from={}",
@@ -71,5 +73,15 @@ def test_every_command_refuses_other_places_and_makes_nothing(
         main(command.format("gs://bucket/x").split())
     assert status.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "expected a local path; other places, such as gs://, are not supported yet" in line
+    assert "expected a local path; " in line and "--workdir of train" in line
     assert not list(tmp_path.iterdir())
+
+
+def test_the_directory_of_a_run_may_be_in_a_bucket():
+    assert workdir_argument("gs://bucket/runs/a") == "gs://bucket/runs/a"
+    assert parse_url("gs://my.bucket/a b/c[1]//") == ("my.bucket", "a b/c[1]")
+    for given in ("gs://bucket", "gs:/bucket/a", "gs://b/a", "gs://Bucket/a", "gs://bucket/a/../b"):
+        with pytest.raises(ArgumentTypeError, match=r"expected gs://BUCKET/DIRECTORY, such as"):
+            workdir_argument(given)
+    with pytest.raises(ArgumentTypeError, match=r"^s3://.*: expected a local path; other places"):
+        workdir_argument("s3://bucket/a")

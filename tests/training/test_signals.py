@@ -4,26 +4,19 @@ import hashlib
 import multiprocessing
 import os
 import signal
-import socket
 import threading
 import time
 
-import jax
 import pytest
 
 from jaxws.checkpointing.directory import steps_in
 from jaxws.checkpointing.manager import Checkpoints
 from jaxws.training import evaluation, loop, programs
 from jaxws.training.signals import Signals, Stopped
-from tests.support.small_run import prepare_small, small_config
+from tests.support.small_run import prepare_small
 from tests.support.victim import in_process
 
 SLOW = pytest.mark.slow
-
-
-@pytest.fixture
-def config(folder, tmp_path):
-    return small_config(folder, tmp_path / "tfds")
 
 
 def wait_until(condition):
@@ -37,10 +30,10 @@ def wait_until(condition):
 def test_a_signal_is_noted_and_handlers_come_back(number, capsys):
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with Signals() as signals:
-        assert not signals.stop_before(3)
+        assert not signals.stop_before_next()
         os.kill(os.getpid(), number)
         wait_until(lambda: signals.stop_now)
-        assert signals.stop_before(4)
+        assert signals.stop_before_next()
         assert signals.received == number.name
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
     assert f"{number.name}: stopping after this step" in capsys.readouterr().err
@@ -62,7 +55,7 @@ def test_another_thread_takes_no_signals():
 
     def train():
         with Signals() as signals:
-            seen.append(signals.stop_before(0))
+            seen.append(signals.stop_before_next())
 
     thread = threading.Thread(target=train)
     thread.start()
@@ -89,43 +82,14 @@ def test_a_second_signal_stops_at_once_whatever_is_going_on(number):
     assert process.exitcode == 128 + number
 
 
-def pod(port, ready):
-    """A pod of one process."""
-    jax.distributed.initialize(f"localhost:{port}", num_processes=1, process_id=0)
-    with Signals() as signals:
-        ready.send(None)
-        for step in range(10**6):
-            if signals.stop_before(step):
-                ready.send((step, signals.received))
-                break
-            time.sleep(0.01)
-    os._exit(0)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=SLOW)])
-def test_a_preemption_notice_on_a_pod_goes_through_jax(number):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    ready, other = multiprocessing.Pipe()
-    process = in_process(pod, port, other)
-    ready.recv()
-    os.kill(process.pid, number)
-    step, received = ready.recv()
-    process.join(60)
-    assert process.exitcode == 0
-    assert step > 0
-    assert received == "a preemption notice"
-
-
 def sends(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
     time.sleep(0.2)  # until the thread has seen it
 
 
 def test_during_a_compilation(config, tmp_path, monkeypatch):
-    """The step that is compiled is done, and saved. Its rate is its own, and so is its program."""
-    config.optimizer.learning_rate = 2e-3
+    """The step that is compiled is done, and saved."""
+    programs.compiled_step.clear_cache()  # which other tests may have filled
     step = programs.train_step
 
     def traced(*arguments, **options):

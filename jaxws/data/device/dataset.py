@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxws.config.choices import ON_CORRUPT, check_one_of
+from jaxws.data.sources.bucket_copy import copied_root
 from jaxws.data.sources.digits import Builder as DigitsBuilder
 from jaxws.data.sources.digits import DigitsConfig, draw_split
 from jaxws.data.sources.features import feature_keys, split_names
@@ -21,6 +22,7 @@ from jaxws.data.sources.prepare import data_root, prepare
 from jaxws.data.sources.read import NotOneArrayError, check_bytes, read_split
 from jaxws.data.splits import SplitRows, check_choice, choose_rows
 from jaxws.data.statistics import mean_and_std
+from jaxws.system.local_path import is_bucket
 
 _MOST_PIXELS = 4096  # of a side that images are resized to
 
@@ -147,6 +149,8 @@ def open_dataset(data: ml_collections.ConfigDict) -> tfds.core.DatasetBuilder:
         return prepare_folder(data.path, data_dir=data.data_dir, on_corrupt=data.on_corrupt)
     if data.name == "digits":
         return prepare(DigitsBuilder(data_dir=str(root)))
+    if data.data_dir is not None and is_bucket(data.data_dir):
+        root = copied_root(data.data_dir, data.name)
     return open_prepared(data.name, root)
 
 
