@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -67,11 +67,12 @@ def _layout(shape: tuple[int, ...], mesh: Any, spec: Spec) -> Layout:
     return layout._replace(features=(), copies=(*layout.copies, *layout.features))
 
 
-def _on_devices(function: Callable[..., Any], inputs: Any, result: Any) -> Callable[..., Any]:
+_Map: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def _on_devices(function: _Map, inputs: Any, result: Any) -> _Map:
     # Kernels do not tell over which axes their results vary, and sums here are said by hand.
-    mapped: Callable[..., Any] = jax.shard_map(
-        function, in_specs=inputs, out_specs=result, check_vma=False
-    )
+    mapped: _Map = jax.shard_map(function, in_specs=inputs, out_specs=result, check_vma=False)
     return mapped
 
 
@@ -165,4 +166,6 @@ class _Island(NamedTuple):
         """The inverse."""
         count = self.layout.size(self.layout.by_position)
         part = part.reshape(*part.shape[:-1], count, -1)
-        return lax.all_to_all(jnp.moveaxis(part, -2, 0), self.layout.by_position, 0, 0, tiled=True)
+        part, names = jnp.moveaxis(part, -2, 0), self.layout.by_position
+        images: jax.Array = lax.all_to_all(part, names, 0, 0, tiled=True)
+        return images
