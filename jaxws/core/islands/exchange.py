@@ -25,6 +25,7 @@ from jaxws.core.implementations.spec import Spec, kernel_shape
 from jaxws.core.islands.layout import AXES, Layout, current_mesh, layout_of, mesh_sizes
 from jaxws.core.islands.slabs import add_images, cut_images, cut_outputs, join_outputs, local_spec
 from jaxws.core.islands.where import keeps_images
+from jaxws.core.local_kernels import accumulation_dtype
 
 
 def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None) -> jax.Array:
@@ -132,8 +133,7 @@ class _Island(NamedTuple):
     def _return_images(self, dx: jax.Array) -> jax.Array:
         """The transpose: adds up what all of them have found for this device's images."""
         if self.layout.features:
-            axis = dx.ndim - 1
-            dx = lax.psum_scatter(dx, self.layout.features, scatter_dimension=axis, tiled=True)
+            dx = self._sum_of_features(dx)
         if self.layout.by_position:
             dx = add_images(self._to_images(dx), self.spec, self.layout)
         return dx
@@ -155,6 +155,16 @@ class _Island(NamedTuple):
         if self.layout.by_position:
             y = join_outputs(self._to_images(y), self.layout)
         return y
+
+    def _sum_of_features(self, dx: jax.Array) -> jax.Array:
+        """For this device's part of the images, what devices of all features have found.
+
+        A ``psum_scatter``, of which compilers for TPUs make sums for all that send twice as much.
+        """
+        count = self.layout.size(self.layout.features)
+        given = jnp.moveaxis(dx.reshape(*dx.shape[:-1], count, -1), -2, 0)
+        found = lax.all_to_all(given, self.layout.features, 0, 0, tiled=True)
+        return found.sum(0, dtype=accumulation_dtype(dx.dtype)).astype(dx.dtype)
 
     def _to_parts(self, parts: jax.Array) -> jax.Array:
         """(parts, ..., n) of this device's images to (..., parts * n), its part of everyone's."""
