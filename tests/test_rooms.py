@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,10 @@ def room_of(module):
     return module.partition(".")[2].partition(".")[0]
 
 
-ARROWS = {module: imports_of(path) - {module, "jaxws"} for module, path in MODULES.items()}
+@cache  # not when tests are collected, which every worker does
+def arrows():
+    """What each module imports."""
+    return {module: imports_of(path) - {module, "jaxws"} for module, path in MODULES.items()}
 
 
 def test_every_folder_has_a_floor():
@@ -65,7 +69,7 @@ def test_every_folder_has_a_floor():
 def test_no_import_runs_upwards_or_sideways(room):
     wrong = [
         f"{module} imports {imported}"
-        for module, found in ARROWS.items()
+        for module, found in arrows().items()
         for imported in found
         if room_of(module) == room != room_of(imported)
         and FLOOR_OF[room_of(imported)] >= FLOOR_OF[room]
@@ -76,7 +80,7 @@ def test_no_import_runs_upwards_or_sideways(room):
 def test_modules_import_each_other_in_no_circle():
     # A package's __init__ imports its modules so that users need not know them.
     packages = {module for module, path in MODULES.items() if path.name == "__init__.py"}
-    graph = {m: found - packages for m, found in ARROWS.items() if m not in packages}
+    graph = {m: found - packages for m, found in arrows().items() if m not in packages}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(graph)
 
 

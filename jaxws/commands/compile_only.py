@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jaxws.core.islands.layout import AXES
 from jaxws.parallel.choice import HEAD
 from jaxws.parallel.collectives import wire_bytes
 from jaxws.parallel.topologies import find_topology
+from jaxws.records.provenance import given_command
 from jaxws.system.terminal import print_table
 from jaxws.system.text import say
 from jaxws.training.ahead import Ahead, compile_ahead, does_not_fit
@@ -58,6 +60,7 @@ def facts(ahead: Ahead) -> dict[str, Any]:
     least, most = ahead.step_seconds
     choice = ahead.choice
     return {
+        "command": shlex.join(given_command()),
         "topology": ahead.topology.name,
         "chips": len(ahead.topology.devices),
         "hosts": ahead.topology.hosts,
@@ -71,7 +74,10 @@ def facts(ahead: Ahead) -> dict[str, Any]:
         "peak_bytes": ahead.peak,
         "memory_bytes": ahead.topology.chip.memory,
         "fits": ahead.fits,
-        "collectives": {kind: sent._asdict() for kind, sent in ahead.sent.items()},
+        "collectives": {
+            kind: {"count": sent.calls, "payload_bytes": sent.payload, "wire_bytes": sent.wire}
+            for kind, sent in ahead.sent.items()
+        },
         "wire_bytes": wire_bytes(ahead.sent),
         "hbm_bytes": ahead.hbm,
         "flops": ahead.flops,
@@ -93,7 +99,7 @@ def show(ahead: Ahead, name: str) -> None:
         print_table([each.row() for each in ahead.choice.candidates], head=HEAD)
     print_table(rows(ahead), title=f"{name} on {ahead.topology.name}, per chip and step")
     kinds = [
-        (kind, sent.count, f"{sent.payload / 1e9:.4f}", f"{sent.wire / 1e9:.4f}")
+        (kind, sent.calls, f"{sent.payload / 1e9:.4f}", f"{sent.wire / 1e9:.4f}")
         for kind, sent in ahead.sent.items()
     ]
     if kinds:
@@ -113,6 +119,7 @@ def rows(ahead: Ahead) -> list[tuple[str, str]]:
     topology, (least, most) = ahead.topology, ahead.step_seconds
     chip = topology.chip
     mesh = "x".join(str(ahead.mesh[axis]) for axis in AXES)
+    by = "by arithmetic only" if ahead.flops else "by arithmetic only, without FLOPs"
     fits = "fits" if ahead.fits else "does not fit"
     flops = "not told by XLA" if ahead.flops is None else f"{ahead.flops / 1e9:.1f} G"
     return [
@@ -126,11 +133,8 @@ def rows(ahead: Ahead) -> list[tuple[str, str]]:
         ("sent to other chips", f"{wire_bytes(ahead.sent) / 1e9:.3f} GB"),
         ("HBM bytes moved, at most", _gigabytes(ahead.hbm)),
         ("FLOPs", flops),
-        ("time, by arithmetic only", f"{1e3 * least:.1f} to {1e3 * most:.1f} ms"),
-        (
-            "images/s, by arithmetic only",
-            f"{ahead.images / most:.0f} to {ahead.images / least:.0f}",
-        ),
+        (f"time, {by}", f"{1e3 * least:.1f} to {1e3 * most:.1f} ms"),
+        (f"images/s, {by}", f"{ahead.images / most:.0f} to {ahead.images / least:.0f}"),
         ("compiled in", f"{ahead.seconds:.0f} s"),
     ]
 

@@ -42,8 +42,9 @@ fields:
   {fields.__file__}
 
 exit status:
-  0         the run has reached its end
-  2         a mistake, damage that needs a decision, or a full disk; one line says what
+  0         the run has reached its end, or its step is compiled
+  2         a mistake, damage that needs a decision, a full disk, or a step that does not fit; one
+            line says what
   3         the run has diverged
   75        stopped in order by SIGTERM or Ctrl-C, with a checkpoint; the same command goes on
             or another process of the run was lost, and the command goes on from the last checkpoint

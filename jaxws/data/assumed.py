@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from jaxws.data.device.order import steps_per_epoch
 from jaxws.data.feed import Batching
 from jaxws.data.host.feed import HostBatching, HostInputs
 from jaxws.data.sources.official import OFFICIAL
+from jaxws.data.sources.read import MAX_BYTES
 from jaxws.data.splits import choose_rows
 
 
@@ -91,10 +93,7 @@ def assumed_feed(config: ConfigDict) -> AssumedFeed:
             f" numbers of images and classes are known of {', '.join(map(repr, _KNOWN))} alone; set"
             " --config.data.name to the one that is most alike, and --config.data.crop_size."
         )
-    facts = _KNOWN[name]
-    data = config.data
-    size = data.image_size or facts.size
-    shape = (size, size, facts.channels)
+    facts, data = _KNOWN[name], config.data
     rows = choose_rows(
         np.zeros(facts.images, np.int8),
         split=data.split,
@@ -103,46 +102,43 @@ def assumed_feed(config: ConfigDict) -> AssumedFeed:
     )
     images = len(rows.train)
     steps = steps_per_epoch(images, config.batch_size)
-    batching: Batching
-    if size is None:
-        size = data.crop_size or CROP_SIZE
-        shape, seen = (size, size, facts.channels), (size, size, facts.channels)
-        batching, inputs, by_image = _on_host(config, shape, images)
+    size = data.image_size or facts.size
+    made: tuple[tuple[int, int, int], Batching, Any, Any]
+    # As build_feed decides.
+    if size is None or facts.images * size**2 * facts.channels > MAX_BYTES:
+        side = data.crop_size or data.image_size or CROP_SIZE
+        made = _on_host(config, (side, side, facts.channels), images)
     else:
-        seen = view_shape(shape, data.crop_size)
-        batching, inputs, by_image = _on_device(config, shape, images, steps)
+        made = _on_device(config, (size, size, facts.channels), images, steps)
+    seen, batching, inputs, by_image = made
     names = tuple(map(str, range(facts.classes)))
     return AssumedFeed(name, names, seen, images, steps, batching, inputs, by_image)
 
 
 def _on_host(
     config: ConfigDict, shape: tuple[int, int, int], images: int
-) -> tuple[HostBatching, HostInputs, HostInputs]:
+) -> tuple[tuple[int, int, int], HostBatching, Any, Any]:
     rows = config.batch_size * config.data.n_reps
-    inputs = HostInputs(
-        jax.ShapeDtypeStruct((rows, *shape), jnp.uint8),
-        jax.ShapeDtypeStruct((rows,), jnp.int32),
-        _key(),
-    )
+    image: Any = jax.ShapeDtypeStruct((rows, *shape), jnp.uint8)
+    label: Any = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    by_image: Any = HostInputs(True, True, False)  # type: ignore[arg-type]
     batching = HostBatching(
         *_moments(shape),
         dtype=np.dtype(jnp.dtype(config.model.dtype)),
         flip=config.data.flip,
         ragged=images % config.batch_size != 0,
     )
-    return batching, inputs, HostInputs(True, True, False)  # type: ignore[arg-type]
+    return shape, batching, HostInputs(image, label, _key()), by_image
 
 
 def _on_device(
     config: ConfigDict, shape: tuple[int, int, int], images: int, steps: int
-) -> tuple[DeviceBatching, DeviceInputs, DeviceInputs]:
+) -> tuple[tuple[int, int, int], DeviceBatching, Any, Any]:
     data = config.data
-    split = Split(
-        jax.ShapeDtypeStruct((images, int(np.prod(shape))), jnp.uint8),  # type: ignore[arg-type]
-        jax.ShapeDtypeStruct((images,), jnp.int32),  # type: ignore[arg-type]
-    )
-    order = jax.ShapeDtypeStruct((steps, config.batch_size), jnp.int32)
-    inputs = DeviceInputs(split, order, _key())  # type: ignore[arg-type]
+    pixels: Any = jax.ShapeDtypeStruct((images, math.prod(shape)), jnp.uint8)
+    labels: Any = jax.ShapeDtypeStruct((images,), jnp.int32)
+    order: Any = jax.ShapeDtypeStruct((steps, config.batch_size), jnp.int32)
+    inputs = DeviceInputs(Split(pixels, labels), order, _key())
     mean, std = _moments(shape)
     batching = DeviceBatching(
         image_shape=shape,
@@ -156,7 +152,8 @@ def _on_device(
         ragged=images % config.batch_size != 0,
         steps_per_epoch=steps,
     )
-    return batching, inputs, jax.tree.map(lambda _: False, inputs)
+    seen = view_shape(shape, data.crop_size)
+    return seen, batching, inputs, jax.tree.map(lambda _: False, inputs)
 
 
 def _moments(shape: tuple[int, int, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -25,19 +25,19 @@ class Sent(NamedTuple):
     """What the collectives of one kind send in a run of a program.
 
     Attributes:
-      count: of the collectives.
+      calls: number of collectives.
       payload: bytes of the arrays that they work on: whole ones, where devices hold parts.
       wire: bytes that each device sends, if they go around a ring.
     """
 
-    count: int = 0
+    calls: int = 0
     payload: int = 0
     wire: float = 0.0
 
     def plus(self, other: Sent, times: int) -> Sent:
         """The sum of this and of another one, so many times."""
         return Sent(
-            self.count + times * other.count,
+            self.calls + times * other.calls,
             self.payload + times * other.payload,
             self.wire + times * other.wire,
         )
@@ -58,7 +58,7 @@ def collectives(program: Program, devices: int) -> dict[str, Sent]:
       ... ENTRY %main (x: f32[8,16]) -> f32[8,16] {
       ...   ROOT %sum = f32[8,16] all-reduce(%x), replica_groups={{0,1},{2,3}}, to_apply=%add
       ... }'''), devices=4)
-      {'all-reduce': Sent(count=1, payload=512, wire=512.0)}
+      {'all-reduce': Sent(calls=1, payload=512, wire=512.0)}
     """
     found: dict[str, Sent] = {}
     seen: set[tuple[object, ...]] = set()

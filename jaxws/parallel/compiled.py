@@ -64,7 +64,7 @@ def _kind(leaf: Any) -> Hashable:
     """What a program is compiled for: of an array, what it is like; else the value."""
     if isinstance(leaf, jax.Array):
         return leaf.shape, leaf.dtype, leaf.sharding
-    return leaf if isinstance(leaf, Hashable) else type(leaf)
+    return leaf if isinstance(leaf, Hashable) else None
 
 
 def _is_traced(args: Any, kwargs: Any) -> bool:

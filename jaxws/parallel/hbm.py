@@ -59,7 +59,7 @@ def _moved(instruction: Instruction, arrays: Mapping[str, tuple[Array, ...]]) ->
     if opcode in _PARTS:
         read = [_smaller(array, results) for array in read]
     if opcode == "dynamic-update-slice":
-        read, results = read[1:2], read[1:2]  # in place
+        return 2 * sum(array.padded for array in read[1:2] if not array.on_chip)  # in place
     return sum(array.padded for array in (*read, *results) if not array.on_chip)
 
 

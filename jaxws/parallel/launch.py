@@ -12,7 +12,8 @@ import glob
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 # The environments that JAX knows, by its names for them.
 SLURM, OPEN_MPI, OPEN_MPI_5, GKE_TPU, GCE_TPU = "slurm", "ompi", "mpi4py", "gketpu", "gcetpu"
@@ -22,7 +23,8 @@ _NO_METADATA = "TPU_SKIP_MDS_QUERY"  # where there is no server to ask; JAX sets
 _TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 
 
-class Cluster(NamedTuple):
+@dataclass(frozen=True)
+class Cluster:
     """The processes of a run, and which of them this is.
 
     Attributes:
@@ -168,7 +170,7 @@ def _detected(method: str, timeout: float) -> Cluster | None:
             f"the processes of this job could not be found ({method}: {error}); give"
             " --coordinator=HOST:PORT --num_processes=N --process_id=I, or --no-distributed."
         ) from error
-    if None in (address, count, index):
+    if address is None or count is None or index is None:
         raise ValueError(
             f"JAX finds no job of several processes here ({method}); give --coordinator=HOST:PORT"
             " --num_processes=N --process_id=I, or --no-distributed for each process alone."

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -89,10 +90,12 @@ class Links:
         """Ends all processes.
 
         Args:
-          line: why; gets the number of this process.
+          line: why; gets the number of this process, unless it names one.
           status: to exit with.
         """
-        line = f"process {self._cluster.index}: {one_line(line)}"
+        line = one_line(line)
+        if not re.match(r"process \d+\b", line):
+            line = f"process {self._cluster.index}: {line}"
         self._ending.acquire()  # never given back; while another thread holds it, that one ends us
         with contextlib.suppress(Exception):
             self._call(self._tell_all({"error": line, "status": status}), timeout=5)

@@ -4,7 +4,7 @@ A mesh of n devices has four kinds of traffic, and which is largest decides what
 
 - *exchange*: images and outputs of locally connected layers, from "split by images" to "split by
   positions" and back. It grows with the images of each device.
-- *pools*: sums over pools where weights are shared, and filters that are gathered.
+- *pools*: sums over pools, and filters that are gathered.
 - *gradients* of locally connected layers, where several devices have copies of the weights. It does
   not depend on the batch.
 - *plain*: gradients of all other parameters, which every device has a copy of.
@@ -22,12 +22,15 @@ from typing import NamedTuple
 
 import jax
 
-from jaxws.core.islands.exchange import keeps_images
 from jaxws.core.islands.layout import AXES, Layout, layout_of
+from jaxws.core.islands.where import filters_sent, images_sent, keeps_images, moved, outputs_sent
 from jaxws.core.local_kernels import Kernel, PyTree, map_local_kernels
 from jaxws.core.window import LayerWindow, Window, make_window
 
 _FLOAT32 = 4  # bytes of parameters and of what is added up over pools
+# Over pools, in every step: what makes the mean, in two pieces (:mod:`jaxws.core.islands.sums`),
+# and the variance, of which the signal-to-noise ratio is made that is recorded.
+_SUMS = 3
 
 
 class Layer(NamedTuple):
@@ -42,6 +45,16 @@ class Layer(NamedTuple):
     kernel_shape: tuple[int, ...]
     window: Window
     groups: int = 1
+
+    @property
+    def channels(self) -> int:
+        """Input channels c."""
+        return self.kernel_shape[-2] * self.groups
+
+    @property
+    def features(self) -> int:
+        """Output features f."""
+        return self.kernel_shape[-1]
 
     @property
     def weights(self) -> int:
@@ -75,14 +88,12 @@ class Step(NamedTuple):
     Attributes:
       images: of a step, on all devices, all views of them.
       itemsize: bytes of an activation.
-      every: n of ws(n); 0 is never.
       pooled: whether weights are kept as one filter per pool between steps.
       accumulate: parts in which gradients are computed; each part's are added up over devices.
     """
 
     images: int
     itemsize: int
-    every: int = 0
     pooled: bool = False
     accumulate: int = 1
 
@@ -92,7 +103,7 @@ class Traffic(NamedTuple):
 
     Attributes:
       exchange: images and outputs of locally connected layers.
-      pools: where weights are shared.
+      pools: sums over pools, and filters.
       gradients: of locally connected layers.
       plain: gradients of other parameters.
     """
@@ -148,15 +159,15 @@ def traffic(network: Network, sizes: Mapping[str, int], step: Step) -> Traffic:
       step: how.
 
     Returns:
-      The bytes, averaged over steps where weights are not shared after each.
+      The bytes.
 
     Example:
       >>> layer = Layer((8, 8, 3, 3, 4, 4), make_window((8, 8), (3, 3), 1, 1))
-      >>> network, step = Network((layer,), plain=0), Step(64, itemsize=2, every=1, pooled=True)
+      >>> network, step = Network((layer,), plain=0), Step(64, itemsize=2, pooled=True)
       >>> traffic(network, {"data": 2, "h": 1, "w": 1}, step)
       Traffic(exchange=0.0, pools=0.0, gradients=18432.0, plain=0.0)
       >>> traffic(network, {"data": 1, "h": 2, "w": 1}, step)
-      Traffic(exchange=20480.0, pools=5184.0, gradients=0.0, plain=0.0)
+      Traffic(exchange=20480.0, pools=15552.0, gradients=0.0, plain=0.0)
     """
     devices = math.prod(sizes[name] for name in AXES)
     layers = [(layer, layout_of(layer.kernel_shape, sizes)) for layer in network.layers]
@@ -210,47 +221,26 @@ def _weights_here(layer: Layer, layout: Layout) -> int:
 
 def _exchange(layer: Layer, layout: Layout, step: Step, devices: int) -> float:
     """Of images x and outputs y; or, with pooled filters, of x and dy for the kernel's gradient."""
-    (*_, features), channels = layer.kernel_shape, layer.kernel_shape[-2] * layer.groups
-    parts, shares = layout.size(layout.by_position), layout.size(layout.features)
     images = step.images / devices
-    x = math.prod(_seen(layer.window, layout)) * channels * images
-    y = math.prod(layer.window.output_size) * features * images
-    # Parts of the features see the same pixels: images are gathered, once they are by position.
-    sent = x * _moved(parts) + x * (shares - 1) + y * (_moved(parts) + _moved(shares))
+    sent = images_sent(layer.window, layer.channels, layout, images)
+    sent += outputs_sent(layer.window, layer.features, layout, images)
     # As often backwards, unless y and dx are computed where the images are.
-    return sent * step.itemsize * (1 if _keeps_images(step, devices) else 2)
+    return sent * step.itemsize * (1 if _keeps_images(layer, layout, step, devices) else 2)
 
 
-def _keeps_images(step: Step, devices: int) -> bool:
-    return step.pooled and keeps_images(step.images // (step.accumulate * devices))
-
-
-def _seen(window: Window, layout: Layout) -> list[int]:
-    """Per axis, the pixels that all parts of the positions see: those of two parts count twice."""
-    seen = []
-    for axis, (size, positions) in enumerate(
-        zip(window.input_size, window.output_size, strict=True)
-    ):
-        parts = layout.parts(axis)
-        span = (window.kernel_size[axis] - 1) * window.dilation[axis] + 1
-        rows = (positions // parts - 1) * window.strides[axis] + span
-        seen.append(size if parts == 1 else parts * rows)
-    return seen
+def _keeps_images(layer: Layer, layout: Layout, step: Step, devices: int) -> bool:
+    sizes = (layer.channels, layer.features, layer.pooled_weights)
+    images = step.images // (step.accumulate * devices)
+    return step.pooled and keeps_images(layer.window, *sizes, layout, images)
 
 
 def _pools(layer: Layer, layout: Layout, step: Step, devices: int) -> float:
-    if not step.every:
-        return 0.0
-    shares = layout.size(layout.features)
-    filters = layer.pooled_weights
-    sums = _added_up(layout.size(layout.by_position), filters / shares) * _FLOAT32 / step.every
-    gathered = filters * _moved(shares) * step.itemsize if _keeps_images(step, devices) else 0.0
-    return sums + gathered
+    here = layer.pooled_weights / layout.size(layout.features)
+    sums = _added_up(layout.size(layout.by_position), here) * _FLOAT32 * _SUMS
+    if not _keeps_images(layer, layout, step, devices):
+        return sums
+    return sums + filters_sent(layer.pooled_weights, layout) * step.itemsize
 
 
 def _added_up(devices: int, values: float) -> float:
-    return 2 * _moved(devices) * values
-
-
-def _moved(devices: int) -> float:
-    return (devices - 1) / devices
+    return 2 * moved(devices) * values

@@ -174,9 +174,10 @@ class SilentRecorder(Recorder):
     def __exit__(self, *exception: object) -> None:
         """There is nothing to finish."""
 
-    def epoch(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def epoch(self) -> Iterator[None]:
         """Measures nothing."""
-        return nullcontext()
+        yield
 
     def dispatch(self, step: int, pending: Any) -> AbstractContextManager[Any]:
         """Traces nothing."""

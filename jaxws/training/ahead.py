@@ -20,7 +20,7 @@ from jaxws.parallel.hlo import Program
 from jaxws.parallel.mesh import complete_sizes, make_mesh
 from jaxws.parallel.placement import batch_sharding, state_shardings
 from jaxws.parallel.topologies import Topology
-from jaxws.training.mesh_choice import choose_for
+from jaxws.training.mesh_choice import choose_for, network_for
 from jaxws.training.optimizers import optimizer_settings
 from jaxws.training.programs import compiled_initial_state, compiled_step, step_settings
 from jaxws.training.run import Run, build_model
@@ -113,6 +113,7 @@ def compile_ahead(config: ConfigDict, topology: Topology) -> Ahead:
         begun = time.monotonic()
         compiled = _compile(run, state, _inputs(feed, mesh), topology)
         seconds = time.monotonic() - begun
+    network = network_for(model, feed.image_shape)
     program, memory = Program(compiled.as_text()), compiled.memory_analysis()
     arguments, temporaries = memory.argument_size_in_bytes, memory.temp_size_in_bytes
     return Ahead(
@@ -120,7 +121,7 @@ def compile_ahead(config: ConfigDict, topology: Topology) -> Ahead:
         mesh=sizes,
         choice=choice,
         images=config.batch_size * config.data.n_reps,
-        parameters=sum(math.prod(s.shape) for s in jax.tree.leaves(_parameters(run))),
+        parameters=network.plain + sum(layer.weights for layer in network.layers),
         arguments=arguments,
         temporaries=temporaries,
         peak=arguments + temporaries + memory.output_size_in_bytes - memory.alias_size_in_bytes,
@@ -193,8 +194,3 @@ def _inputs(feed: AssumedFeed, mesh: Mesh) -> Any:
 
 def _with_shardings(shapes: Any, shardings: Any) -> Any:
     return jax.tree.map(lambda shape, at: shape.update(sharding=at), shapes, shardings)
-
-
-def _parameters(run: Run) -> Any:
-    images = jax.ShapeDtypeStruct((1, *run.feed.image_shape), "float32")
-    return jax.eval_shape(run.model.init, jax.random.key(0), images)["params"]

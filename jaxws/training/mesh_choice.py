@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,32 +43,43 @@ def choose_for(
       >>> choose_for(config, model, sharing, (32, 32, 3), devices=8).sizes
       {'data': 1, 'h': 4, 'w': 2}
     """
-    images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
-    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
     step = Step(
         images=config.batch_size * config.data.n_reps,
         itemsize=jnp.dtype(config.model.dtype).itemsize,
-        every=sharing.every,
         pooled=sharing.keeps_shared,
         accumulate=config.accumulate,
     )
-    network = _network(model, params, image_shape)
+    network, params = network_for(model, image_shape), _parameters(model, image_shape)
     return choose_mesh(devices, network, step, moments=_moments(config, params))
 
 
-def _network(model: nn.Module, params: object, image_shape: tuple[int, int, int]) -> Network:
+def network_for(model: nn.Module, image_shape: tuple[int, int, int]) -> Network:
+    """What of a network is sent or kept.
+
+    Args:
+      model: the network.
+      image_shape: (H, W, c) of the images.
+
+    Returns:
+      Its locally connected layers, and the number of other parameters.
+    """
     try:
         windows = layer_windows(model, image_shape)
     except ValueError:
         windows = {}  # of layers with input dilation, which have none
-    return network_of(params, windows)
+    return network_of(_parameters(model, image_shape), windows)
 
 
-def _moments(config: ConfigDict, params: object) -> int:
+def _parameters(model: nn.Module, image_shape: tuple[int, int, int]) -> Any:
+    images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
+    return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+
+
+def _moments(config: ConfigDict, params: Any) -> int:
     """Numbers that the optimizer keeps per parameter."""
     optimizer = optimizer_settings(config, steps_per_epoch=1).make()
 
-    def size(tree: object) -> int:
+    def size(tree: Any) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
     return round(size(jax.eval_shape(optimizer.init, params)) / size(params))

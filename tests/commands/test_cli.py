@@ -154,7 +154,7 @@ def test_a_signal_then_resume(tmp_path, monkeypatch, capsys):
 
 
 def test_a_run_that_diverges(tmp_path, monkeypatch, capsys):
-    """What the loop raises (tests/training/test_loop.py has it do so) is a line and a status."""
+    """What the loop raises, as test_loop_not_finite.py has it do, is a line and a status."""
 
     def diverge(run):
         raise FloatingPointError("the loss is nan at step 3.\nNo checkpoint had been written.")

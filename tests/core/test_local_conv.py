@@ -170,20 +170,16 @@ def test_float64_to_the_last_digits(implementation):
     x, kernel, dy = draw_arrays(window, 2, 4, 6, 2, seed=0)
     expected = loop_reference(x, kernel, dy, window, 2)
     with jax.enable_x64(True):
-        y, vjp = jax.vjp(
-            lambda x, k: local_conv(
-                x,
-                k,
-                strides=window.strides,
-                padding=window.padding,
-                dilation=window.dilation,
-                feature_group_count=2,
-                implementation=implementation,
-            ),
-            jnp.asarray(x),
-            jnp.asarray(kernel),
+        layer = partial(
+            local_conv,
+            strides=window.strides,
+            padding=window.padding,
+            dilation=window.dilation,
+            feature_group_count=2,
+            implementation=implementation,
         )
-        for actual, reference in zip((y, *vjp(jnp.asarray(dy))), expected, strict=True):
+        [results] = together([layer])(x, kernel, dy)
+        for actual, reference in zip(results, expected, strict=True):
             assert actual.dtype == jnp.float64
             assert_close(actual, reference, "float64")
 
@@ -250,25 +246,31 @@ def check_against_convolution(window, n, c, f, groups, _padding, seed):
 def test_equals_lax_conv_general_dilated_local(implementation, padding):
     window = make_window((9, 7), (3, 2), (2, 1), padding, (1, 2))
     x, kernel, _ = (jnp.asarray(a, jnp.float32) for a in draw_arrays(window, 3, 4, 5, 1, seed=1))
-    # Its filters list their inputs channel-major: (h, w, (c, i, j), f).
-    flat = jnp.moveaxis(kernel, 4, 2).reshape(*window.output_size, -1, kernel.shape[-1])
-    expected = lax.conv_general_dilated_local(
-        x,
-        flat,
-        window.strides,
-        padding,
-        window.kernel_size,
-        rhs_dilation=window.dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    actual = local_conv(
-        x,
-        kernel,
-        strides=window.strides,
-        padding=padding,
-        dilation=window.dilation,
-        implementation=implementation,
-    )
+
+    @jax.jit
+    def both(x, kernel):
+        # Its filters list their inputs channel-major: (h, w, (c, i, j), f).
+        flat = jnp.moveaxis(kernel, 4, 2).reshape(*window.output_size, -1, kernel.shape[-1])
+        expected = lax.conv_general_dilated_local(
+            x,
+            flat,
+            window.strides,
+            padding,
+            window.kernel_size,
+            rhs_dilation=window.dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        actual = local_conv(
+            x,
+            kernel,
+            strides=window.strides,
+            padding=padding,
+            dilation=window.dilation,
+            implementation=implementation,
+        )
+        return actual, expected
+
+    actual, expected = both(x, kernel)
     assert_close(actual, np.asarray(expected, np.float64), "float32")
 
 
@@ -292,30 +294,29 @@ def test_half_precision_accumulates_in_float32(implementation):
 @pytest.mark.parametrize(("dtype", "large"), [("bfloat16", 256), ("float16", 2048)])
 def test_half_precision_gradients_accumulate_in_float32(implementation, dtype, large):
     """A pixel adds up one term per offset; next to a large one, ones get lost in half precision."""
-    weights = jnp.ones(17).at[jnp.array([0, 16])].set(large)
-    kernel = jnp.broadcast_to(weights[:, None, None], (17, 17, 1, 1)).astype(dtype)
-    x = jnp.ones((1, 17, 1), dtype)
+    weights = np.array([large] + [1] * 15 + [large], jnp.dtype(dtype))
+    kernel = np.broadcast_to(weights[:, None, None], (17, 17, 1, 1))
+    x = np.ones((1, 17, 1), jnp.dtype(dtype))
 
     def total(x, kernel):
         y = local_conv(x, kernel, implementation=implementation)
         return y.sum(dtype=jnp.float32)
 
-    dx = jax.jit(jax.grad(total))(x, kernel)
-    assert dx.dtype == dtype
-    assert dx[0, 8, 0] == jnp.asarray(2 * large + 15, dtype)
+    dx = np.asarray(jax.jit(jax.grad(total))(x, kernel))
+    assert dx.dtype == jnp.dtype(dtype)
+    assert dx[0, 8, 0] == np.asarray(2 * large + 15, dx.dtype)
     # And a filter adds up one term per image.
-    images = jnp.ones((3000, 1, 1), dtype)
-    d_kernel = jax.jit(jax.grad(total, 1))(images, jnp.ones((1, 1, 1, 1), dtype))
-    assert d_kernel.ravel()[0] == jnp.asarray(3000, dtype)
+    images, ones = np.ones((3000, 1, 1), dx.dtype), np.ones((1, 1, 1, 1), dx.dtype)
+    d_kernel = np.asarray(jax.jit(jax.grad(total, 1))(images, ones))
+    assert d_kernel.ravel()[0] == np.asarray(3000, dx.dtype)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("n", "c", "f"), [(0, 2, 4), (3, 2, 0)])
 def test_empty_axes(implementation, n, c, f):
-    y = local_conv(
-        jnp.ones((n, 4, 4, c)), jnp.ones((4, 4, 3, 3, c, f)), implementation=implementation
-    )
-    np.testing.assert_array_equal(y, jnp.zeros((n, 4, 4, f)))
+    layer = jax.jit(partial(local_conv, implementation=implementation))
+    y = layer(np.ones((n, 4, 4, c), np.float32), np.ones((4, 4, 3, 3, c, f), np.float32))
+    np.testing.assert_array_equal(y, np.zeros((n, 4, 4, f)))
 
 
 def test_default_contains_no_convolution():
@@ -396,13 +397,14 @@ def test_split_over_devices():
 def test_vmap_over_networks():
     x = jax.random.normal(jax.random.key(0), (2, 5, 5, 3))
     kernels = jax.random.normal(jax.random.key(1), (4, 5, 5, 3, 3, 3, 2))
-    together = jax.vmap(local_conv, in_axes=(None, 0))(x, kernels)
-    one_by_one = jnp.stack([local_conv(x, kernel) for kernel in kernels])
+    together = jax.jit(jax.vmap(local_conv, in_axes=(None, 0)))(x, kernels)
+    one_by_one = np.stack([local_conv(x, kernel) for kernel in np.asarray(kernels)])
     np.testing.assert_allclose(together, one_by_one, rtol=1e-5, atol=1e-5)
 
 
-X = jnp.ones((1, 8, 8, 4))
-K = jnp.ones((8, 8, 3, 3, 4, 6))
+# NumPy's, as every worker makes them when tests are collected.
+X = np.ones((1, 8, 8, 4), np.float32)
+K = np.ones((8, 8, 3, 3, 4, 6), np.float32)
 
 
 @pytest.mark.usefixtures("unchecked_types")
@@ -418,7 +420,7 @@ K = jnp.ones((8, 8, 3, 3, 4, 6))
         (X, K, {"feature_group_count": 3}, "feature_group_count=3"),
         (X, K, {"feature_group_count": 0}, "feature_group_count=0"),
         (X, K, {"implementation": "fast"}, "implementation='fast'"),
-        (X.astype(jnp.uint8), K.astype(jnp.uint8), {}, "floating"),
+        (X.astype(np.uint8), K.astype(np.uint8), {}, "floating"),
         (X, K, {"padding": "FULL"}, "padding='FULL'"),
     ],
 )

@@ -1,5 +1,7 @@
 """Pools of layers in which a mask removes weights, against loops in NumPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,11 @@ def _by_loop(kernel, mask, pools):
     return statistics
 
 
+def in_one(function, **arguments):
+    """One program; op by op it takes many times as long to compile."""
+    return jax.jit(partial(function, **arguments))
+
+
 def _assert_close(actual, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), actual, expected)
 
@@ -56,15 +63,16 @@ def test_statistics_of_what_is_there(shape, pools):
     kernel, mask = _layer(SHAPES[shape])
     kernel[~mask] = 1e6  # what is removed may be anything
     mean, variance, count = _by_loop(kernel, mask, pools)
-    np.testing.assert_allclose(pool_mean(kernel, pools=pools, mask=mask), mean, rtol=1e-5)
+    arguments = {"pools": pools, "mask": mask}
+    np.testing.assert_allclose(in_one(pool_mean, **arguments)(kernel), mean, rtol=1e-5)
     np.testing.assert_allclose(
-        pool_variance(kernel, pools=pools, mask=mask), variance, rtol=1e-4, atol=1e-6
+        in_one(pool_variance, **arguments)(kernel), variance, rtol=1e-4, atol=1e-6
     )
     np.testing.assert_array_equal(pool_sizes(kernel, pools=pools, mask=mask), count)
     several = count > 1
     expected = np.mean(mean[several] ** 2 / variance[several])
     np.testing.assert_allclose(
-        weight_snr({"local_kernel": kernel}, pools=pools, mask=mask)[""], expected, rtol=1e-3
+        in_one(weight_snr, **arguments)({"local_kernel": kernel})[""], expected, rtol=1e-3
     )
 
 
@@ -121,11 +129,12 @@ def masked():
 def test_sharing_keeps_what_a_masked_layer_computes(masked):
     layer, x, variables, conv = masked
     params, masks = variables["params"], variables["masks"]
-    y = layer.apply(variables, x)
-    shared = share_weights(params, mask=masks)
-    np.testing.assert_allclose(layer.apply({**variables, "params": shared}, x), y, atol=1e-5)
-    np.testing.assert_allclose(to_conv(params, mask=masks)["kernel"], conv["kernel"], rtol=1e-5)
-    assert weight_snr(params, mask=masks)[""] > 1e10
+    apply, shared = jax.jit(layer.apply), in_one(share_weights, mask=masks)(params)
+    y = apply(variables, x)
+    np.testing.assert_allclose(apply({**variables, "params": shared}, x), y, atol=1e-5)
+    back = in_one(to_conv, mask=masks)(params)
+    np.testing.assert_allclose(back["kernel"], conv["kernel"], rtol=1e-5)
+    assert in_one(weight_snr, mask=masks)(params)[""] > 1e10
 
 
 def test_the_mask_of_the_variables_counts(masked):

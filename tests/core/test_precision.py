@@ -1,7 +1,7 @@
 """float16, bfloat16 and float32 on a short real run: the dtypes they promise, and agreement."""
 
 import dataclasses
-from functools import partial
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -39,11 +39,6 @@ def config(tmp_path_factory):
     return config
 
 
-def initial_state(model, optimizer, image_shape):
-    create = partial(create_train_state, model=model, optimizer=optimizer, image_shape=image_shape)
-    return jax.jit(create)(jax.random.key(0))
-
-
 class Short:
     """The first steps of a run on digits, in one precision."""
 
@@ -68,9 +63,28 @@ class Short:
             return state, metrics["loss"] / metrics["images"], info.skipped
 
         self.step, self.jitted = step, jax.jit(losses)
-        shape = self.feed.image_shape
-        state = like.state if like else initial_state(self.model, optimizer, shape)
-        self.state = dataclasses.replace(state, loss_scale=initial_loss_scale(dtype))
+        self.create = (
+            like.create
+            if like
+            else partial(
+                create_train_state,
+                jax.random.key(0),
+                model=self.model,
+                optimizer=optimizer,
+                image_shape=self.feed.image_shape,
+            )
+        )
+        self.scale = initial_loss_scale(dtype)
+
+    @cached_property
+    def shapes(self):
+        """Those of the first state, for what is looked at without a run."""
+        return dataclasses.replace(jax.eval_shape(self.create), loss_scale=self.scale)
+
+    @cached_property
+    def state(self):
+        """The first one."""
+        return dataclasses.replace(jax.jit(self.create)(), loss_scale=self.scale)
 
     def run(self, relative_error=0.0, seed=0):
         """Losses of the steps and the weights after them.
@@ -142,12 +156,12 @@ def test_every_array_has_the_dtype_it_is_promised(runs, dtype):
     inputs = next(run.feed.train_inputs(0))
     batch = jax.eval_shape(run.feed.batching.train_batch, inputs, jnp.asarray(0))
     assert batch.image.dtype == half
-    state, metrics, info = jax.eval_shape(run.step, run.state, inputs)
+    state, metrics, info = jax.eval_shape(run.step, run.shapes, inputs)
     floats = [leaf for leaf in jax.tree.leaves((state, metrics, info)) if leaf.dtype.kind == "f"]
     assert {leaf.dtype.name for leaf in floats} == {"float32"}
     assert (state.loss_scale == ()) == (dtype != "float16")
     # The forward pass: the products of all layers but the head are of the policy's dtype.
-    variables = {"params": run.state.params, "batch_stats": run.state.batch_stats}
+    variables = {"params": run.shapes.params, "batch_stats": run.shapes.batch_stats}
     forward = partial(run.model.apply, train=True, mutable=["batch_stats"])
     jaxpr = jax.make_jaxpr(forward)(variables, batch.image).jaxpr
     products = [e for e in equations_of(jaxpr) if e.primitive.name == "dot_general"]

@@ -58,16 +58,23 @@ def numpy_pools(kernel, pools):
             yield start, where, kernel[where].reshape(-1, *kernel.shape[ndim:])
 
 
-def share(kernel, **arguments):
+def share_eagerly(kernel, **arguments):
     return share_weights({"local_kernel": kernel}, **arguments)["local_kernel"]
+
+
+# One program each; op by op they take many times as long to compile.
+STATIC = ("pools", "axis_name")
+share = jax.jit(share_eagerly, static_argnames=STATIC)
+mean_of = jax.jit(pool_mean, static_argnames=STATIC)
+variance_of = jax.jit(pool_variance, static_argnames=STATIC)
 
 
 @settings(max_examples=12)  # each shape is compiled
 @given(kernels(), POOLS)
 def test_every_weight_becomes_the_mean_of_its_pool(kernel, pools):
     shared = np.asarray(share(kernel, pools=pools))
-    mean, variance = pool_mean(kernel, pools=pools), pool_variance(jnp.asarray(kernel), pools=pools)
-    counts = pool_sizes(kernel, pools=pools)
+    mean, variance = (np.asarray(f(kernel, pools=pools)) for f in (mean_of, variance_of))
+    counts = np.asarray(pool_sizes(kernel, pools=pools))
     for start, where, members in numpy_pools(kernel, pools):
         expected = members.mean(0, dtype=np.float64)
         np.testing.assert_allclose(mean[start], expected, rtol=1e-5, atol=1e-6)
@@ -75,7 +82,7 @@ def test_every_weight_becomes_the_mean_of_its_pool(kernel, pools):
             variance[start], members.var(0, dtype=np.float64), rtol=1e-4, atol=1e-6
         )
         np.testing.assert_array_equal(
-            shared[where], np.broadcast_to(np.asarray(mean)[start], shared[where].shape)
+            shared[where], np.broadcast_to(mean[start], shared[where].shape)
         )
         assert counts[start].item() == len(members)
 
@@ -90,13 +97,13 @@ def test_laws_of_a_projection(kernel, pools, dtype):
     np.testing.assert_array_equal(share(shared, pools=pools), shared)
     # Keeps every pool's mean: to rounding of the dtype that the mean is written back in.
     np.testing.assert_allclose(
-        pool_mean(shared, pools=pools),
-        pool_mean(kernel, pools=pools),
+        mean_of(shared, pools=pools),
+        mean_of(kernel, pools=pools),
         rtol=float(jnp.finfo(dtype).eps),
         atol=1e-6,
     )
     # Never increases the variance within pools: it becomes zero.
-    assert not np.any(pool_variance(shared, pools=pools))
+    assert not np.any(variance_of(shared, pools=pools))
 
 
 @settings(max_examples=8)
@@ -104,18 +111,18 @@ def test_laws_of_a_projection(kernel, pools, dtype):
 def test_gradient_is_the_projection_itself(kernel, pools):
     """Sharing is linear and symmetric, so pulling a cotangent back shares it."""
     cotangent = np.random.default_rng(0).normal(size=kernel.shape).astype(np.float32)
-    _, vjp = jax.vjp(lambda k: share(k, pools=pools), kernel)
-    (pulled,) = vjp(cotangent)
+    pull = jax.jit(lambda k, d: jax.vjp(lambda k: share_eagerly(k, pools=pools), k)[1](d))
+    (pulled,) = pull(kernel, cotangent)
     np.testing.assert_allclose(pulled, share(cotangent, pools=pools), rtol=1e-5, atol=1e-6)
 
 
 @settings(max_examples=5)
 @given(kernels())
 def test_commutes_with_jit_and_vmap(kernel):
-    shared = share(kernel)
-    np.testing.assert_allclose(jax.jit(share)(kernel), shared, rtol=1e-6, atol=1e-6)
+    shared = share_eagerly(kernel)
+    np.testing.assert_allclose(share(kernel), shared, rtol=1e-6, atol=1e-6)
     stack = np.stack([kernel, kernel[::-1]])
-    mapped = jax.vmap(share)(stack)
+    mapped = jax.jit(jax.vmap(share_eagerly))(stack)
     np.testing.assert_allclose(mapped[0], shared, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(mapped[1], share(stack[1]), rtol=1e-6, atol=1e-6)
 
@@ -184,7 +191,7 @@ def test_positions_split_over_two_axes_of_a_mesh():
         in_specs=P(None, "columns"),
         out_specs=P(),
     )(kernel)
-    np.testing.assert_allclose(by_column, pool_mean(kernel), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(by_column, mean_of(kernel), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.devices(8)
@@ -194,7 +201,7 @@ def test_keeps_sharding(axis_type, spec):
     mesh = jax.make_mesh((8,), ("d",), axis_types=(axis_type,))
     kernel = np.random.default_rng(0).normal(size=(8, 5, 3, 3, 2, 16)).astype(np.float32)
     placed = jax.device_put(kernel, NamedSharding(mesh, spec))
-    for function in (share, jax.jit(share)):
+    for function in (share_eagerly, share):
         shared = function(placed)
         assert shared.sharding.is_equivalent_to(placed.sharding, placed.ndim)
         np.testing.assert_allclose(shared, share(kernel), rtol=1e-5, atol=1e-6)
@@ -205,6 +212,7 @@ def test_global_pools_make_a_convolution():
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
     kernel = jax.random.normal(jax.random.key(1), (6, 6, 3, 3, 3, 4))
 
+    @jax.jit
     def layer(x, kernel):
         around = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="wrap")
         return local_conv(around, kernel, padding="VALID")

@@ -62,6 +62,9 @@ def loops(weights, initial, inputs, gamma, alpha, noise):
     return change
 
 
+compiled_update = jax.jit(hebbian_update)
+
+
 @given(
     st.integers(0, 10**6), st.sampled_from(((1, 3, 2), (5, 2, 3), (2, 1, 1))),
     st.sampled_from(ALPHAS), st.booleans(),
@@ -73,10 +76,9 @@ def test_update_is_that_of_loops(seed, shape, alpha, noisy):
     rng = np.random.default_rng(seed)
     weights = initial + rng.normal(size=initial.shape)
     noise = rng.normal(size=(number, neurons, size)) * noisy
-    update = hebbian_update(
-        jnp.asarray(weights), jnp.asarray(initial), jnp.asarray(inputs), 0.3, alpha=alpha,
-        noise=jnp.asarray(noise) if noisy else None,
-    )  # fmt: skip
+    update = compiled_update(
+        weights, initial, inputs, 0.3, alpha=alpha, noise=noise if noisy else None
+    )
     expected = loops(weights, initial, inputs, 0.3, alpha, noise)
     np.testing.assert_allclose(update, expected, rtol=1e-10, atol=1e-12)
 

@@ -45,6 +45,12 @@ def random_params(model, seed=0):
     )
 
 
+def initial_params(model, shape=SHAPE):
+    """Those of a network, on the host."""
+    init = jax.jit(model.init)
+    return jax.device_get(init(jax.random.key(0), jnp.zeros((1, *shape)))["params"])
+
+
 @partial(jax.jit, static_argnums=0)
 def logits(model, params, x):
     return model.apply({"params": params}, x)
@@ -103,8 +109,8 @@ def test_shared_weights_compute_what_the_shared_network_does():
     local = random_params(LOCAL)
     assert sum(path[-1] == "local_kernel" for path in flatten_dict(local)) == 1 + 4 * 2
     before = logits(LOCAL, local, images())
-    tied = share_weights(local)
-    shared = to_conv(tied, shapes(SHARED))
+    tied = jax.jit(share_weights)(local)
+    shared = jax.jit(partial(to_conv, like=shapes(SHARED)))(tied)
     expected = logits(SHARED, shared, images())
     assert np.abs(before - expected).max() > 0.1
     np.testing.assert_allclose(logits(LOCAL, tied, images()), expected, rtol=1e-4, atol=1e-4)
@@ -135,7 +141,7 @@ def test_only_the_shared_network_is_blind_to_the_order_of_patches():
     for name, model in {"local": LOCAL, "shared": SHARED}.items():
         params = random_params(model)
         params["position_embedding"] *= 0
-        change = logits(model, params, moved) - logits(model, params, images())
+        change = np.subtract(logits(model, params, moved), logits(model, params, images()))
         changes[name] = float(np.abs(change).max())
     assert changes["shared"] < 1e-4 and changes["local"] > 0.1
 
@@ -162,19 +168,20 @@ def test_sgd_with_ws1_is_sgd_of_the_shared_network_at_a_fraction_of_the_rate():
         {"same": sgd, "slower": optax.sgd(0.05 / TOKENS, momentum)}, label
     )
     start = random_params(SHARED)
-    begin = {"local": to_local(start, shapes(LOCAL)), "shared": start}
+    begin = {"local": jax.jit(partial(to_local, like=shapes(LOCAL)))(start), "shared": start}
     ends = {}
     for name, model, optimizer in [("local", LOCAL, sgd), ("shared", SHARED, slowed)]:
-        state = state_of(begin[name], optimizer)
+        state = jax.jit(partial(state_of, optimizer=optimizer))(begin[name])
         sharing = Sharing(int(name == "local"), "grid", 10)
         step = jax.jit(partial(train_step, model=model, optimizer=optimizer, sharing=sharing))
         for i in range(4):
             state, *_ = step(state, Batch(images(7, i), jnp.arange(7) % 5, None))
         ends[name] = state
     assert not ends["local"].batch_stats
-    moved = to_conv(ends["local"].params, shapes(SHARED))
-    for path, leaf in flatten_dict(ends["shared"].params).items():
-        before, after = flatten_dict(start)[path], flatten_dict(moved)[path]
+    moved = jax.jit(partial(to_conv, like=shapes(SHARED)))(ends["local"].params)
+    before_and_after = [flatten_dict(jax.device_get(params)) for params in (start, moved)]
+    for path, leaf in flatten_dict(jax.device_get(ends["shared"].params)).items():
+        before, after = (params[path] for params in before_and_after)
         distance = np.abs(leaf - before).max()
         assert distance > 1e-4, path
         np.testing.assert_allclose(after, leaf, rtol=0, atol=0.01 * distance, err_msg=path)
@@ -216,7 +223,7 @@ def test_local_and_shared_matrices_start_from_one_distribution():
     shape = (16, 8, 3)
     for dense in (nn.Dense, LocalDense):
         model = vit(4, depth=1, width=32, heads=4, dense=dense)
-        params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *shape)))["params"]
+        params = initial_params(model, shape)
         for path, leaf in flatten_dict(params, sep="/").items():
             if "kernel" in path and "fc" not in path:
                 scaled = np.asarray(leaf) * np.sqrt(leaf.shape[-2])
@@ -231,7 +238,7 @@ def test_local_and_shared_matrices_start_from_one_distribution():
 def test_tokens_may_start_from_one_draw():
     """The first sharing takes nothing from its variance; layers still draw their own."""
     model = small(dense=LocalDense, same_start=True)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *SHAPE)))["params"]
+    params = initial_params(model)
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes(LOCAL))
     first = {}
     for path, leaf in flatten_dict(params).items():
@@ -241,9 +248,9 @@ def test_tokens_may_start_from_one_draw():
             first[path] = float(leaf.ravel()[0] * np.sqrt(leaf.shape[-2]))
     assert len(set(first.values())) == len(first) == 9
     # That of the shared network with the same key: the two compute the same from the start.
-    shared = jax.jit(SHARED.init)(jax.random.key(0), jnp.zeros((1, *SHAPE)))["params"]
+    repeated = jax.jit(to_local)(initial_params(SHARED), params)
     close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-    jax.tree.map(close, to_local(shared, params), params)
+    jax.tree.map(close, repeated, params)
     assert logits(model, params, images()).shape == (3, 5)
 
 

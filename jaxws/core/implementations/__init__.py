@@ -14,9 +14,10 @@ name        platform                     how the patches reach the multiplicatio
 (dtype, groups, number of axes), and ``"slices"`` elsewhere: also where XLA may split the arrays
 over devices, as it can split plain operations but no custom kernels. It may where an array at hand
 lies on several devices; in a program that is traced while several are visible, unless that is
-inside ``shard_map`` over all axes of the mesh, or the mesh of the context has one device
-(:func:`jaxws.core.partitioning.one_device`), and on meshes of :mod:`jaxws.core.islands`. For a program compiled ahead of
-time for another platform, name the implementation.
+inside ``shard_map`` over all axes of the mesh, the mesh of the context has one device
+(:func:`jaxws.core.partitioning.one_device`) or it is one of :mod:`jaxws.core.islands`, where every
+device computes its part by the default. For a program compiled ahead of time for another platform,
+name the implementation, or set a mesh of that platform's devices.
 
 A default proves itself where it runs: before its first use in a process, in each dtype, its
 results on a small layer are compared with the formula's (:mod:`jaxws.core.implementations.proof`).

@@ -7,11 +7,6 @@ gradient of one position's filters ever crosses the mesh axes that split positio
 
 Along an axis whose positions do not divide, features are split: each device sees all images as a
 whole, and gives back its features of them.
-
-Where filters are pooled, every device can have those of all pools for little, so that images need
-not go anywhere to be computed on. But a kernel takes images side by side: few of them fill neither
-registers nor, on a TPU, memory, whose rows hold 128. So they go to the positions all the same where
-a device has few.
 """
 
 from __future__ import annotations
@@ -29,24 +24,7 @@ from jaxws.core.implementations import dispatch
 from jaxws.core.implementations.spec import Spec, kernel_shape
 from jaxws.core.islands.layout import AXES, Layout, current_mesh, layout_of, mesh_sizes
 from jaxws.core.islands.slabs import add_images, cut_images, cut_outputs, join_outputs, local_spec
-
-_FEW_IMAGES = 16
-
-
-def keeps_images(images: int) -> bool:
-    """Whether a layer with pooled filters is computed where the images are.
-
-    Args:
-      images: number of them on each device.
-
-    Returns:
-      False if they are too few: then they go to the positions, as with other filters.
-
-    Example:
-      >>> keeps_images(32), keeps_images(4)
-      (True, False)
-    """
-    return images >= _FEW_IMAGES
+from jaxws.core.islands.where import keeps_images
 
 
 def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None) -> jax.Array:
@@ -71,11 +49,13 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
         island = _Island(spec, _layout(kernel_shape(a, b, spec), mesh, spec), name, pooled=False)
         return _on_devices(island.kernel_gradient, (images, images), island.weights)(a, b)
     shape = (*spec.window.output_size, *b.shape[ndim:])
+    layout = _layout(shape, mesh, spec)
     pooled = b.shape[:ndim] != spec.window.output_size
-    if pooled and keeps_images(a.shape[-1] // mesh.size):
+    sizes = (b.shape[-2] * spec.groups, b.shape[-1], b.size)
+    if pooled and keeps_images(spec.window, *sizes, layout, a.shape[-1] // mesh.size):
         alone = partial(dispatch.run, map_name, spec=spec, name=name)
         return _on_devices(alone, (images, PartitionSpec()), images)(a, b)
-    island = _Island(spec, _layout(shape, mesh, spec), name, pooled)
+    island = _Island(spec, layout, name, pooled)
     return _on_devices(getattr(island, map_name), (images, island.weights), images)(a, b)
 
 
