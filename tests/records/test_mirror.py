@@ -25,6 +25,8 @@ def add_checkpoint(path, step):
     (directory / "state" / "d").mkdir(parents=True)
     (directory / "state" / "d" / "weights").write_text(f"of step {step}")
     (directory / "state" / "manifest").write_text(f"{step}")
+    for number in range(4):  # names that come before that of the checksums
+        (directory / f"a{number}").write_text("")
     write_checksums(directory)
     directory.rename(path / "checkpoints" / str(step))
     record_latest(path / "checkpoints", step)
