@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxws.config.identity import to_json
 from jaxws.parallel import processes
 from jaxws.records.metrics_file import MetricsFile
-from jaxws.records.staging import FollowedStaging, Place
+from jaxws.records.places import FollowedStaging, Place
 from jaxws.records.workdir import Workdir
 
 # File systems that machines share may show a new file this much later.

@@ -6,7 +6,8 @@ import pytest
 
 from jaxws.config import base_config
 from jaxws.records import ownership, staging
-from jaxws.records.staging import Staging, opened_place
+from jaxws.records.places import opened_place
+from jaxws.records.staging import Staging
 from jaxws.records.workdir import Workdir
 from tests.records.test_mirror import add_checkpoint, contents
 
