@@ -41,8 +41,10 @@ def open_workdir(
     Raises:
       ValueError: as :class:`jaxws.records.workdir.Workdir`; or it is not the same in all processes.
     """
-    if isinstance(staging, FollowedStaging) or not processes.is_first():
+    if isinstance(staging, FollowedStaging):
         return FollowedWorkdir(config, dataset, staging)
+    if not processes.is_first():
+        return FollowedWorkdir(config, dataset)
     return Workdir(path, config, dataset, staging)
 
 
