@@ -175,8 +175,19 @@ def _headline(run: Run) -> str:
         f"{verb} {run.workdir.place}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
         f" {feed.test_kind} images, {'x'.join(map(str, feed.image_shape))} pixels to the network,"
         f" {len(feed.class_names)} classes{views}; {run.last_step} steps"
-        f"{_weights(run)}"
+        f"{_devices(run)}{_weights(run)}"
     )
+
+
+def _devices(run: Run) -> str:
+    """How several devices are arranged, why, and what else there would be."""
+    if run.mesh.size == 1:
+        return ""
+    if run.choice is None:
+        sizes = "x".join(map(str, run.mesh.devices.shape))
+        return f"\nmesh {sizes} (data x h x w), as config.mesh says"
+    others = [f"{each.name} {each.sent / 1e9:.3f} GB" for each in run.choice.candidates[1:]]
+    return f"\n{run.choice.reason} (others: {', '.join(others)})"
 
 
 def _weights(run: Run) -> str:

@@ -110,6 +110,35 @@ def pool_kernels(params: PyTree, *, pools: str = "grid", missing_ok: bool = Fals
     return map_local_kernels(pool, params, needed_by=needed_by, masks={})  # none with a mask
 
 
+def first_filters(params: PyTree, *, pools: str = "grid") -> PyTree:
+    """Keeps the first filter of each pool, which is that of all where weights are shared already.
+
+    Unlike a mean, it is that filter to the last bit on all platforms.
+
+    Args:
+      params: as of :func:`pool_kernels`.
+      pools: as there.
+
+    Returns:
+      As :func:`pool_kernels`.
+
+    Example:
+      >>> params = {"local_kernel": jnp.arange(4.0).reshape(4, 1, 1, 1)}
+      >>> float(first_filters(params)["local_kernel"].filters.sum())
+      0.0
+    """
+
+    def pool(_: str, kernel: Any) -> PooledKernel:
+        grid = make_grid(kernel, pools)
+        if _is_pooled(kernel):
+            return kernel.pooled_by(grid)
+        first = tuple(slice(period) for period in grid.periods)
+        filters = jax.tree.map(lambda array: jnp.asarray(array)[first], kernel)
+        return PooledKernel(filters, tuple(kernel.shape[: position_ndim(kernel)]))
+
+    return map_local_kernels(pool, params, masks={})  # none with a mask
+
+
 def _pool(kernel: Kernel, grid: Grid) -> PooledKernel:
     filters = jax.tree.map(lambda a: grid.mean(jnp.asarray(a)).astype(a.dtype), kernel)
     return PooledKernel(filters, tuple(kernel.shape[: position_ndim(kernel)]))

@@ -23,7 +23,7 @@ from jaxws.core.islands.layout import is_ours
 from jaxws.core.local_kernels import to_arrays
 from jaxws.core.packed import pack_kernels
 from jaxws.core.platform import target_platform
-from jaxws.core.pooled import expand_pools, holds_pooled, pool_kernels
+from jaxws.core.pooled import expand_pools, first_filters, holds_pooled
 from jaxws.parallel.compiled import Together
 from jaxws.parallel.placement import placed, state_shardings
 from jaxws.training.state import TrainState
@@ -66,7 +66,7 @@ def pool_if_shared(state: TrainState, sharing: Sharing) -> TrainState:
 @Together
 @partial(jax.jit, static_argnums=1)
 def _pool(params: Any, sharing: Sharing) -> tuple[Any, jax.Array]:
-    pooled = placed(keep_frozen(pool_kernels(params, pools=sharing.pools), params, sharing))
+    pooled = placed(keep_frozen(first_filters(params, pools=sharing.pools), params, sharing))
     equal = jax.tree.map(lambda a, b: jnp.all(a == b), expand_pools(pooled), params)
     return pooled, jnp.all(jnp.asarray(jax.tree.leaves(equal)))
 

@@ -28,33 +28,34 @@ CASES = [
 ]
 
 
+def drawn(*shape):
+    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
+
+
 def with_equal_weights(conv, local, x):
-    """What both layers compute, in one program; op by op it takes many times as long to compile."""
+    """What both layers compute, in one program; nothing is compiled to draw their weights."""
     like = jax.eval_shape(local.init, jax.random.key(0), x)["params"]
+    shapes = jax.eval_shape(conv.init, jax.random.key(0), x)["params"]
 
     @jax.jit
-    def run(x):
-        params = conv.init(jax.random.key(0), x)["params"]
+    def run(params, x):
         untied = to_local(params, like)
         return local.apply({"params": untied}, x), conv.apply({"params": params}, x)
 
-    return run(x)
+    return run(jax.tree.map(lambda leaf: drawn(*leaf.shape), shapes), x)
 
 
 @pytest.mark.parametrize("arguments", CASES)
 def test_arguments_mean_what_they_mean_in_nn_conv(arguments):
-    conv = nn.Conv(4, (3, 2), bias_init=nn.initializers.normal(), **arguments)
-    local = LocalConv(4, (3, 2), **arguments)
-    x = jax.random.normal(jax.random.key(1), (3, 9, 8, 6))
-    y, expected = with_equal_weights(conv, local, x)
+    layers = nn.Conv(4, (3, 2), **arguments), LocalConv(4, (3, 2), **arguments)
+    y, expected = with_equal_weights(*layers, drawn(3, 9, 8, 6))
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_one_and_three_dimensions_and_batch_axes():
     for shape, kernel_size in [((7, 3), 2), ((2, 4, 7, 3), 2), ((3, 4, 5, 6, 2), (2, 1, 3))]:
-        x = jax.random.normal(jax.random.key(1), shape)
-        conv, local = nn.Conv(4, kernel_size), LocalConv(4, kernel_size)
-        y, expected = with_equal_weights(conv, local, x)
+        layers = nn.Conv(4, kernel_size), LocalConv(4, kernel_size)
+        y, expected = with_equal_weights(*layers, drawn(*shape))
         np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -115,9 +116,9 @@ def test_positions_draw_independent_filters():
 
 
 def test_local_dense_has_weights_per_token():
-    x = jax.random.normal(jax.random.key(1), (2, 6, 5))
-    layer = LocalDense(3, bias_init=nn.initializers.normal())
-    x, variables = jax.device_get((x, jax.jit(layer.init)(jax.random.key(0), x)))
+    x, layer = drawn(2, 6, 5), LocalDense(3)
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
+    variables = jax.tree.map(lambda leaf: drawn(*leaf.shape), shapes)
     kernel, bias = variables["params"]["local_kernel"], variables["params"]["bias"]
     assert kernel.shape == (6, 1, 5, 3)
     expected = np.einsum("ntc,tcf->ntf", x, kernel[:, 0]) + bias

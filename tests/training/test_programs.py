@@ -5,7 +5,6 @@ import pytest
 
 from jaxws.commands.evaluate import evaluate
 from jaxws.core.implementations import native
-from jaxws.core.partitioning import one_device
 from jaxws.records.run_directory import read_run
 from jaxws.training.evaluation import compiled_eval_step
 from jaxws.training.loop import train
@@ -73,18 +72,20 @@ def test_settings_are_compared_by_value_and_hold_no_data(config, tmp_path, mode)
 
 
 @pytest.mark.devices(8)
-def test_a_run_resumes_whatever_devices_are_visible(config, tmp_path):
-    config.sharing.every = 1
-    train_whole_and_stopped(prepare_small, config, tmp_path)
+def test_a_run_on_a_mesh_resumes(config, tmp_path):
+    """All devices that are visible are used, unless config.mesh says otherwise."""
+    config.sharing.every, config.data.n_reps = 1, 4  # 24 views in a batch
+    run = train_whole_and_stopped(prepare_small, config, tmp_path)
+    assert run.mesh.size == 8
 
 
 @pytest.mark.devices(8)
 @pytest.mark.skipif(not native.available(), reason="needs the C++ kernels")
-def test_a_step_takes_the_fast_kernels_whatever_devices_are_visible(config, tmp_path):
-    assert jax.device_count() > 1
+def test_a_step_on_one_of_several_devices_takes_the_fast_kernels(config, tmp_path):
+    config.mesh.data = 1
     run = prepare_small(config, tmp_path / "run")
     settings = settings_of(run)
-    with one_device():
+    with jax.set_mesh(run.mesh):
         key = jax.random.key(0)
         arguments = {"model": run.model, "image_shape": run.feed.image_shape, "dtype": "float32"}
         state = compiled_initial_state(key, optimizer=settings.optimizer, packed=False, **arguments)

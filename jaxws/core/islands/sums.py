@@ -55,7 +55,9 @@ def mean_over_devices(
       The mean.
     """
     totals = lax.psum(jnp.stack(sums), names)
-    means = [totals[i] / counts for i in range(len(sums))]
+    # XLA would multiply by the inverse of a constant, which rounds.
+    divisor = lax.optimization_barrier(jnp.asarray(counts, totals.dtype))
+    means = [totals[i] / divisor for i in range(len(sums))]
     return functools.reduce(jnp.add, reversed(means))  # the small ones first
 
 
