@@ -55,7 +55,7 @@ class Staging:
         self.path, self._lock, self._facts = place / "run", place / "lock", place / "bucket.json"
         self._problem: str | None = None
         self._lost: TakenOver | None = None
-        self._failing = False
+        self._failing = self._told_lost = False
         self._closing, self._pushing = threading.Event(), threading.Lock()
         self.exchange = BucketExchange(self._bucket, self.send)
         with contextlib.ExitStack() as stack:
@@ -86,6 +86,7 @@ class Staging:
           OSError: the run was taken over by another process, and must end here.
         """
         if self._lost is not None:
+            self._told_lost = True
             raise self._lost
         found, self._problem = self._problem, None
         return found
@@ -95,7 +96,9 @@ class Staging:
         self._closing.set()
         self._thread.join()
         try:
-            if self._failing and self._lost is None:
+            if self._lost is not None and not self._told_lost:
+                say(f"warning: {self._lost}", error=True)
+            elif self._failing:
                 say(f"warning: {self._unsent()}", error=True)
         finally:
             self._release.close()
@@ -182,7 +185,7 @@ class Staging:
             self.send()
             self._failing = False
         except TakenOver as error:
-            self._lost = error
+            self._lost, self._failing = error, False
         except Exception as error:  # whatever it is: the run must go on
             if not self._failing:
                 what = f"it will be tried again; the run is in {self.path}"

@@ -94,6 +94,15 @@ def test_who_is_replaced_ends_and_writes_nothing_more(bucket, soon):
     assert json.loads(bucket.text(LOCK)) == {"owner": "another"}
 
 
+def test_who_is_replaced_at_the_end_is_told_so(bucket, capsys):
+    first = opened()
+    bucket.put(LOCK, json.dumps({"owner": "another"}).encode())
+    first._staging._ownership._beaten = -1e9  # long ago
+    first.close()
+    assert f"{URL} was taken over by another process" in capsys.readouterr().err
+    assert json.loads(bucket.text(LOCK)) == {"owner": "another"}
+
+
 def test_an_answer_that_was_lost_is_no_other_owner(bucket):
     place = Staging(URL)
     held = ownership.Ownership(place._bucket)
