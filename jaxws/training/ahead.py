@@ -187,7 +187,7 @@ def _pooled(params: Any, sharing: Sharing) -> Any:
 def _inputs(feed: AssumedFeed, mesh: Mesh) -> Any:
     def sharding(shape: Any, by_image: bool) -> NamedSharding:
         if by_image:
-            return batch_sharding(mesh, shape.ndim)
+            return batch_sharding(mesh)
         return NamedSharding(mesh, PartitionSpec())
 
     return _with_shardings(feed.inputs, jax.tree.map(sharding, feed.inputs, feed.by_image))
