@@ -43,7 +43,7 @@ def test_runs_of_equal_settings_share_their_programs(config, tmp_path, every, mo
     for expected in (["jit(compiled_eval_step)"], []):
         with compilations() as names:
             evaluate(read_run(tmp_path / "second"))
-        assert names == expected
+        assert [name for name in names if "compiled" in name] == expected
 
 
 def test_other_settings_are_other_programs(config, tmp_path):
