@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxws.core.islands.layout import is_ours
 from jaxws.core.local_kernels import to_arrays
@@ -161,9 +161,12 @@ def checkpoint_shapes(shapes: Any) -> Any:
     if (mesh := _mesh()) is not None:
         split = state_shardings(shapes, mesh)
         return jax.tree.map(lambda shape, at: shape.update(sharding=at), shapes, split)
-    if not uses_packed_layout():
-        return shapes
-    return jax.tree.map(lambda s: s.update(sharding=SingleDeviceSharding(_host())), shapes)
+    if uses_packed_layout():
+        return jax.tree.map(lambda s: s.update(sharding=SingleDeviceSharding(_host())), shapes)
+    # As programs give states: so those of a run that resumes are the same.
+    here = jax.sharding.get_mesh()
+    where = None if here.empty else NamedSharding(here, PartitionSpec())
+    return jax.tree.map(lambda s: s.update(sharding=where), shapes)
 
 
 @Together
