@@ -15,7 +15,7 @@ from jaxws.parallel.collectives import wire_bytes
 from jaxws.parallel.topologies import find_topology
 from jaxws.records.provenance import given_command
 from jaxws.system.terminal import print_table
-from jaxws.system.text import say
+from jaxws.system.text import say, size_text
 from jaxws.training.ahead import Ahead, compile_ahead, does_not_fit
 
 
@@ -44,7 +44,7 @@ def compile_only(config: ConfigDict, name: str, topology: str, *, as_json: bool)
     else:
         show(ahead, name)
     if not ahead.fits:
-        raise ValueError(does_not_fit(found, f"it needs {_gigabytes(ahead.peak)}"))
+        raise ValueError(does_not_fit(found, f"it needs {size_text(ahead.peak)}"))
     return 0
 
 
@@ -99,11 +99,11 @@ def show(ahead: Ahead, name: str) -> None:
         print_table([each.row() for each in ahead.choice.candidates], head=HEAD)
     print_table(rows(ahead), title=f"{name} on {ahead.topology.name}, per chip and step")
     kinds = [
-        (kind, sent.calls, f"{sent.payload / 1e9:.4f}", f"{sent.wire / 1e9:.4f}")
+        (kind, sent.calls, size_text(sent.payload), size_text(sent.wire))
         for kind, sent in ahead.sent.items()
     ]
     if kinds:
-        head = ("collective", "count", "GB of arrays", "GB sent")
+        head = ("collective", "count", "arrays", "sent")
         print_table(kinds, head=head, last_is_text=False)
 
 
@@ -121,23 +121,19 @@ def rows(ahead: Ahead) -> list[tuple[str, str]]:
     mesh = "x".join(str(ahead.mesh[axis]) for axis in AXES)
     by = "by arithmetic only" if ahead.flops else "by arithmetic only, without FLOPs"
     fits = "fits" if ahead.fits else "does not fit"
-    flops = "not told by XLA" if ahead.flops is None else f"{ahead.flops / 1e9:.1f} G"
+    flops = "not told by XLA" if ahead.flops is None else f"{ahead.flops:.3g}"
     return [
         ("chips, hosts", f"{len(topology.devices)}, {topology.hosts}"),
         ("mesh (data x h x w)", mesh),
         ("images", str(ahead.images)),
-        ("parameters of the network", f"{ahead.parameters / 1e6:.1f} M"),
-        ("arguments (state, data)", _gigabytes(ahead.arguments)),
-        ("temporaries", _gigabytes(ahead.temporaries)),
-        ("peak", f"{_gigabytes(ahead.peak)} of {_gigabytes(chip.memory)}: {fits}"),
-        ("sent to other chips", f"{wire_bytes(ahead.sent) / 1e9:.3f} GB"),
-        ("HBM bytes moved, at most", _gigabytes(ahead.hbm)),
+        ("parameters of the network", f"{ahead.parameters:,}"),
+        ("arguments (state, data)", size_text(ahead.arguments)),
+        ("temporaries", size_text(ahead.temporaries)),
+        ("peak", f"{size_text(ahead.peak)} of {size_text(chip.memory)}: {fits}"),
+        ("sent to other chips", size_text(wire_bytes(ahead.sent))),
+        ("HBM bytes moved, at most", size_text(ahead.hbm)),
         ("FLOPs", flops),
-        (f"time, {by}", f"{1e3 * least:.1f} to {1e3 * most:.1f} ms"),
+        (f"time, {by}", f"{1e3 * least:.3g} to {1e3 * most:.3g} ms"),
         (f"images/s, {by}", f"{ahead.images / most:.0f} to {ahead.images / least:.0f}"),
         ("compiled in", f"{ahead.seconds:.0f} s"),
     ]
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.2f} GB"

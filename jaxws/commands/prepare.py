@@ -17,11 +17,11 @@ import tensorflow_datasets as tfds
 from jaxws.data.sources import cifar, imagenet, tiny_imagenet
 from jaxws.data.sources.digits import Builder as DigitsBuilder
 from jaxws.data.sources.download import download
-from jaxws.data.sources.official import OFFICIAL, Official, missing_images, size_text, verify
+from jaxws.data.sources.official import OFFICIAL, Official, missing_images, verify
 from jaxws.data.sources.opening import open_directory
 from jaxws.data.sources.prepare import data_root, is_whole, prepare
 from jaxws.system.local_path import path_text
-from jaxws.system.text import say
+from jaxws.system.text import say, size_text
 
 _BUILDERS: dict[str, Any] = {
     "cifar10": cifar.Cifar10,

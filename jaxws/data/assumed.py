@@ -110,9 +110,8 @@ def assumed_feed(config: ConfigDict) -> AssumedFeed:
         made = _on_host(config, (side, side, facts.channels), images)
     else:
         made = _on_device(config, (size, size, facts.channels), images, steps)
-    seen, batching, inputs, by_image = made
-    names = tuple(map(str, range(facts.classes)))
-    return AssumedFeed(name, names, seen, images, steps, batching, inputs, by_image)
+    names, (seen, *rest) = tuple(map(str, range(facts.classes))), made
+    return AssumedFeed(name, names, seen, images, steps, *rest)
 
 
 def _on_host(

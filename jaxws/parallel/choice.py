@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from jaxws.core.islands.layout import AXES
 from jaxws.parallel.wire import Network, Step, state_bytes, traffic
+from jaxws.system.text import size_text
 
-HEAD = ("mesh", "GB sent per step", "weights and moments, GB")
+HEAD = ("mesh", "sent per step", "weights and moments")
 # Layers are split only if that saves so much of what data parallelism sends. It adds up gradients,
 # which nothing waits for before the update; every exchange of a split layer is waited for.
 _WORTH_SPLITTING = 0.25
@@ -40,7 +41,7 @@ class Candidate(NamedTuple):
 
     def row(self) -> tuple[str, ...]:
         """Cells of a table under ``HEAD``."""
-        return self.name, f"{self.sent / 1e9:.3f}", f"{self.state / 1e9:.2f}"
+        return self.name, size_text(self.sent), size_text(self.state)
 
 
 class Choice(NamedTuple):
@@ -105,11 +106,11 @@ def _reason(best: Candidate, least: Candidate, plain: Candidate, network: Networ
         return "one device"
     if not network.layers:
         return "there is no locally connected layer to split"
-    sends = f"a device sends {best.sent / 1e9:.3f} GB per step"
+    sends = f"a device sends {size_text(best.sent)} per step"
     if best is least and best is plain:
         return f"{sends}, the least of all meshes"
     if best is least:
-        return f"{sends}, the least of all meshes; data parallel: {plain.sent / 1e9:.3f} GB"
+        return f"{sends}, the least of all meshes; data parallel: {size_text(plain.sent)}"
     return (
         f"data parallel, {sends}; {least.name} would save {1 - least.sent / best.sent:.0%} of it,"
         f" and layers are split for {_WORTH_SPLITTING:.0%} at least"

@@ -72,17 +72,16 @@ def state_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), state_specs(tree, mesh))
 
 
-def batch_sharding(mesh: Mesh, ndim: int) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
     """How a batch is split: its rows over all axes of the mesh.
 
     Args:
       mesh: a mesh of :func:`jaxws.parallel.mesh.make_mesh`.
-      ndim: number of axes of the array, of which the batch is the first.
 
     Returns:
-      A sharding.
+      The sharding of arrays whose first axis is the batch.
     """
-    return NamedSharding(mesh, _batch_spec(ndim))
+    return NamedSharding(mesh, PartitionSpec(AXES))
 
 
 def placed(tree: Tree) -> Tree:
@@ -122,7 +121,7 @@ def split_batch(batch: Tree) -> Tree:
     def split(array: jax.Array) -> jax.Array:
         if array.shape[0] % mesh.size:
             return array
-        return jax.lax.with_sharding_constraint(array, _batch_spec(array.ndim))
+        return jax.lax.with_sharding_constraint(array, PartitionSpec(AXES))
 
     return jax.tree.map(split, batch)
 
@@ -161,7 +160,7 @@ class MeshPlacing:
         Returns:
           Their numbers, ascending.
         """
-        held = batch_sharding(self._mesh, 1).addressable_devices_indices_map((n,))
+        held = batch_sharding(self._mesh).addressable_devices_indices_map((n,))
         return np.unique(np.concatenate([np.arange(n)[index] for index in held.values()]))
 
     def batch(self, tree: PyTree, n: int) -> PyTree:
@@ -177,11 +176,11 @@ class MeshPlacing:
         rows = self.rows(n)
 
         def split(local: np.ndarray) -> jax.Array:
-            def part(index: tuple[slice, ...]) -> np.ndarray:
+            def part(index: Any) -> np.ndarray:
                 first, last, _ = index[0].indices(n)
                 return local[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
 
-            sharding = batch_sharding(self._mesh, local.ndim)
+            sharding = batch_sharding(self._mesh)
             return jax.make_array_from_callback((n, *local.shape[1:]), sharding, part)
 
         return jax.tree.map(split, tree)
@@ -207,7 +206,3 @@ class MeshPlacing:
             return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
         return jax.tree.map(copy, tree)
-
-
-def _batch_spec(ndim: int) -> PartitionSpec:
-    return PartitionSpec(AXES, *[None] * (ndim - 1))

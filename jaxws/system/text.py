@@ -41,6 +41,22 @@ def one_line(text: object) -> str:
     return printable(" ".join(str(text).split()))
 
 
+def size_text(size: float) -> str:
+    """A number of bytes for people.
+
+    Args:
+      size: the number.
+
+    Returns:
+      It, to three digits.
+
+    Example:
+      >>> size_text(170_052_171), size_text(147_897_477_120)
+      ('170 MB', '148 GB')
+    """
+    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
+
+
 def say(line: object, *, error: bool = False) -> None:
     r"""Prints text, whatever it holds, at once.
 

@@ -20,6 +20,7 @@ from jaxws.parallel.hlo import Program
 from jaxws.parallel.mesh import complete_sizes, make_mesh
 from jaxws.parallel.placement import batch_sharding, state_shardings
 from jaxws.parallel.topologies import Topology
+from jaxws.system.text import size_text
 from jaxws.training.mesh_choice import choose_for, network_for
 from jaxws.training.optimizers import optimizer_settings
 from jaxws.training.programs import compiled_initial_state, compiled_step, step_settings
@@ -155,7 +156,7 @@ def does_not_fit(topology: Topology, why: str) -> str:
     """
     return (
         f"--topology={topology.name!r}: the step does not fit into"
-        f" {topology.chip.memory / 1e9:.0f} GB ({why}): set a smaller --config.batch_size, or"
+        f" {size_text(topology.chip.memory)} ({why}): set a smaller --config.batch_size, or"
         " --config.accumulate to compute its gradients in parts, --config.model.dtype=bfloat16, a"
         " mesh with larger --config.mesh.h and w, which split weights, or take more chips."
     )
@@ -186,7 +187,7 @@ def _pooled(params: Any, sharing: Sharing) -> Any:
 def _inputs(feed: AssumedFeed, mesh: Mesh) -> Any:
     def sharding(shape: Any, by_image: bool) -> NamedSharding:
         if by_image:
-            return batch_sharding(mesh, shape.ndim)
+            return batch_sharding(mesh)
         return NamedSharding(mesh, PartitionSpec())
 
     return _with_shardings(feed.inputs, jax.tree.map(sharding, feed.inputs, feed.by_image))

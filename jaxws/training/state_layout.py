@@ -17,9 +17,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import SingleDeviceSharding
 
-from jaxws.core.islands.layout import is_ours
+from jaxws.core.islands.layout import AXES, is_ours
 from jaxws.core.local_kernels import to_arrays
 from jaxws.core.packed import pack_kernels
 from jaxws.core.platform import target_platform
@@ -151,22 +151,20 @@ def checkpoint_shapes(shapes: Any) -> Any:
       shapes: of an unpacked state, as :func:`jax.eval_shape` gives them.
 
     Returns:
-      The shapes, with shardings: over the mesh in context; without one, on the host where states
-      are packed.
+      The shapes, with shardings: those of the mesh in context, so that programs find what they
+      were compiled for; on one device, the host where states are packed.
 
     Example:
       >>> checkpoint_shapes(jax.ShapeDtypeStruct((3,), "float32"))
       ShapeDtypeStruct(shape=(3,), dtype=float32)
     """
-    if (mesh := _mesh()) is not None:
-        split = state_shardings(shapes, mesh)
-        return jax.tree.map(lambda shape, at: shape.update(sharding=at), shapes, split)
-    if uses_packed_layout():
+    mesh = jax.sharding.get_mesh()
+    if uses_packed_layout() and _mesh() is None:
         return jax.tree.map(lambda s: s.update(sharding=SingleDeviceSharding(_host())), shapes)
-    # As programs give states: so those of a run that resumes are the same.
-    here = jax.sharding.get_mesh()
-    where = None if here.empty else NamedSharding(here, PartitionSpec())
-    return jax.tree.map(lambda s: s.update(sharding=where), shapes)
+    if mesh.axis_names != AXES:
+        return shapes
+    split = state_shardings(shapes, mesh)
+    return jax.tree.map(lambda shape, at: shape.update(sharding=at), shapes, split)
 
 
 @Together

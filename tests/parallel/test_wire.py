@@ -98,9 +98,9 @@ def test_the_mesh_that_sends_least_is_chosen(imagenet, devices, images, pooled, 
 def test_the_reason_names_what_else_there_was(imagenet):
     choice = choose_mesh(8, imagenet, Step(2048, 2, pooled=True), moments=2)
     assert choice.reason.endswith(
-        "data parallel, a device sends 1.692 GB per step; 2x2x2 would save 13% of it, and layers"
+        "data parallel, a device sends 1.69 GB per step; 2x2x2 would save 13% of it, and layers"
         " are split for 25% at least"
     )
-    assert choice.candidates[0].row() == ("8x1x1", "1.692", "3.97")
+    assert choice.candidates[0].row() == ("8x1x1", "1.69 GB", "3.97 GB")
     plain = choose_mesh(8, Network((), plain=10), Step(8, 4), moments=2)
     assert plain.sizes == {"data": 8, "h": 1, "w": 1}

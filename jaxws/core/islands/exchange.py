@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jaxws.core.implementations.spec import Spec, kernel_shape
 from jaxws.core.islands.layout import AXES, Layout, current_mesh, layout_of, mesh_sizes
 from jaxws.core.islands.slabs import add_images, cut_images, cut_outputs, join_outputs, local_spec
 from jaxws.core.islands.where import keeps_images
+from jaxws.core.local_kernels import accumulation_dtype
 
 
 def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None) -> jax.Array:
@@ -67,11 +68,12 @@ def _layout(shape: tuple[int, ...], mesh: Any, spec: Spec) -> Layout:
     return layout._replace(features=(), copies=(*layout.copies, *layout.features))
 
 
-def _on_devices(function: Callable[..., Any], inputs: Any, result: Any) -> Callable[..., Any]:
+_Map: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def _on_devices(function: _Map, inputs: Any, result: Any) -> _Map:
     # Kernels do not tell over which axes their results vary, and sums here are said by hand.
-    mapped: Callable[..., Any] = jax.shard_map(
-        function, in_specs=inputs, out_specs=result, check_vma=False
-    )
+    mapped: _Map = jax.shard_map(function, in_specs=inputs, out_specs=result, check_vma=False)
     return mapped
 
 
@@ -131,8 +133,7 @@ class _Island(NamedTuple):
     def _return_images(self, dx: jax.Array) -> jax.Array:
         """The transpose: adds up what all of them have found for this device's images."""
         if self.layout.features:
-            axis = dx.ndim - 1
-            dx = lax.psum_scatter(dx, self.layout.features, scatter_dimension=axis, tiled=True)
+            dx = self._sum_of_features(dx)
         if self.layout.by_position:
             dx = add_images(self._to_images(dx), self.spec, self.layout)
         return dx
@@ -155,6 +156,17 @@ class _Island(NamedTuple):
             y = join_outputs(self._to_images(y), self.layout)
         return y
 
+    def _sum_of_features(self, dx: jax.Array) -> jax.Array:
+        """For this device's part of the images, what devices of all features have found.
+
+        A ``psum_scatter``, of which compilers for TPUs make sums for all that send twice as much.
+        """
+        count = self.layout.size(self.layout.features)
+        given = jnp.moveaxis(dx.reshape(*dx.shape[:-1], count, -1), -2, 0)
+        found = lax.all_to_all(given, self.layout.features, 0, 0, tiled=True)
+        total: jax.Array = found.sum(0, dtype=accumulation_dtype(dx.dtype))
+        return total.astype(dx.dtype)
+
     def _to_parts(self, parts: jax.Array) -> jax.Array:
         """(parts, ..., n) of this device's images to (..., parts * n), its part of everyone's."""
         parts = lax.all_to_all(parts, self.layout.by_position, 0, 0, tiled=True)
@@ -165,4 +177,6 @@ class _Island(NamedTuple):
         """The inverse."""
         count = self.layout.size(self.layout.by_position)
         part = part.reshape(*part.shape[:-1], count, -1)
-        return lax.all_to_all(jnp.moveaxis(part, -2, 0), self.layout.by_position, 0, 0, tiled=True)
+        part, names = jnp.moveaxis(part, -2, 0), self.layout.by_position
+        images: jax.Array = lax.all_to_all(part, names, 0, 0, tiled=True)
+        return images

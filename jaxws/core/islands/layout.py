@@ -55,13 +55,17 @@ class Layout(NamedTuple):
           packed: its shape is (h, w, f, i * j * c / groups), not (h, w, i, j, c / groups, f).
 
         Returns:
-          One entry per axis.
+          One entry per axis, up to the last one that is split, as JAX writes it for its results:
+          programs are compiled anew for arrays whose sharding is written otherwise.
         """
         ndim = len(self.positions)
         first = [None if pooled else names or None for names in self.positions]
         features = self.features or None
         last = (features, None) if packed else (*[None] * ndim, None, features)
-        return PartitionSpec(*first, *last)
+        entries = [*first, *last]
+        while entries and entries[-1] is None:
+            entries.pop()
+        return PartitionSpec(*entries)
 
 
 def layout_of(kernel_shape: Sequence[int], sizes: Mapping[str, int]) -> Layout:
@@ -103,7 +107,7 @@ def split_over(positions: Sequence[int], features: int, sizes: Mapping[str, int]
     left = list(positions)
     split_positions: list[tuple[str, ...]] = [()] * ndim
     split_features: tuple[str, ...] = ()
-    copies = (DATA,) if sizes[DATA] > 1 else ()
+    copies: tuple[str, ...] = (DATA,) if sizes[DATA] > 1 else ()
     for number, name in enumerate(SPACE):
         size, axis = sizes[name], min(number, ndim - 1)  # 1-D layers have one axis for both
         if size == 1:

@@ -17,10 +17,11 @@ import urllib3
 from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
 
 from jaxws.data.sources.answers import ask, blocks, check_first
-from jaxws.data.sources.official import Archive, size_text, verify
+from jaxws.data.sources.official import Archive, verify
 from jaxws.system.atomic import open_in_place
 from jaxws.system.locks import lock
 from jaxws.system.terminal import Bar
+from jaxws.system.text import size_text
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of file systems that have none
 

@@ -8,9 +8,10 @@ import shlex
 import tensorflow_datasets as tfds
 from absl import logging
 
-from jaxws.data.sources.official import OFFICIAL, missing_images, size_text
+from jaxws.data.sources.official import OFFICIAL, missing_images
 from jaxws.data.sources.opening import open_directory
 from jaxws.data.sources.prepare import is_whole
+from jaxws.system.text import size_text
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 

@@ -136,16 +136,6 @@ def missing_images(name: str, counts: Mapping[str, int]) -> str:
     )
 
 
-def size_text(size: int) -> str:
-    """A number of bytes for people.
-
-    Example:
-      >>> size_text(170_052_171), size_text(147_897_477_120)
-      ('170 MB', '148 GB')
-    """
-    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
-
-
 def verify(archive: Archive, path: pathlib.Path) -> None:
     """Checks that a file is an official archive, to the bit.
 
