@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import re
-import socket
 import sys
 import tempfile
 import threading
@@ -25,17 +23,14 @@ import time
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
+from jaxws.parallel.connections import Message, cause, probe, pump, receive, send
 from jaxws.parallel.launch import Cluster
 from jaxws.system.text import one_line, say
 
-# A process is lost after three probes without an answer.
-_PROBE_SECONDS = 5
 _RETRY_SECONDS = 0.3
 _PATIENCE_SECONDS = 2.0  # before it is told who is waited for
 _HELLO_SECONDS, _GOODBYE_SECONDS = 10.0, 20.0
 LOST = 75  # the exit status where another process is lost: the same command goes on
-
-Message = dict[str, Any]
 
 
 class Ended(Exception):
@@ -123,10 +118,10 @@ class Links:
         try:
             await asyncio.start_server(self._visited, None, port, reuse_address=True)
         except OSError as error:
-            raise Ended(f"port {port} cannot be opened: {_why(error)}", 2) from error
+            raise Ended(f"port {port} cannot be opened: {cause(error)}", 2) from error
         await self._wait_for_all()
         for writer in self._peers.values():
-            await _send(writer, {"go": True})
+            await send(writer, {"go": True})
 
     def _missing(self) -> list[int]:
         return sorted(set(range(1, self._cluster.count)) - set(self._peers))
@@ -153,9 +148,9 @@ class Links:
 
     async def _visited(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A connection to the port: of a process, or of its JAX to ours."""
-        _probe(writer)
+        probe(writer)
         try:
-            hello = await asyncio.wait_for(_receive(reader), _HELLO_SECONDS)
+            hello = await asyncio.wait_for(receive(reader), _HELLO_SECONDS)
             number, wants = int(hello["index"]), hello["wants"]
         except (TimeoutError, OSError, ValueError, KeyError, TypeError):
             writer.close()  # a stranger
@@ -165,7 +160,7 @@ class Links:
             return
         if refusal := self._refusal(number, hello.get("count")):
             say(f"refused: {refusal}", error=True)
-            await _send(writer, {"error": refusal, "status": 2})
+            await send(writer, {"error": refusal, "status": 2})
             writer.close()
             return
         self._peers[number] = writer
@@ -190,7 +185,7 @@ class Links:
                 break
             except OSError:
                 await asyncio.sleep(_RETRY_SECONDS / 10)
-        await asyncio.gather(_pump(reader, inner[1]), _pump(inner[0], writer))
+        await asyncio.gather(pump(reader, inner[1]), pump(inner[0], writer))
 
     # The others.
 
@@ -205,14 +200,14 @@ class Links:
                 waited = time.monotonic() - begin
                 where = f"process 0 at {self._cluster.address}"
                 if waited >= self._timeout:
-                    line = f"{where} did not answer within {self._timeout:.0f} s ({_why(error)})"
+                    line = f"{where} did not answer within {self._timeout:.0f} s ({cause(error)})"
                     raise Ended(f"process {self._cluster.index}: {line}", 2) from error
                 if waited >= _PATIENCE_SECONDS and not told:
                     told = True
                     say(f"process {self._cluster.index}: waiting for {where}", error=True)
                 await asyncio.sleep(_RETRY_SECONDS)
         try:
-            first = await _receive(reader)
+            first = await receive(reader)
         except (OSError, ValueError) as error:
             line = f"process 0 at {self._cluster.address} ended before all had come"
             raise Ended(line, 2) from error
@@ -224,9 +219,9 @@ class Links:
 
     async def _connect(self, wants: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(self._cluster.host, self._cluster.port)
-        _probe(writer)
+        probe(writer)
         me = {"index": self._cluster.index, "count": self._cluster.count, "wants": wants}
-        await _send(writer, me)
+        await send(writer, me)
         return reader, writer
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -235,14 +230,14 @@ class Links:
             outer = await self._connect("service")
         except OSError:
             return  # process 0 is gone, which the other connection tells
-        await asyncio.gather(_pump(reader, outer[1]), _pump(outer[0], writer, closes=False))
+        await asyncio.gather(pump(reader, outer[1]), pump(outer[0], writer, closes=False))
 
     # All.
 
     async def _listen(self, number: int, reader: asyncio.StreamReader) -> None:
         """Follows what another process says until it leaves, in order or not."""
         try:
-            while "leaves" not in (message := await _receive(reader)):
+            while "leaves" not in (message := await receive(reader)):
                 await self._end(message["error"], message["status"])
         except (OSError, ValueError):
             if not self._orderly:
@@ -265,7 +260,7 @@ class Links:
         """Sends to all; to none if this is not process 0, which passes it on."""
         for writer in self._peers.values():
             with contextlib.suppress(OSError):
-                await _send(writer, message)
+                await send(writer, message)
 
     async def _leave(self) -> None:
         """Says goodbye. Process 0 is the last to go."""
@@ -289,59 +284,10 @@ class Links:
         os._exit(status)
 
 
-async def _receive(reader: asyncio.StreamReader) -> Message:
-    line = await reader.readline()
-    if not line.endswith(b"\n"):
-        raise ConnectionResetError("the connection has ended")
-    message = json.loads(line)
-    if not isinstance(message, dict):
-        raise ValueError("no message")
-    return message
-
-
-async def _send(writer: asyncio.StreamWriter, message: Message) -> None:
-    writer.write(json.dumps(message).encode() + b"\n")
-    await writer.drain()
-
-
-async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, closes: bool = True
-) -> None:
-    """Passes bytes on until there are no more."""
-    with contextlib.suppress(OSError):
-        while data := await reader.read(2**16):
-            writer.write(data)
-            await writer.drain()
-    if closes:
-        writer.close()
-
-
-def _probe(writer: asyncio.StreamWriter) -> None:
-    """Has the system find out whether the other end still answers."""
-    connection = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    settings = {
-        "TCP_KEEPIDLE": _PROBE_SECONDS,
-        "TCP_KEEPALIVE": _PROBE_SECONDS,  # macOS calls it so
-        "TCP_KEEPINTVL": _PROBE_SECONDS,
-        "TCP_KEEPCNT": 3,
-        "TCP_USER_TIMEOUT": 4 * _PROBE_SECONDS * 1000,  # for what was sent; in milliseconds
-    }
-    for name, value in settings.items():
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
 def _names(numbers: list[int]) -> str:
     """Processes, for people; not all of a thousand."""
     shown = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
     return f"process {shown}" if len(numbers) == 1 else f"processes {shown}"
-
-
-def _why(error: OSError) -> str:
-    if error.errno and not isinstance(error, socket.gaierror):
-        return os.strerror(error.errno)  # asyncio writes its own sentences
-    return one_line(error.strerror or error)
 
 
 def _short_directory() -> str | None:
