@@ -143,7 +143,8 @@ def _train(args: argparse.Namespace) -> int:
     try:
         record = train(run)
     except Stopped as stopped:
-        say(f"{stopped}. To go on: {shlex.join(given_command())}")
+        others = ", in this process and alike in the others" if processes.count() > 1 else ""
+        say(f"{stopped}. To go on{others}: {shlex.join(given_command())}")
         return RESUMABLE
     if processes.is_first():
         _show(run, record, name)

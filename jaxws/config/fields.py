@@ -108,7 +108,7 @@ def _data_fields() -> ConfigDict:
     data = ConfigDict()
     data.name = "cifar10"  # digits, folder, or a data set prepared by TFDS
     data.path = config_dict.placeholder(str)  # a folder train/<class>/*.jpg, test/...
-    data.data_dir = config_dict.placeholder(str)  # TFDS's; unset: ~/tensorflow_datasets
+    data.data_dir = config_dict.placeholder(str)  # TFDS's, also gs://; unset: ~/tensorflow_datasets
     data.image_size = config_dict.placeholder(int)  # resize a folder's images to it
     data.on_corrupt = "error"  # or skip: leave undecodable images out
     data.split = "final"  # or tuning: test on training images that are held out

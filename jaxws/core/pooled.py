@@ -130,7 +130,7 @@ def first_filters(params: PyTree, *, pools: str = "grid") -> PyTree:
 
     def pool(_: str, kernel: Any) -> PooledKernel:
         grid = make_grid(kernel, pools)
-        if _is_pooled(kernel):
+        if isinstance(kernel, PooledKernel):
             return kernel.pooled_by(grid)
         first = tuple(slice(period) for period in grid.periods)
         filters = jax.tree.map(lambda array: jnp.asarray(array)[first], kernel)

@@ -53,7 +53,8 @@ class Grid(NamedTuple):
     def mean(self, weights: Float[Array, "..."]) -> Float[Array, "..."]:
         """The mean of each pool, in float32 at least: (h, w, ...) to (*periods, ...)."""
         if self.layout is not None:
-            return self._on_mesh(Grid.mean, weights, gives_pools=True)
+            means: jax.Array = self._on_mesh(Grid.mean, weights, gives_pools=True)
+            return means
         weights = weights.astype(accumulation_dtype(weights.dtype))
         if any(self.names):
             return self._mean_over_devices(weights)
@@ -67,7 +68,9 @@ class Grid(NamedTuple):
     ) -> tuple[Float[Array, "*pools_and_rest"], Float[Array, "*pools_and_rest"]]:
         """Mean and variance of each pool, in the same pass over the weights as ``mean``."""
         if self.layout is not None:
-            return self._on_mesh(Grid.moments, weights, gives_pools=True)
+            both: tuple[jax.Array, jax.Array]
+            both = self._on_mesh(Grid.moments, weights, gives_pools=True)
+            return both
         weights = weights.astype(accumulation_dtype(weights.dtype))
         if any(self.names):
             mean = self.mean(weights)
@@ -84,7 +87,8 @@ class Grid(NamedTuple):
     def spread(self, values: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
         """Gives every position the value of its pool: (*periods, ...) to (h, w, ...)."""
         if self.layout is not None:
-            return self._on_mesh(Grid.spread, values, gives_pools=False)
+            weights: jax.Array = self._on_mesh(Grid.spread, values, gives_pools=False)
+            return weights
         for axis, name in enumerate(self.names):
             if name is not None:
                 values = jnp.roll(values, -self._start(axis), axis)

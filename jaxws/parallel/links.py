@@ -84,7 +84,11 @@ class Links:
           Ended: one has not, or comes with other numbers.
         """
         self._thread.start()
-        self._call(self._gather() if self._cluster.index == 0 else self._join())
+        try:
+            self._call(self._gather() if self._cluster.index == 0 else self._join())
+        except Ended:
+            self._directory.cleanup()
+            raise
 
     def fail(self, line: str, status: int) -> NoReturn:
         """Ends all processes.

@@ -177,7 +177,7 @@ class MeshPlacing:
         rows = self.rows(n)
 
         def split(local: np.ndarray) -> jax.Array:
-            def part(index: tuple[slice, ...]) -> np.ndarray:
+            def part(index: Any) -> np.ndarray:
                 first, last, _ = index[0].indices(n)
                 return local[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
 

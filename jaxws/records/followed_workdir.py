@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxws.config.identity import to_json
 from jaxws.parallel import processes
 from jaxws.records.metrics_file import MetricsFile
-from jaxws.records.staging import FollowedStaging, Place
+from jaxws.records.places import FollowedStaging, Place
 from jaxws.records.workdir import Workdir
 
 # File systems that machines share may show a new file this much later.
@@ -41,8 +41,10 @@ def open_workdir(
     Raises:
       ValueError: as :class:`jaxws.records.workdir.Workdir`; or it is not the same in all processes.
     """
-    if isinstance(staging, FollowedStaging) or not processes.is_first():
+    if isinstance(staging, FollowedStaging):
         return FollowedWorkdir(config, dataset, staging)
+    if not processes.is_first():
+        return FollowedWorkdir(config, dataset)
     return Workdir(path, config, dataset, staging)
 
 

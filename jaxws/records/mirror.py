@@ -12,15 +12,14 @@ any time, wherever a process was killed:
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxws.records import ownership
-from jaxws.system.atomic import is_temporary
+from jaxws.records.mirrored_files import Signature, files_in, mirrored_files, signature_of
 from jaxws.system.bucket import BucketDirectory
 from jaxws.system.json_text import parse_json
 
@@ -29,9 +28,6 @@ PARTS = "parts/"  # see jaxws.records.bucket_exchange; not mirrored
 _LAST = "sha256.json"  # of a checkpoint's files, see jaxws.checkpointing.checksums
 _CHECKPOINT = re.compile(r"checkpoints/(0|[1-9][0-9]{0,17})/(.+)")
 _NAMES_NEWEST = re.compile(r"checkpoints[./]newest")  # see jaxws.checkpointing.directory
-_LEFT_OUT = re.compile(r"(^|/)lock$|\.orbax-checkpoint-tmp|^checkpoints/[^/]*\.fetched/")
-
-_Signature = tuple[int, int, int]
 
 
 class Mirror:
@@ -57,7 +53,7 @@ class Mirror:
         names = directory.names()
         self._names = {name for name in names if _is_ours(name)}
         self._parts = [name for name in names if name.startswith(PARTS)]  # of an earlier process
-        self._sent: dict[str, _Signature] = {}
+        self._sent: dict[str, Signature] = {}  # of checkpoints, the lists of checksums alone
         found = directory.read(CONFIG) if CONFIG in self._names else None
         self.config = found.generation.hex() if found else ""
         if self._names and not found:
@@ -85,11 +81,13 @@ class Mirror:
         for step in sorted(there, reverse=True):
             self.fetch_checkpoint(step)
         plain = {name for name in self._names if not _CHECKPOINT.fullmatch(name)}
-        for name in dict(_files(self._local)).keys() - plain:
+        for name in dict(mirrored_files(self._local)).keys() - plain:
             if not _CHECKPOINT.fullmatch(name):
                 (self._local / name).unlink()
         self._bucket.download({name: self._local / name for name in plain})
-        self._sent = {name: sign for name, sign in _files(self._local) if name in self._names}
+        self._sent = {
+            name: sign for name, sign in mirrored_files(self._local) if name in self._names
+        }
 
     def fetch_checkpoint(self, step: int) -> None:
         """Reads a checkpoint unless it is here, and gives it its name when it is whole.
@@ -129,8 +127,9 @@ class Mirror:
         newest = self._changed(_NAMES_NEWEST.fullmatch)
         here = self._steps_here()
         self._write(self._changed(lambda name: not _NAMES_NEWEST.fullmatch(name)))
-        for step in sorted(here - self._steps_there()):
-            self._send_checkpoint(step, check)
+        for step in sorted(here):
+            if not self._is_sent(step):
+                self._send_checkpoint(step, check)
         there = self._steps_there()
         if max(here, default=-1) in there:
             self._write(newest)
@@ -139,10 +138,10 @@ class Mirror:
                 self._remove_checkpoint(step)
         self._remove_unfinished(here)
 
-    def _changed(self, which: Callable[[str], Any]) -> dict[str, tuple[_Signature, bytes]]:
+    def _changed(self, which: Callable[[str], Any]) -> dict[str, tuple[Signature, bytes]]:
         """Files, other than those of checkpoints, that are not as they were sent."""
         found = {}
-        for name, signature in _files(self._local):
+        for name, signature in mirrored_files(self._local):
             if _CHECKPOINT.fullmatch(name) or not which(name):
                 continue
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile
@@ -150,7 +149,7 @@ class Mirror:
                     found[name] = signature, (self._local / name).read_bytes()
         return found
 
-    def _write(self, files: Mapping[str, tuple[_Signature, bytes]]) -> None:
+    def _write(self, files: Mapping[str, tuple[Signature, bytes]]) -> None:
         """Sends files, one after the other."""
         for name in sorted(files, key=lambda name: (name != CONFIG, name)):
             signature, content = files[name]
@@ -160,9 +159,25 @@ class Mirror:
             self._sent[name] = signature
             self._names.add(name)
 
+    def _is_sent(self, step: int) -> bool:
+        """Whether a checkpoint is in the bucket; one of its step may be, from an earlier life."""
+        name = f"checkpoints/{step}/{_LAST}"
+        if name not in self._names:
+            return False
+        path = self._local / name
+        with contextlib.suppress(FileNotFoundError):  # it is being removed
+            if self._sent.get(name) == (signature := signature_of(path)):
+                return True
+            found = self._bucket.read(name)
+            if found is not None and found.content == path.read_bytes():
+                self._sent[name] = signature
+                return True
+            self._remove_checkpoint(step)
+        return False
+
     def _send_checkpoint(self, step: int, check: Callable[[], None]) -> None:
         start = f"checkpoints/{step}/"
-        files = {f"{start}{name}": path for name, path in _inside(self._local / start)}
+        files = {f"{start}{name}": path for name, path in files_in(self._local / start)}
         last = files.pop(f"{start}{_LAST}", None)
         try:
             digests = last.read_bytes() if last else b"{}"
@@ -200,7 +215,7 @@ class Mirror:
         return {int(match[1]) for match in found if match and match[2] == _LAST}
 
     def _steps_here(self) -> set[int]:
-        found = (_CHECKPOINT.fullmatch(name) for name, _ in _files(self._local))
+        found = (_CHECKPOINT.fullmatch(name) for name, _ in mirrored_files(self._local))
         return {int(match[1]) for match in found if match and match[2] == _LAST}
 
 
@@ -209,31 +224,6 @@ def _is_ours(name: str) -> bool:
     parts = name.split("/")
     is_file = name != ownership.NAME and not name.startswith(PARTS)
     return is_file and not {"", ".", ".."} & {*parts} and "\0" not in name
-
-
-def _files(directory: Path) -> Iterator[tuple[str, _Signature]]:
-    """Names of the files that are mirrored, and what changes when they do."""
-    for name, path in _inside(directory):
-        if _LEFT_OUT.search(name) or is_temporary(path.name):
-            continue
-        try:
-            yield name, _signature(path)
-        except FileNotFoundError:  # removed meanwhile
-            continue
-
-
-def _inside(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Plain files at any depth; no links, which may lead anywhere."""
-    for root, _, names in os.walk(directory):
-        for name in sorted(names):
-            path = Path(root) / name
-            if path.is_file() and not path.is_symlink():
-                yield path.relative_to(directory).as_posix(), path
-
-
-def _signature(path: Path) -> _Signature:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _read(path: Path) -> bytes | None:

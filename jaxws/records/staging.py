@@ -16,14 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxws.parallel import processes
 from jaxws.records.bucket_exchange import BucketExchange
 from jaxws.records.mirror import Mirror
 from jaxws.records.ownership import Ownership, TakenOver
 from jaxws.system.atomic import write_atomically
 from jaxws.system.bucket import BucketDirectory
 from jaxws.system.json_text import parse_json
-from jaxws.system.local_path import is_bucket, local_path
 from jaxws.system.locks import lock
 from jaxws.system.text import one_line, say
 from jaxws.system.user_cache import user_cache
@@ -32,7 +30,7 @@ PUSH_SECONDS = 10.0  # between two looks at what has changed
 
 
 class Staging:
-    """The local directory of a run in a bucket, from :func:`opened_place`.
+    """The local directory of a run in a bucket, from :func:`jaxws.records.places.opened_place`.
 
     Attributes:
       url: of the run.
@@ -57,7 +55,7 @@ class Staging:
         self.path, self._lock, self._facts = place / "run", place / "lock", place / "bucket.json"
         self._problem: str | None = None
         self._lost: TakenOver | None = None
-        self._failing = False
+        self._failing = self._told_lost = False
         self._closing, self._pushing = threading.Event(), threading.Lock()
         self.exchange = BucketExchange(self._bucket, self.send)
         with contextlib.ExitStack() as stack:
@@ -88,6 +86,7 @@ class Staging:
           OSError: the run was taken over by another process, and must end here.
         """
         if self._lost is not None:
+            self._told_lost = True
             raise self._lost
         found, self._problem = self._problem, None
         return found
@@ -97,7 +96,9 @@ class Staging:
         self._closing.set()
         self._thread.join()
         try:
-            if self._failing and self._lost is None:
+            if self._lost is not None and not self._told_lost:
+                say(f"warning: {self._lost}", error=True)
+            elif self._failing:
                 say(f"warning: {self._unsent()}", error=True)
         finally:
             self._release.close()
@@ -184,7 +185,7 @@ class Staging:
             self.send()
             self._failing = False
         except TakenOver as error:
-            self._lost = error
+            self._lost, self._failing = error, False
         except Exception as error:  # whatever it is: the run must go on
             if not self._failing:
                 what = f"it will be tried again; the run is in {self.path}"
@@ -214,66 +215,3 @@ def staging_place(url: str) -> Path:
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9._-]", "", url.rpartition("/")[2])
     return user_cache() / "workdirs" / f"{name[:60]}-{digest}"
-
-
-class FollowedStaging:
-    """The same in a process of a run that is not the first: a directory for checkpoints alone.
-
-    Attributes:
-      url: of the run.
-      path: a directory of this process.
-      exchange: how checkpoints get from process to process.
-    """
-
-    def __init__(self, url: str):
-        """Makes the directory.
-
-        Args:
-          url: of the run.
-
-        Raises:
-          ValueError: the address is none.
-          OSError: the directory cannot be made.
-        """
-        bucket = BucketDirectory(url)
-        self.url, place = bucket.url, staging_place(bucket.url)
-        # Processes of one machine have one each.
-        self.path = place.with_name(f"{place.name}.{processes.index()}")
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.exchange = BucketExchange(bucket, lambda: None)
-
-    def close(self) -> None:
-        """There is nothing to be sent."""
-
-
-Place = Staging | FollowedStaging
-
-
-@contextlib.contextmanager
-def opened_place(workdir: str | os.PathLike[str]) -> Iterator[tuple[Path, Place | None]]:
-    """The local directory of a run, wherever the run is; given back if what follows raises.
-
-    Args:
-      workdir: a local path, or one in a bucket.
-
-    Yields:
-      The directory, and what mirrors it in a bucket.
-
-    Raises:
-      ValueError: it is neither, or a process has the run.
-      OSError: the bucket cannot be read or written.
-
-    Example:
-      >>> with opened_place("runs/a") as (path, staging):
-      ...     path.as_posix(), staging
-      ('runs/a', None)
-    """
-    if not is_bucket(workdir):
-        yield local_path(workdir, "--workdir"), None
-        return
-    staging = (Staging if processes.is_first() else FollowedStaging)(os.fspath(workdir))
-    try:
-        yield staging.path, staging
-    except BaseException:
-        staging.close()
-        raise

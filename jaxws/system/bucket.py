@@ -8,6 +8,7 @@ needs. Its credentials are those of the machine or of ``gcloud auth application-
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from jaxws.system.text import one_line
 _RETRIES = {"max_retries": 6, "initial_delay": "250ms", "max_delay": "8s"}
 _AT_A_TIME = 4  # objects in memory
 _SECONDS, _BYTES_PER_SECOND = 60.0, 2e6  # that an answer may take, at the least rate
+_LONGEST_SECONDS = 3600.0  # where the size is not known before
 _LOGIN = "run `gcloud auth application-default login`, or let this machine's account write there"
 _ADVICE = {
     "PERMISSION_DENIED": _LOGIN,
@@ -81,7 +83,7 @@ class BucketDirectory:
         Raises:
           OSError: the bucket cannot be read.
         """
-        found = self._do("be read", lambda: self._store.list().result(timeout=_SECONDS))
+        found = self._do("be read", self._store.list, _SECONDS)
         return sorted(key.decode(errors="surrogateescape") for key in found)
 
     def read(self, name: str) -> Object | None:
@@ -96,8 +98,7 @@ class BucketDirectory:
         Raises:
           OSError: it cannot be read.
         """
-        # An object may be large, and its size is not known before.
-        found = self._do("be read", lambda: self._store.read(_key(name)).result(timeout=3600), name)
+        found = self._do("be read", lambda: self._store.read(_key(name)), _LONGEST_SECONDS, name)
         if found.state != "value":
             return None
         return Object(found.value, found.stamp.generation)
@@ -121,7 +122,8 @@ class BucketDirectory:
         seconds = _SECONDS + len(content) / _BYTES_PER_SECOND
         stamp = self._do(
             "be written",
-            lambda: self._store.write(_key(name), content, if_equal=only_if).result(seconds),
+            lambda: self._store.write(_key(name), content, if_equal=only_if),
+            seconds,
             name,
         )
         return stamp.generation or None
@@ -138,7 +140,8 @@ class BucketDirectory:
         """
         self._do(
             "be removed",
-            lambda: self._store.write(_key(name), None, if_equal=only_if).result(_SECONDS),
+            lambda: self._store.write(_key(name), None, if_equal=only_if),
+            _SECONDS,
             name,
         )
 
@@ -184,7 +187,7 @@ class BucketDirectory:
         """
         self._each(self.remove, names)
 
-    def _each(self, do: Any, names: list[str]) -> None:
+    def _each(self, do: Callable[[str], Any], names: list[str]) -> None:
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             futures = [pool.submit(do, name) for name in names]
             try:
@@ -194,12 +197,16 @@ class BucketDirectory:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _do(self, what: str, request: Any, name: str = "") -> Any:
-        """Makes a request; what goes wrong is an OSError of one line."""
+    def _do(self, what: str, request: Callable[[], Any], seconds: float, name: str = "") -> Any:
+        """Makes a request, and waits for so long; what goes wrong is an OSError of one line."""
+        future = None
         try:
-            return request()
+            future = request()
+            return future.result(timeout=seconds)
         # TensorStore raises ValueError, KeyError, RuntimeError, ... by the status; or it is late.
         except Exception as error:
+            if future is not None:
+                future.cancel()  # one that is late must not write over what comes after it
             where = f"{self.url}/{name}" if name else self.url
             text = one_line(error) or type(error).__name__
             advice = next((a for status, a in _ADVICE.items() if text.startswith(status)), "")

@@ -19,7 +19,7 @@ from jaxws.parallel import processes
 from jaxws.parallel.choice import Choice
 from jaxws.parallel.placement import MeshPlacing
 from jaxws.records.followed_workdir import open_workdir
-from jaxws.records.staging import opened_place
+from jaxws.records.places import opened_place
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
 from jaxws.training.initial_weights import InitialWeights, initial_weights

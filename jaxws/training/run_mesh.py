@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxws.core.islands.layout import AXES
 from jaxws.parallel.choice import Choice
 from jaxws.parallel.mesh import complete_sizes, make_mesh
 from jaxws.training.mesh_choice import choose_for
@@ -34,15 +35,17 @@ def run_mesh(
       ValueError: ``config.mesh`` does not fit the devices, or these do not divide the batch.
     """
     devices, choice = jax.device_count(), None
-    sizes = complete_sizes(dict(config.mesh), devices)
+    given = {name: getattr(config.mesh, name) for name in AXES}
+    sizes = complete_sizes(given, devices)
     check_batch(config, devices if sizes is None else math.prod(sizes.values()))
     if sizes is None and devices > 1:
         choice = choose_for(config, model, sharing, image_shape, devices)
         sizes = choice.sizes
-    mesh = make_mesh(**(sizes or {}))
+    sizes = sizes or dict.fromkeys(AXES, 1)
+    mesh = make_mesh(sizes["data"], sizes["h"], sizes["w"])
     if idle := jax.process_count() - len({d.process_index for d in mesh.devices.flat}):
         raise ValueError(
-            f"config.mesh={dict(config.mesh)} uses no device of {idle} of {jax.process_count()}"
+            f"config.mesh={given} uses no device of {idle} of {jax.process_count()}"
             " processes: start fewer, or use more devices."
         )
     return mesh, choice

@@ -7,7 +7,7 @@ from jaxws.checkpointing.directory import steps_in
 from jaxws.checkpointing.manager import Checkpoints
 from jaxws.config import base_config
 from jaxws.records.followed_workdir import open_workdir
-from jaxws.records.staging import opened_place
+from jaxws.records.places import opened_place
 from tests.support.bucket_pair import live_twice
 from tests.support.checkpoint_pair import assert_is, numbers
 from tests.support.pair import Group

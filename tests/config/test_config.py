@@ -339,6 +339,7 @@ def test_differences_leave_out_free_fields():
     config.divergence.action, config.divergence.max_rollbacks = "rollback", 9
     config.divergence.max_skipped = 10
     assert set(FREE_FIELDS) == {
+        *("mesh.data", "mesh.h", "mesh.w"),
         *("max_steps", "tensorboard", "profile", "compilation_cache"),
         *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
         *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),

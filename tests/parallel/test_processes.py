@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import time
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 from jaxws.parallel import processes
 from jaxws.parallel.together import check_same
 from jaxws.records.metrics_file import MetricsFile, timeless
+from jaxws.training.signals import Signals
 from tests.support.pair import KILL, TERM, Group, train_small
 from tests.support.small_run import assert_same_bits, checkpoint_of, small_config
 
@@ -138,6 +140,41 @@ def test_what_ends_one_ends_all_with_one_line(how, statuses, line, tmp_path):
         else:
             assert lines[-1].startswith(f"error: {line}")
             assert len(lines) == 1 or (how == "bug" and number == 2)  # with its traceback
+
+
+def ask_until_told(twice):
+    """Processes of different speed, of which one gets a signal, or two."""
+    asked = 0
+    with Signals() as signals:
+        processes.barrier("signals are taken")
+        while not signals.stop_before_next():
+            asked += 1
+            time.sleep(0.001 * (1 + processes.index()))
+            if asked == 20 and processes.index() == 1:
+                os.kill(os.getpid(), TERM)
+                if twice:
+                    time.sleep(0.2)  # until the thread has seen it
+                    os.kill(os.getpid(), TERM)
+                    time.sleep(60)
+        assert signals.received == "SIGTERM to process 1"
+    print(f"asked {asked} times", file=sys.stderr)
+    return 75
+
+
+def test_a_signal_to_one_stops_all_at_the_same_place(tmp_path):
+    group = Group(tmp_path, ask_until_told, False, count=3, devices=1)
+    assert group.end() == [75, 75, 75]
+    first, second, third = group.lines()
+    assert first[0] == "SIGTERM to process 1: stopping after this step, with a checkpoint"
+    assert second[1].endswith("with a checkpoint; a second signal stops at once.")
+    assert [first[-1]] == [second[-1]] == third
+    assert int(third[0].split()[1]) >= 20
+
+
+def test_a_second_signal_to_one_ends_all(tmp_path):
+    group = Group(tmp_path, ask_until_told, True, count=2, devices=1)
+    assert group.end() == [75, 128 + TERM]
+    assert group.lines()[0][-1].startswith("error: process 1 was lost: stopped; the same command")
 
 
 def test_processes_that_do_not_fit_or_do_not_come(tmp_path):

@@ -25,6 +25,8 @@ def add_checkpoint(path, step):
     (directory / "state" / "d").mkdir(parents=True)
     (directory / "state" / "d" / "weights").write_text(f"of step {step}")
     (directory / "state" / "manifest").write_text(f"{step}")
+    for number in range(4):  # names that come before that of the checksums
+        (directory / f"a{number}").write_text("")
     write_checksums(directory)
     directory.rename(path / "checkpoints" / str(step))
     record_latest(path / "checkpoints", step)
@@ -133,6 +135,22 @@ def test_a_checkpoint_that_is_being_removed_is_not_sent(bucket, run):
     (run / "checkpoints" / "4" / "state" / "manifest").unlink()
     push(run)
     assert bucket.names() == ["runs/a/config.json", "runs/a/metrics.jsonl"]
+
+
+def test_a_checkpoint_that_was_made_anew_is_sent_anew(bucket, run, tmp_path):
+    mirror = push(run)
+    file = run / "checkpoints" / "4" / "state" / "d" / "weights"
+    file.write_text("of step 4, in files of another life")
+    write_checksums(run / "checkpoints" / "4")
+    for again in (mirror, Mirror(run, BucketDirectory(URL))):
+        again.push(lambda: None)
+        there = fetch(tmp_path / f"{again is mirror}") / "checkpoints" / "4"
+        assert (
+            not damaged_files(there) and "another life" in (there / "state/d/weights").read_text()
+        )
+    written = len(bucket.changes)
+    Mirror(run, BucketDirectory(URL)).push(lambda: None)
+    assert not [name for name, _ in bucket.changes[written:] if "checkpoints/4/" in name]
 
 
 def test_a_damaged_local_checkpoint_is_read_anew(bucket, run):

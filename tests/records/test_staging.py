@@ -6,7 +6,8 @@ import pytest
 
 from jaxws.config import base_config
 from jaxws.records import ownership, staging
-from jaxws.records.staging import Staging, opened_place
+from jaxws.records.places import opened_place
+from jaxws.records.staging import Staging
 from jaxws.records.workdir import Workdir
 from tests.records.test_mirror import add_checkpoint, contents
 
@@ -90,6 +91,15 @@ def test_who_is_replaced_ends_and_writes_nothing_more(bucket, soon):
     sent = bucket.objects.get("runs/a/metrics.jsonl")
     first.close()
     assert bucket.objects.get("runs/a/metrics.jsonl") == sent
+    assert json.loads(bucket.text(LOCK)) == {"owner": "another"}
+
+
+def test_who_is_replaced_at_the_end_is_told_so(bucket, capsys):
+    first = opened()
+    bucket.put(LOCK, json.dumps({"owner": "another"}).encode())
+    first._staging._ownership._beaten = -1e9  # long ago
+    first.close()
+    assert f"{URL} was taken over by another process" in capsys.readouterr().err
     assert json.loads(bucket.text(LOCK)) == {"owner": "another"}
 
 

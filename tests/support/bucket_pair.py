@@ -12,7 +12,7 @@ from jaxws.config import base_config
 from jaxws.parallel import processes
 from jaxws.parallel.mesh import make_mesh
 from jaxws.records.followed_workdir import open_workdir
-from jaxws.records.staging import opened_place
+from jaxws.records.places import opened_place
 from tests.support.checkpoint_pair import assert_is, numbers, on_mesh, shapes_on
 
 

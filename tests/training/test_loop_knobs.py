@@ -10,6 +10,7 @@ from jaxws.training import loop
 from jaxws.training.initial_weights import initial_weights
 from jaxws.training.loop import train
 from jaxws.training.run import build_model
+from jaxws.training.run_mesh import run_mesh
 from jaxws.training.weight_sharing import make_sharing
 from tests.support.small_run import STEPS_PER_EPOCH, prepare_small
 
@@ -92,5 +93,6 @@ def test_every_knob_is_read(config, tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         initial_weights(recorder, tmp_path / "other", run.model, feed.image_shape)
     config.model.init_from = None
+    run_mesh(recorder, run.model, run.sharing, feed.image_shape)
     train(run._replace(config=recorder, feed=feed))
     assert seen == {key for key, _ in flat_fields(config)}

@@ -164,7 +164,8 @@ class _Island(NamedTuple):
         count = self.layout.size(self.layout.features)
         given = jnp.moveaxis(dx.reshape(*dx.shape[:-1], count, -1), -2, 0)
         found = lax.all_to_all(given, self.layout.features, 0, 0, tiled=True)
-        return found.sum(0, dtype=accumulation_dtype(dx.dtype)).astype(dx.dtype)
+        total: jax.Array = found.sum(0, dtype=accumulation_dtype(dx.dtype))
+        return total.astype(dx.dtype)
 
     def _to_parts(self, parts: jax.Array) -> jax.Array:
         """(parts, ..., n) of this device's images to (..., parts * n), its part of everyone's."""

@@ -103,7 +103,7 @@ def split_over(positions: Sequence[int], features: int, sizes: Mapping[str, int]
     left = list(positions)
     split_positions: list[tuple[str, ...]] = [()] * ndim
     split_features: tuple[str, ...] = ()
-    copies = (DATA,) if sizes[DATA] > 1 else ()
+    copies: tuple[str, ...] = (DATA,) if sizes[DATA] > 1 else ()
     for number, name in enumerate(SPACE):
         size, axis = sizes[name], min(number, ndim - 1)  # 1-D layers have one axis for both
         if size == 1:

@@ -58,7 +58,8 @@ def mean_over_devices(
     # XLA would multiply by the inverse of a constant, which rounds.
     divisor = lax.optimization_barrier(jnp.asarray(counts, totals.dtype))
     means = [totals[i] / divisor for i in range(len(sums))]
-    return functools.reduce(jnp.add, reversed(means))  # the small ones first
+    mean: jax.Array = functools.reduce(jnp.add, reversed(means))  # the small ones first
+    return mean
 
 
 def _highest(values: jax.Array, kept: int) -> jax.Array:
