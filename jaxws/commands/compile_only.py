@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -17,6 +18,8 @@ from jaxws.records.provenance import given_command
 from jaxws.system.terminal import print_table
 from jaxws.system.text import say, size_text
 from jaxws.training.ahead import Ahead, compile_ahead, does_not_fit
+
+_COMPILERS = ("jax", "jaxlib", "libtpu", "jax-cuda13-pjrt", "jax-cuda12-pjrt")
 
 
 def compile_only(config: ConfigDict, name: str, topology: str, *, as_json: bool) -> int:
@@ -61,6 +64,7 @@ def facts(ahead: Ahead) -> dict[str, Any]:
     choice = ahead.choice
     return {
         "command": shlex.join(given_command()),
+        "versions": {name: metadata.version(name) for name in _COMPILERS if _is_installed(name)},
         "topology": ahead.topology.name,
         "chips": len(ahead.topology.devices),
         "hosts": ahead.topology.hosts,
@@ -137,3 +141,7 @@ def rows(ahead: Ahead) -> list[tuple[str, str]]:
         (f"images/s, {by}", f"{ahead.images / most:.0f} to {ahead.images / least:.0f}"),
         ("compiled in", f"{ahead.seconds:.0f} s"),
     ]
+
+
+def _is_installed(name: str) -> bool:
+    return bool(list(metadata.distributions(name=name)))
