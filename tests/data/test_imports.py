@@ -11,6 +11,7 @@ FLOORS = (
     {"device"},
     {"host"},
     {"build"},
+    {"assumed"},
     {"__init__"},
 )
 

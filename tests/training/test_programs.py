@@ -11,7 +11,7 @@ from jaxws.training.loop import train
 from jaxws.training.optimizers import optimizer_settings
 from jaxws.training.programs import compiled_initial_state, compiled_step, step_settings
 from tests.support.compilations import compilations
-from tests.support.small_run import Small, prepare_small, train_whole_and_stopped
+from tests.support.small_run import Small, prepare_small
 
 
 def forget_programs():
@@ -69,14 +69,6 @@ def test_settings_are_compared_by_value_and_hold_no_data(config, tmp_path, mode)
     assert not [leaf for leaf in jax.tree.leaves(first) if hasattr(leaf, "__array__")]
     config.optimizer.learning_rate = 0.5
     assert settings_of(prepare_small(config, tmp_path / "c")) != first
-
-
-@pytest.mark.devices(8)
-def test_a_run_on_a_mesh_resumes(config, tmp_path):
-    """All devices that are visible are used, unless config.mesh says otherwise."""
-    config.sharing.every, config.data.n_reps = 1, 4  # 24 views in a batch
-    run = train_whole_and_stopped(prepare_small, config, tmp_path)
-    assert run.mesh.size == 8
 
 
 @pytest.mark.devices(8)
