@@ -21,7 +21,7 @@ from jaxws.config.checks import check_config
 from jaxws.config.files import DIRECTORY
 from jaxws.parallel.launch import add_launch_arguments, cluster_of
 from jaxws.system.local_path import workdir_argument
-from jaxws.system.text import one_line, say
+from jaxws.system.text import one_line, say, size_text
 
 if TYPE_CHECKING:
     from jaxws.training.run import Run
@@ -187,7 +187,7 @@ def _devices(run: Run) -> str:
     if run.choice is None:
         sizes = "x".join(map(str, run.mesh.devices.shape))
         return f"\nmesh {sizes} (data x h x w), as config.mesh says"
-    others = [f"{each.name} {each.sent / 1e9:.3f} GB" for each in run.choice.candidates[1:]]
+    others = [f"{each.name} {size_text(each.sent)}" for each in run.choice.candidates[1:]]
     return f"\n{run.choice.reason} (others: {', '.join(others)})"
 
 

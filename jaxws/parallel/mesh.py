@@ -74,8 +74,8 @@ def complete_sizes(given: Mapping[str, int | None], devices: int) -> dict[str, i
     if given[DATA] is None:
         if devices % space:
             raise ValueError(
-                f"{said}: {devices} devices cannot be divided by {space}: give h and w whose"
-                " product divides them, or data too, to use fewer devices."
+                f"{said}: the number of devices, {devices}, cannot be divided by {space}: give h"
+                " and w whose product divides it, or data too, to use fewer devices."
             )
         sizes[DATA] = devices // space
     if (count := math.prod(sizes.values())) > devices:
