@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from jaxws.checkpointing.directory import steps_in
 from jaxws.checkpointing.manager import Checkpoints
 from jaxws.checkpointing.metadata import make_metadata, read_metadata
 from jaxws.training.state import TrainState
-from tests.support.damage import flip_bit, remove, snapshot, truncate
+from tests.support.damage import flip_bit, remove, small_files_only, snapshot, truncate
 
 
 def state_of(step, size=100):
@@ -185,17 +184,6 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     assert steps_in(tmp_path / "best") == [3, 5]
     assert write(tmp_path / "last", 1, 2, 3, 4, 5, keep=2) == []
     assert steps_in(tmp_path / "last") == [4, 5]
-
-
-@contextmanager
-def small_files_only():
-    """No file may be longer than 16 KiB, which fails as a full disk does, but for the error."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (16384, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def noise(step, size):

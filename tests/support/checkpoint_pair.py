@@ -2,8 +2,7 @@
 
 import json
 import os
-import resource
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from errno import EIO
 from pathlib import Path
 from unittest.mock import patch
@@ -18,7 +17,7 @@ from jaxws.parallel import processes
 from jaxws.parallel.mesh import make_mesh
 from jaxws.parallel.placement import state_shardings
 from jaxws.training.state import TrainState
-from tests.support.damage import flip_bit
+from tests.support.damage import flip_bit, small_files_only
 
 
 def numbers(step, filters=16):
@@ -60,17 +59,6 @@ def assert_is(restored, step):
             np.testing.assert_array_equal(shard.data, expected[shard.index])
 
     jax.tree.map(check, restored, numbers(step))
-
-
-@contextmanager
-def small_files_only():
-    """As a disk that is full, for this process alone."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (16384, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def failing_copy():
