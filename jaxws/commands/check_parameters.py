@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 from ml_collections import ConfigDict
 
 from jaxws import data
@@ -20,6 +19,7 @@ from jaxws.core.leaf_patterns import matches
 from jaxws.core.named_leaves import named_leaves
 from jaxws.training.optimizers import check_leaves, frozen_patterns
 from jaxws.training.run import build_model
+from jaxws.training.state import variable_shapes
 
 
 class Parameter(NamedTuple):
@@ -108,8 +108,7 @@ def list_parameters(
       >>> [(p.name, p.decays) for p in list_parameters(config, nn.Dense(3), (2, 2, 4))]
       [('bias', False), ('kernel', True)]
     """
-    images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
-    leaves = named_leaves(jax.eval_shape(model.init, jax.random.key(0), images)["params"])
+    leaves = named_leaves(variable_shapes(model, image_shape)["params"])
     check_leaves(config, list(leaves))
     frozen, decay = frozen_patterns(config), config.optimizer.decay_mask
     found = []

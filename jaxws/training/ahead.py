@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,24 +11,23 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields
-from jaxws.core.pooled import pool_kernels
 from jaxws.data.assumed import AssumedFeed, assumed_feed
 from jaxws.parallel.choice import Choice
 from jaxws.parallel.collectives import Sent, collectives, wire_bytes
 from jaxws.parallel.hbm import hbm_bytes
 from jaxws.parallel.hlo import Program
-from jaxws.parallel.mesh import complete_sizes, make_mesh
+from jaxws.parallel.mesh import make_mesh
 from jaxws.parallel.placement import batch_sharding, state_shardings
 from jaxws.parallel.topologies import Topology
 from jaxws.system.text import size_text
-from jaxws.training.mesh_choice import choose_for, network_for
+from jaxws.training.mesh_choice import choose_for
 from jaxws.training.optimizers import optimizer_settings
 from jaxws.training.programs import compiled_initial_state, compiled_step, step_settings
 from jaxws.training.run import Run, build_model
-from jaxws.training.run_mesh import check_batch
-from jaxws.training.state import TrainState
+from jaxws.training.run_mesh import asked_sizes
+from jaxws.training.state import TrainState, variable_shapes
 from jaxws.training.state_layout import uses_packed_layout
-from jaxws.training.weight_sharing import Sharing, keep_frozen, make_sharing
+from jaxws.training.weight_sharing import make_sharing, pool
 
 
 class Ahead(NamedTuple):
@@ -101,11 +100,10 @@ def compile_ahead(config: ConfigDict, topology: Topology) -> Ahead:
     ARCHITECTURES.load(config.model.architecture).check(config.model, feed.image_shape)
     sharing = make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
     devices, choice = len(topology.devices), None
-    sizes = complete_sizes(dict(config.mesh), devices)
+    sizes = asked_sizes(config, devices)
     if sizes is None:
         choice = choose_for(config, model, sharing, feed.image_shape, devices)
         sizes = choice.sizes
-    check_batch(config, math.prod(sizes.values()))
     mesh = make_mesh(**sizes, devices=topology.devices)
     # Nothing of this run is open, and nothing of it is asked for but what a step is made of.
     run = Run(config, None, feed, model, sharing, mesh)  # type: ignore[arg-type]
@@ -114,7 +112,7 @@ def compile_ahead(config: ConfigDict, topology: Topology) -> Ahead:
         begun = time.monotonic()
         compiled = _compile(run, state, _inputs(feed, mesh), topology)
         seconds = time.monotonic() - begun
-    network = network_for(model, feed.image_shape)
+    params = variable_shapes(model, feed.image_shape)["params"]
     program, memory = Program(compiled.as_text()), compiled.memory_analysis()
     arguments, temporaries = memory.argument_size_in_bytes, memory.temp_size_in_bytes
     return Ahead(
@@ -122,7 +120,7 @@ def compile_ahead(config: ConfigDict, topology: Topology) -> Ahead:
         mesh=sizes,
         choice=choice,
         images=config.batch_size * config.data.n_reps,
-        parameters=network.plain + sum(layer.weights for layer in network.layers),
+        parameters=sum(shape.size for shape in jax.tree.leaves(params)),
         arguments=arguments,
         temporaries=temporaries,
         peak=arguments + temporaries + memory.output_size_in_bytes - memory.alias_size_in_bytes,
@@ -175,13 +173,9 @@ def _state(run: Run) -> TrainState:
         )
     )
     if run.sharing.keeps_shared:
-        pooled = jax.eval_shape(lambda params: _pooled(params, run.sharing), shapes.params)
+        pooled = jax.eval_shape(partial(pool, sharing=run.sharing), shapes.params)
         shapes = shapes.replace(params=pooled)
     return _with_shardings(shapes, state_shardings(shapes, run.mesh))
-
-
-def _pooled(params: Any, sharing: Sharing) -> Any:
-    return keep_frozen(pool_kernels(params, pools=sharing.pools), params, sharing)
 
 
 def _inputs(feed: AssumedFeed, mesh: Mesh) -> Any:

@@ -21,6 +21,7 @@ from jaxws.models.torch_weights.files import read_weights_file
 from jaxws.models.torch_weights.names import HEAD
 from jaxws.records import provenance
 from jaxws.training.fit_weights import Fitted, fit_weights
+from jaxws.training.state import variable_shapes
 
 _FIELD = "config.model.init_from"
 _FILES = (".npz", ".safetensors", ".pth", ".pt")
@@ -64,9 +65,7 @@ def initial_weights(
     checkpoints = Path(workdir).expanduser() / "checkpoints"
     if given is None or steps_in(checkpoints) or recorded_latest(checkpoints) is not None:
         return None
-    shapes = jax.eval_shape(
-        model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), "float32")
-    )
+    shapes = variable_shapes(model, image_shape)
     fresh = tuple(config.model.init_fresh or ())
     path = Path(given).expanduser().absolute()
     weights, what, digest = _read(path, model, image_shape, fresh)

@@ -13,6 +13,7 @@ from jaxws.layers.windows import layer_windows
 from jaxws.parallel.choice import Choice, choose_mesh
 from jaxws.parallel.wire import Network, Step, network_of
 from jaxws.training.optimizers import optimizer_settings
+from jaxws.training.state import variable_shapes
 from jaxws.training.weight_sharing import Sharing
 
 
@@ -49,15 +50,17 @@ def choose_for(
         pooled=sharing.keeps_shared,
         accumulate=config.accumulate,
     )
-    network, params = network_for(model, image_shape), _parameters(model, image_shape)
+    params = variable_shapes(model, image_shape)["params"]
+    network = network_for(model, params, image_shape)
     return choose_mesh(devices, network, step, moments=_moments(config, params))
 
 
-def network_for(model: nn.Module, image_shape: tuple[int, int, int]) -> Network:
+def network_for(model: nn.Module, params: Any, image_shape: tuple[int, int, int]) -> Network:
     """What of a network is sent or kept.
 
     Args:
       model: the network.
+      params: shapes of its parameters.
       image_shape: (H, W, c) of the images.
 
     Returns:
@@ -67,12 +70,7 @@ def network_for(model: nn.Module, image_shape: tuple[int, int, int]) -> Network:
         windows = layer_windows(model, image_shape)
     except ValueError:
         windows = {}  # of layers with input dilation, which have none
-    return network_of(_parameters(model, image_shape), windows)
-
-
-def _parameters(model: nn.Module, image_shape: tuple[int, int, int]) -> Any:
-    images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
-    return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    return network_of(params, windows)
 
 
 def _moments(config: ConfigDict, params: Any) -> int:

@@ -26,6 +26,7 @@ from jaxws.training.initial_weights import InitialWeights, initial_weights
 from jaxws.training.optimizers import check_leaves
 from jaxws.training.run_mesh import run_mesh
 from jaxws.training.same_run import check_same_run
+from jaxws.training.state import variable_shapes
 from jaxws.training.weight_sharing import Sharing, check_shareable, make_sharing
 
 
@@ -91,7 +92,7 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     # Networks of the library have no masks; to look takes a part of a second.
     may_have_masks = bool(sharing.every) and is_outside(config.model.architecture)
     if config.optimizer.freeze or config.optimizer.decay_mask or may_have_masks:
-        names = _leaf_names(model, feed.image_shape)
+        names = list(named_leaves(variable_shapes(model, feed.image_shape)["params"]))
         check_leaves(config, names)
         check_shareable(sharing, names)
     check_same_run(config, feed, workdir)
@@ -101,11 +102,6 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         initial = initial_weights(config, path, model, feed.image_shape)
         opened = open_workdir(path, config, feed.fingerprint(), staging)
     return Run(config, opened, feed, model, sharing, mesh, choice, initial)
-
-
-def _leaf_names(model: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
-    images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
-    return list(named_leaves(jax.eval_shape(model.init, jax.random.key(0), images)["params"]))
 
 
 def build_model(config: ConfigDict, num_classes: int) -> nn.Module:

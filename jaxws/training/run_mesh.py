@@ -35,9 +35,7 @@ def run_mesh(
       ValueError: ``config.mesh`` does not fit the devices, or these do not divide the batch.
     """
     devices, choice = jax.device_count(), None
-    given = {name: getattr(config.mesh, name) for name in AXES}
-    sizes = complete_sizes(given, devices)
-    check_batch(config, devices if sizes is None else math.prod(sizes.values()))
+    sizes = asked_sizes(config, devices)
     if sizes is None and devices > 1:
         choice = choose_for(config, model, sharing, image_shape, devices)
         sizes = choice.sizes
@@ -45,10 +43,35 @@ def run_mesh(
     mesh = make_mesh(sizes["data"], sizes["h"], sizes["w"])
     if idle := jax.process_count() - len({d.process_index for d in mesh.devices.flat}):
         raise ValueError(
-            f"config.mesh={given} uses no device of {idle} of {jax.process_count()}"
+            f"config.mesh={sizes} uses no device of {idle} of {jax.process_count()}"
             " processes: start fewer, or use more devices."
         )
     return mesh, choice
+
+
+def asked_sizes(config: ConfigDict, devices: int) -> dict[str, int] | None:
+    """The mesh that a configuration asks for; checks that the devices divide its batch.
+
+    Args:
+      config: of a run.
+      devices: number of them.
+
+    Returns:
+      Sizes of the mesh's axes, by name; None where it asks for none, and takes all devices.
+
+    Raises:
+      ValueError: ``config.mesh`` does not fit the devices, or these do not divide the batch.
+
+    Example:
+      >>> from jaxws.config.fields import base_config
+      >>> config = base_config()
+      >>> config.mesh.h = 2
+      >>> asked_sizes(config, devices=8)
+      {'data': 4, 'h': 2, 'w': 1}
+    """
+    sizes = complete_sizes({name: getattr(config.mesh, name) for name in AXES}, devices)
+    check_batch(config, devices if sizes is None else math.prod(sizes.values()))
+    return sizes
 
 
 def check_batch(config: ConfigDict, devices: int) -> None:

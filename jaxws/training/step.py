@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxws.core.masks import without_masked
-from jaxws.core.pooled import expand_pools, holds_pooled, pool_kernels
+from jaxws.core.pooled import expand_pools, holds_pooled
 from jaxws.core.snr import weight_snr
 from jaxws.data.batch import Batch
 from jaxws.training.gradients import batch_gradients
@@ -20,7 +20,7 @@ from jaxws.training.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
 from jaxws.training.metrics import METRICS, Metric, Sums
 from jaxws.training.optimizers import last_learning_rate
 from jaxws.training.state import TrainState
-from jaxws.training.weight_sharing import Sharing, keep_frozen, maybe_share
+from jaxws.training.weight_sharing import Sharing, keep_frozen, maybe_share, pool
 
 
 class StepInfo(NamedTuple):
@@ -135,7 +135,7 @@ def train_step(
         diverged=~finite & (scale <= LEAST_SCALE),
     )
     if holds_pooled(state.params):
-        params = keep_frozen(pool_kernels(params, pools=sharing.pools), params, sharing)
+        params = pool(params, sharing)
     else:
         params = maybe_share(params, state.step, sharing, unless=~finite if skips else None)
     state = TrainState(

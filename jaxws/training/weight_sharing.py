@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from jaxws.config.registry import SHARING_RULES
 from jaxws.core.leaf_patterns import map_matching, matches
 from jaxws.core.local_kernels import LOCAL_KERNEL, MASKED_KERNEL
+from jaxws.core.pooled import pool_kernels
 from jaxws.training.optimizers import frozen_patterns
 from jaxws.training.sharing_rules import Share
 from jaxws.training.sharing_rules.instant import share_at_once
@@ -116,6 +117,25 @@ def share(params: Any, step: jax.Array | int, sharing: Sharing) -> Any:
       Array([1.5, 1.5, 1.5, 1.5], dtype=float32)
     """
     return keep_frozen(sharing.rule(params, step, sharing.pools), params, sharing)
+
+
+def pool(params: Any, sharing: Sharing) -> Any:
+    """Shares weights once, and keeps one filter per pool, as :mod:`jaxws.core.pooled` does.
+
+    Args:
+      params: parameters of the network, in any layout.
+      sharing: of a run that keeps them so.
+
+    Returns:
+      Parameters.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> params = {"local_kernel": jnp.arange(4.0).reshape(4, 1, 1, 1)}
+      >>> pool(params, Sharing(1, "grid", 98))["local_kernel"].filters.ravel()
+      Array([1.5], dtype=float32)
+    """
+    return keep_frozen(pool_kernels(params, pools=sharing.pools), params, sharing)
 
 
 def keep_frozen(shared: Any, params: Any, sharing: Sharing) -> Any:

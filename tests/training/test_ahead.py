@@ -17,6 +17,7 @@ from jaxws.parallel.wire import Step, traffic
 from jaxws.training.ahead import compile_ahead
 from jaxws.training.mesh_choice import choose_for, network_for
 from jaxws.training.run import build_model
+from jaxws.training.state import variable_shapes
 from jaxws.training.weight_sharing import Sharing
 
 TINY = "tests.support.tiny_network:TINY"
@@ -50,7 +51,8 @@ def ahead():
 def test_a_step_is_compiled_from_shapes_alone_and_told(ahead, capsys, monkeypatch):
     config = _config()
     model = build_model(config.model, num_classes=10)
-    network = network_for(model, (24, 24, 1))
+    params = variable_shapes(model, (24, 24, 1))["params"]
+    network = network_for(model, params, (24, 24, 1))
     first, second = network.layers
     assert ahead.parameters == first.weights + second.weights + network.plain
     # What is sent is what arithmetic says; no gradient is sent to the images themselves.

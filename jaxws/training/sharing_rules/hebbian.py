@@ -19,6 +19,7 @@ from jaxws.core.window import LayerWindow
 from jaxws.dynamics import Rule, check_sleep_phase, sleep_phase
 from jaxws.layers.windows import layer_windows
 from jaxws.training.sharing_rules.spec import SharingRule
+from jaxws.training.state import variable_shapes
 
 # Keeps the noise of sleep apart from the draws of weights, order and augmentation.
 _NOISE_STREAM = 0x51EE9
@@ -59,8 +60,7 @@ class Hebbian:
 def _make(rule: Rule, config: ConfigDict, model: nn.Module, image_shape: Sequence[int]) -> Hebbian:
     borders = config.sharing.borders
     windows: Mapping[str, LayerWindow] = FrozenDict(layer_windows(model, image_shape))
-    images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
-    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    params = variable_shapes(model, image_shape)["params"]
     check_sleep_phase(params, rule, borders=borders, windows=windows)
     return Hebbian(rule, borders, windows, config.seed)
 
