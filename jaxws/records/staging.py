@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -19,10 +18,10 @@ from typing import Any
 from jaxws.records.bucket_exchange import BucketExchange
 from jaxws.records.mirror import Mirror
 from jaxws.records.ownership import Ownership, TakenOver
+from jaxws.records.workdir_lock import take_lock
 from jaxws.system.atomic import write_atomically
 from jaxws.system.bucket import BucketDirectory
 from jaxws.system.json_text import parse_json
-from jaxws.system.locks import lock
 from jaxws.system.text import one_line, say
 from jaxws.system.user_cache import user_cache
 
@@ -119,17 +118,7 @@ class Staging:
     @contextlib.contextmanager
     def _owned(self) -> Iterator[None]:
         """The local directory and the one in the bucket are this process's."""
-        try:
-            held = lock(self._lock)
-        except BlockingIOError as error:
-            holder = self._lock.read_text(errors="replace").strip() or "?"
-            raise ValueError(
-                f"workdir {self.url} is in use by process {holder} of this machine: wait for it,"
-                " stop it, or give another directory by --workdir."
-            ) from error
-        with held:
-            held.truncate()
-            held.write(str(os.getpid()).encode())
+        with take_lock(self._lock, self.url, " of this machine"):
             self._ownership = Ownership(self._bucket)
             # Whoever had it from here is gone: the lock would be held.
             self._ownership.take(known_dead=self._known().get("owner"))

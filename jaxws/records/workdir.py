@@ -20,9 +20,9 @@ from jaxws.parallel import processes
 from jaxws.records import provenance
 from jaxws.records.metrics_file import MetricsFile
 from jaxws.records.staging import Staging
+from jaxws.records.workdir_lock import take_lock
 from jaxws.system.atomic import is_temporary, write_atomically
 from jaxws.system.local_path import local_path
-from jaxws.system.locks import lock
 
 _OWN_FILES = {"config.json.tmp", "lock"}  # what a start that broke off leaves, or an older one
 
@@ -100,19 +100,8 @@ class Workdir(MetricsFile):
         return False
 
     def _take_lock(self) -> None:
-        path = self.path / "lock"
-        try:
-            held = lock(path)
-        except BlockingIOError as error:
-            holder = path.read_text(errors="replace").strip() or "?"
-            raise ValueError(
-                f"workdir {self.place} is in use by process {holder}: wait for it, stop it, or give"
-                " another directory by --workdir."
-            ) from error
+        held = take_lock(self.path / "lock", self.place)
         self._release = weakref.finalize(self, held.close)
-        held.truncate()
-        held.write(str(os.getpid()).encode())
-        os.fsync(held.fileno())  # other processes of the run look for it, maybe on other machines
 
     def _refuse_damaged(self) -> None:
         """Reads all records, so that what is wrong with them is told before anything is done."""
