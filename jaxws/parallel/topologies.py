@@ -47,11 +47,6 @@ class Topology(NamedTuple):
         """Number of machines that they are in."""
         return len({device.process_index for device in self.devices})
 
-    @property
-    def is_tpu(self) -> bool:
-        """Whether these are TPUs."""
-        return self.name.partition(":")[0] in TPUS
-
 
 def find_topology(name: str) -> Topology:
     """Looks up devices by name.
