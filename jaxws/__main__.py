@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "the scores of a checkpoint on a split of the data",
     "export": "parameters as safetensors or npz, readable without jaxws",
     "inspect": "the checkpoints of a run, whether they are whole, and their metrics",
+    "paper": "every row of the paper's tables: list, show, run, search, report",
     "prepare": "CIFAR-10, CIFAR-100, TinyImageNet or ImageNet for training",
     "preview": "a sheet of images as the network sees them, augmented, with labels",
     "report": "the plots and the page of a run, made anew",

@@ -18,6 +18,7 @@ FLOORS = (
     ("records",),
     ("checkpointing",),
     ("training",),
+    ("paper",),
     ("commands",),
     ("__main__",),
 )

@@ -1,0 +1,95 @@
+"""How far a run of a row has come, as its directory tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxws.config.fields import flat_fields
+from jaxws.config.identity import FREE_FIELDS
+from jaxws.records.run_directory import RunDirectory, read_run
+
+MISSING, STARTED, DONE, DIVERGED = "missing", "started", "done", "diverged"
+OTHER, DAMAGED = "other", "damaged"
+# What a run may differ in and still be of its row: how fast its numbers are computed, and with
+# which precision, which reports tell.
+MAY_DIFFER = (*FREE_FIELDS, "accumulate", "model.dtype", "log_every", "model.init_from")
+RATES = ("optimizer.learning_rate", "optimizer.weight_decay")
+
+
+class RunState(NamedTuple):
+    """What there is of a run.
+
+    Attributes:
+      kind: ``'missing'``, ``'started'``, ``'done'``, ``'diverged'``, ``'other'`` (its directory
+        holds another run) or ``'damaged'``.
+      epoch: that it has reached; 0.0 if none is over.
+      epochs: that it shall have; 0 if that is not known.
+      note: in a few words, why it is ``'other'`` or ``'damaged'``, or what diverged; else empty.
+      run: what its directory holds; None where that is missing or cannot be read.
+      changes: fields in which it differs from its row and may: rates, dtype.
+    """
+
+    kind: str
+    epoch: float = 0.0
+    epochs: int = 0
+    note: str = ""
+    run: RunDirectory | None = None
+    changes: Mapping[str, Any] = {}
+
+
+def run_state(workdir: Path, config: ConfigDict) -> RunState:
+    """Looks at the directory of a run, which may be going on.
+
+    Args:
+      workdir: the directory.
+      config: of the run's row, see :func:`jaxws.paper.configs.row_config`.
+
+    Returns:
+      Its state; never raises for what is in the directory.
+
+    Example:
+      >>> from jaxws.paper.configs import row_config
+      >>> run_state(Path("nowhere"), row_config("table5/cifar10/lc")).kind
+      'missing'
+    """
+    if not workdir.exists() or (workdir.is_dir() and not any(workdir.iterdir())):
+        return RunState(MISSING)
+    if not (workdir / "config.json").exists() and not (workdir / "metrics.jsonl").exists():
+        return RunState(MISSING, note="has no config.json yet")
+    try:
+        run = read_run(workdir)
+    except (ValueError, OSError) as error:
+        return RunState(DAMAGED, note=str(error))
+    changes = _changes(config, run.config)
+    if wrong := [key for key in changes if key not in (*MAY_DIFFER, *RATES)]:
+        key = wrong[0]
+        there, here = changes[key], dict(flat_fields(config)).get(key)
+        return RunState(
+            OTHER, note=f"config.{key} is {there!r} there, {here!r} in the row", run=run
+        )
+    told = {key: value for key, value in changes.items() if key not in FREE_FIELDS}
+    ended = run.of_kind("epoch")
+    epoch = float(ended[-1]["epoch"]) if ended else 0.0
+    kind, note = STARTED, ""
+    if epoch >= run.config.epochs:
+        kind = DONE
+    elif run.records and run.records[-1].get("event") == "diverged":
+        kind, note = DIVERGED, run.records[-1]["message"]
+    return RunState(kind, epoch, run.config.epochs, note, run, told)
+
+
+def _changes(row: ConfigDict, run: ConfigDict) -> dict[str, Any]:
+    """What a run's configuration has in place of the row's, the seed included."""
+    expected = {key: _plain(value) for key, value in flat_fields(row)}
+    found = {key: _plain(value) for key, value in flat_fields(run)}
+    keys = expected.keys() | found.keys()
+    return {key: found.get(key) for key in sorted(keys) if expected.get(key) != found.get(key)}
+
+
+def _plain(value: Any) -> Any:
+    """As it is after a way through JSON."""
+    return tuple(value) if isinstance(value, (list, tuple)) else value
