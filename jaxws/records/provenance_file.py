@@ -1,4 +1,4 @@
-"""provenance.json as it is read, which takes no JAX; :mod:`jaxws.records.provenance` writes it."""
+"""Reading provenance.json, for which no JAX is needed."""
 
 from __future__ import annotations
 
