@@ -22,9 +22,13 @@ def get_config(name: str = "") -> ConfigDict:
             " python -m jaxws paper list has all of them."
         )
     try:
-        return row_config(name)
+        run = parse_name(name)
     except ValueError as error:
         raise ArgumentError(f"--config=paper:{name}: {error}") from error
+    config = row_config(run)
+    if first := run.with_seed(config.seed).starts_from():
+        config.model.init_from = f"runs/paper/{first}"
+    return config
 
 
 def run_name(name: str, config: ConfigDict) -> str:

@@ -59,6 +59,11 @@ class RunName(NamedTuple):
         rows = experiment_rows(self.scale, self.experiment, self.dataset)
         return next(row for row in rows if row.name == self.row)
 
+    def starts_from(self) -> RunName | None:
+        """The name of the run, or row, from whose trained weights it starts, if from any."""
+        first = self.find().starts_from
+        return self._replace(experiment="table5", row=first) if first else None
+
 
 @cache
 def all_rows() -> tuple[RunName, ...]:

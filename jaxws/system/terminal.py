@@ -179,6 +179,33 @@ def print_table(
     Console().print(table)
 
 
+def print_list(rows: Iterable[Sequence[object]], head: Sequence[str]) -> None:
+    """Prints a table without lines on stdout: names in its first column, and what belongs to them.
+
+    It is never cut where it goes to a file or another program.
+
+    Args:
+      rows: of cells, plain text.
+      head: names of the columns, whose cells are aligned right but for the first.
+
+    Example:
+      >>> print_list([("conv", 88.3), ("lc", 80.9)], ("row", "top-1"))
+      row   top-1
+      conv   88.3
+      lc     80.9
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in head:
+        justify: Any = "left" if name == head[0] else "right"
+        table.add_column(plain(name), justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(plain, row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(table).maximum)
+    console.print(table)
+
+
 def duration(seconds: float | None) -> str:
     """How long something takes, for people.
 
