@@ -23,7 +23,7 @@ devices = jax.local_devices()
 version = getattr(devices[0].client, "platform_version", "")
 print(json.dumps({"platform": devices[0].platform, "version": version, "count": len(devices)}))
 """
-_SIDES = {"digits": 8, "imagenet2012": 224}  # of images, in pixels; others have 32 or say it
+_SIDES = {"digits": 24, "imagenet2012": 224}  # of images, in pixels; others have 32 or say it
 # Values in the first layer of a batch from which on a step is worth more than a core.
 _ONE_CORE = 1e6
 _BASE_BYTES, _BYTES_PER_VALUE = 0.7e9, 12.0
