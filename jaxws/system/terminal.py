@@ -27,6 +27,7 @@ T = TypeVar("T")
 LINE_SECONDS = 30.0  # between lines about progress in a log, at least
 # Fewer items than this are done before a bar could be read.
 _WORTH_A_BAR = 2_000
+_LONGEST = 10_000  # characters of a line, more than any has
 
 
 class Bar:
@@ -182,7 +183,7 @@ def print_table(
 def print_list(rows: Iterable[Sequence[object]], head: Sequence[str]) -> None:
     """Prints a table without lines on stdout: names in its first column, and what belongs to them.
 
-    It is never cut where it goes to a file or another program.
+    Names are never cut: where a line is too long, it goes on in the next one.
 
     Args:
       rows: of cells, plain text.
@@ -201,9 +202,9 @@ def print_list(rows: Iterable[Sequence[object]], head: Sequence[str]) -> None:
     for row in rows:
         table.add_row(*map(plain, row))
     console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, console.measure(table).maximum)
-    console.print(table)
+    whole = console.options.update(max_width=_LONGEST)
+    console.width = max(console.width, console.measure(table, options=whole).maximum)
+    console.print(table, crop=False)
 
 
 def duration(seconds: float | None) -> str:

@@ -23,7 +23,7 @@ from jaxws.system.terminal import print_list
 from jaxws.system.text import say
 
 ROW_HEAD = ("row", "top-1", "top-5", "spread", "done", "ours", "hours")
-RUN_HEAD = ("run", "state", "epochs", "top-1", "top-5", "hours", "changes")
+RUN_HEAD = ("run", "state", "epochs", "top-1", "top-5", "hours")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,6 +106,9 @@ def _print_runs(row: RowProgress, args: argparse.Namespace) -> None:
     has_top5 = published_like(row.name).top5 is not None
     _print_without_empty([_run_cells(each, has_top5) for each in shown], RUN_HEAD)
     _explain([row._replace(runs=shown)])
+    for each in shown:
+        if changes := ", ".join(f"{key}={value!r}" for key, value in each.state.changes.items()):
+            say(f"{each.name} has {changes}, other than its row")
     say(f"\nruns in {args.runs}; python -m jaxws paper show {row.name} has what the paper says")
 
 
@@ -118,7 +121,6 @@ def _run_cells(each: RunProgress, has_top5: bool) -> tuple[str, ...]:
         _percent(each.score("test_top1"), 2),
         _percent(each.score("test_top5"), 2) if has_top5 else "",
         _hours(hours_here(each.name)),
-        " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in state.changes.items()),
     )
 
 

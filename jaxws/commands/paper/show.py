@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -14,11 +15,15 @@ from jaxws.paper.experiments import TITLES
 from jaxws.paper.hours import hours_here, measured
 from jaxws.paper.names import RunName, parse_name, usual_seeds
 from jaxws.paper.progress import Score, look, score_of
+from jaxws.paper.published_results import read_published
 from jaxws.paper.results import Result
 from jaxws.paper.row_text import change_lines, paper_lines, protocol_lines
 from jaxws.paper.scales import SCALES
 from jaxws.paper.state import DONE, MISSING
 from jaxws.system.text import say
+
+# Committed results, which a clone has; a directory for each scale.
+PUBLISHED = Path(__file__).parents[3] / "docs" / "results" / "paper"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,11 +56,13 @@ def run(args: argparse.Namespace) -> int:
         "protocol": protocol_lines(row, config),
         "commands": command_lines(name, config, args.runs),
         f"here, in {args.runs}": here_lines(name, args.runs),
+        "published with jaxws": published_lines(row, PUBLISHED / row.scale),
         "hours of a run": hours_lines(row),
         "changes of jaxws/config/fields.py": change_lines(config),
     }
     for title, lines in sections.items():
-        say("\n".join([f"\n{title}", *(f"  {line}" for line in lines)]))
+        if text := [f"  {line}" for line in lines]:
+            say("\n".join([f"\n{title}", *text]))
     return 0
 
 
@@ -109,6 +116,20 @@ def here_lines(name: RunName, runs: Path) -> Iterator[str]:
             yield f"  {field}={value!r} instead"
     if score := found.score("test_top1"):
         yield _score_text(score)
+
+
+def published_lines(row: RunName, directory: Path) -> Iterator[str]:
+    """What has been published of a row, see :mod:`jaxws.paper.published_results`.
+
+    Args:
+      row: its name.
+      directory: of the results of its scale, which may be missing.
+
+    Yields:
+      Lines.
+    """
+    results = read_published(directory, partial(say, error=True))
+    yield from result_lines(result for result in results if result.name.of_row() == row)
 
 
 def result_lines(results: Iterable[Result]) -> Iterator[str]:
