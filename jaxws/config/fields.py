@@ -30,6 +30,7 @@ def base_config() -> ConfigDict:
     config.batch_size = 512  # views of a step, n_reps of each of its batch_size // n_reps images
     config.eval_batch_size = 512
     config.accumulate = 1  # parts in which a batch's gradients are computed, to save memory
+    config.evaluate_every = 1  # epochs between evaluations; the run's end is always evaluated
     config.max_steps = config_dict.placeholder(int)  # stop after so many steps
     config.log_every = 10  # steps between measurements in metrics.jsonl
     config.tensorboard = False  # event files too (pip install tensorboardX)

@@ -12,11 +12,12 @@ from jaxws.config.fields import base_config, flat_fields, unknown_field
 from jaxws.config.registry import REGISTRIES, is_outside
 from jaxws.system.json_text import parse_json
 
-# Fields that change how far or where a run goes, what it keeps, and what it does once it has
-# diverged, but no number it computes before that: a run may be resumed with other values of them.
+# Fields that change how far or where a run goes, when it is scored, what it keeps, and what it does
+# once it has diverged, but no weight it computes before that: a run may be resumed with other
+# values of them. Its best checkpoint is the best of those that were scored, whatever they say.
 # What its data are is told by their checksums, and not by where they lie.
 FREE_FIELDS = (
-    *("max_steps", "tensorboard", "profile", "compilation_cache"),
+    *("evaluate_every", "max_steps", "tensorboard", "profile", "compilation_cache"),
     *("mesh.data", "mesh.h", "mesh.w"),
     *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
     *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),

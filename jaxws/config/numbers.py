@@ -19,6 +19,7 @@ _MINIMA = {
     "epochs": 1,
     "batch_size": 1,
     "eval_batch_size": 1,
+    "evaluate_every": 1,
     "max_steps": 1,
     "accumulate": 1,
     "mesh.data": 1,

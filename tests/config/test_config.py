@@ -339,6 +339,7 @@ def test_differences_leave_out_free_fields():
 
     config, saved = base_config(), to_json(base_config(), {"classes": 10})
     assert against(config, classes=10) == []
+    config.evaluate_every = 2
     config.max_steps, config.checkpoint.keep, config.data.data_dir = 3, 7, "/elsewhere"
     config.data.path = "/pictures"
     config.data.prefetch, config.data.threads, config.data.workers = 5, 6, 7
@@ -348,7 +349,7 @@ def test_differences_leave_out_free_fields():
     config.divergence.max_skipped = 10
     assert set(FREE_FIELDS) == {
         *("mesh.data", "mesh.h", "mesh.w"),
-        *("max_steps", "tensorboard", "profile", "compilation_cache"),
+        *("evaluate_every", "max_steps", "tensorboard", "profile", "compilation_cache"),
         *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
         *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
         *("data.path", "data.data_dir", "data.prefetch", "data.threads", "data.workers"),
