@@ -6,6 +6,7 @@ import argparse
 import faulthandler
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,6 +78,10 @@ def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
         parser.error(explain_unknown(unknown, parser.options()))
     try:
         return command.run(args)
+    except BrokenPipeError:
+        # Its reader, such as head, has seen enough; nor shall the interpreter's last flush fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError) as error:
         if args.debug:
             raise
