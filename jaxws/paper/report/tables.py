@@ -1,0 +1,167 @@
+"""The tables of a report: ours beside the paper's, the order of rows, and what lies beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jaxws.paper.experiments import TITLES
+from jaxws.paper.names import RunName
+from jaxws.paper.report.comparison import (
+    Judged,
+    compare,
+    compare_with_like,
+    judge_order,
+    metrics_of,
+)
+from jaxws.paper.report.document import Block, Table
+from jaxws.paper.report.labels import dataset_label, label
+from jaxws.paper.report.lines import REFERENCE, Line, Part
+from jaxws.paper.report.verdicts import NO_SPREAD, OUTSIDE, Agreement, Stats
+from jaxws.paper.scales import SCALES
+from jaxws.paper.tables import SOURCES
+
+MISSING = "missing"
+_NAMES = {"top1": "top-1", "top5": "top-5"}
+
+
+def part_tables(part: Part, experiment: str) -> Iterator[Block]:
+    """The tables of an experiment on one data set.
+
+    Args:
+      part: of it.
+      experiment: such as ``'table5'``.
+
+    Yields:
+      A table for each accuracy, and one of the order of rows where the paper has one.
+    """
+    if experiment not in SOURCES:
+        yield _beyond(part, experiment)
+        return
+    for metric in metrics_of(part):
+        yield _accuracies(part, experiment, metric)
+    if judged := judge_order(part):
+        yield _order(part, experiment, judged)
+
+
+def about(part: Part, experiment: str) -> str:
+    """What a table shows, and whether it is the paper's.
+
+    Args:
+      part: of an experiment.
+      experiment: such as ``'table5'``.
+
+    Returns:
+      Text for its caption.
+    """
+    name = part.rows[-1]
+    scale = SCALES[name.scale]
+    kind = f", with {part.kind}" if part.kind else ""
+    mark = "" if scale.is_paper else f"; not the paper's: {scale.about}"
+    return f"{TITLES[experiment]}, {dataset_label(name.dataset)}{kind}{mark}"
+
+
+def _accuracies(part: Part, experiment: str, metric: str) -> Table:
+    scale = SCALES[part.rows[0].scale]
+    by_row = {judged.expected.about: judged for judged in judge_order(part)}
+    head = ["row", "paper", "max - min", "Diff", "ours", "max - min", "n", "Diff", "rates"]
+    rows = []
+    for line in part.lines:
+        found = compare(line, part, metric)
+        if not line.results:
+            verdict = MISSING
+        elif scale.is_paper:
+            verdict = _agreement(found.agreement)
+        else:
+            verdict = _judgement(by_row.get(line.row.row), line, part)
+        published = (found.paper, found.paper_spread, found.paper_diff)
+        texts = [_number(published[0]), _number(published[1]), _signed(published[2])]
+        ours = [*_stats(found.ours), _signed(found.diff), line.rates]
+        rows.append([label(line.row, experiment), *texts, *ours, verdict])
+    if scale.is_paper:
+        reference, verdict = "", "within the paper's spread?"
+    else:
+        reference = f". The paper's numbers, of {dataset_label(REFERENCE)}, are for reference only"
+        verdict = "order of the paper?"
+    caption = f"{about(part, experiment)}: {_NAMES[metric]} accuracy (%){reference}"
+    return Table(caption, [*head, verdict], rows, numbers=range(1, 8))
+
+
+def _agreement(agreement: Agreement | None) -> str:
+    if agreement is None:
+        return ""
+    if agreement.verdict == NO_SPREAD:
+        return f"{agreement.difference:+.1f}: one run each, {NO_SPREAD} is known"
+    if agreement.verdict == OUTSIDE:
+        return f"{OUTSIDE}: {agreement.difference:+.1f}, more than {agreement.tolerance:.1f}"
+    return f"{agreement.verdict} ({agreement.difference:+.1f}, up to {agreement.tolerance:.1f})"
+
+
+def _judgement(judged: Judged | None, line: Line, part: Part) -> str:
+    if judged is None or part.find(line.row) is not line:
+        return ""
+    other = {judged.expected.lower, judged.expected.higher} - {line.row.row}
+    return f"{_sign(judged, line.row.row)} {_row_text(part, other.pop())}: {judged.verdict}"
+
+
+def _order(part: Part, experiment: str, judged: list[Judged]) -> Table:
+    rows = []
+    for each in judged:
+        lower, higher = each.lower, each.higher
+        ours = _signed(higher.mean - lower.mean) if lower and higher else ""
+        text = f"{_row_text(part, each.expected.lower)} {_sign(each, each.expected.lower)}"
+        rows.append(
+            [
+                f"{text} {_row_text(part, each.expected.higher)}",
+                _signed(each.expected.paper),
+                ours,
+                _range(lower),
+                _range(higher),
+                each.verdict,
+            ]
+        )
+    head = ["top-1", "paper", "ours", "seeds of the left", "of the right", "verdict"]
+    caption = f"{about(part, experiment)}: order of rows, differences in %"
+    return Table(caption, head, rows, numbers=range(1, 5))
+
+
+def _beyond(part: Part, experiment: str) -> Table:
+    rows = []
+    for line in part.lines:
+        found, own = compare(line, part), line.row.experiment == experiment
+        difference, verdict = compare_with_like(line, part) if own and line.results else (None, "")
+        like = label(line.row._replace(experiment="table5", row=line.row.find().like))
+        told = f"{_signed(difference)} to {like}: {verdict}" if difference is not None else verdict
+        ours = [*_stats(found.ours), _signed(found.diff), line.rates]
+        verdict = told if line.results else MISSING
+        rows.append([label(line.row, experiment), *ours, verdict])
+    head = ["row", "top-1", "max - min", "n", "Diff", "rates", "against its row of Table 5"]
+    caption = f"{about(part, experiment)}: top-1 accuracy (%). The paper has no such table"
+    return Table(caption, head, rows, numbers=range(1, 5))
+
+
+def _sign(judged: Judged, left: str) -> str:
+    sign = "<" if left == judged.expected.lower else ">"
+    return sign if judged.expected.strict else {"<": "≤", ">": "≥"}[sign]
+
+
+def _row_text(part: Part, row: str) -> str:
+    found: RunName = next(name for name in part.rows if name.row == row)
+    return label(found)
+
+
+def _stats(stats: Stats | None) -> list[str]:
+    if stats is None:
+        return ["", "", "0"]
+    return [_number(stats.mean), _number(stats.spread) if stats.n > 1 else "", str(stats.n)]
+
+
+def _range(stats: Stats | None) -> str:
+    return f"{min(stats.values):.1f} to {max(stats.values):.1f}" if stats else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f}"
