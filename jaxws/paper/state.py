@@ -78,7 +78,7 @@ def run_state(workdir: Path, config: ConfigDict) -> RunState:
     if epoch >= run.config.epochs:
         kind = DONE
     elif run.records and run.records[-1].get("event") == "diverged":
-        kind, note = DIVERGED, run.records[-1].get("message", "")
+        kind, note = DIVERGED, run.records[-1]["message"]
     return RunState(kind, epoch, run.config.epochs, note, run, told)
 
 
