@@ -100,12 +100,12 @@ def judge_order(part: Part) -> list[Judged]:
     """The order of rows: the paper's, and ours.
 
     Args:
-      part: of a table; of the rows that have several lines, those with most seeds are taken.
+      part: of a table; of a row that has several lines, the one with most seeds is taken.
 
     Returns:
       All inequalities between neighbouring rows; none of experiments that the paper does not have.
     """
-    names = {row.row: row for row in part.rows}
+    names = {line.row.row: line.row for line in part.lines}
     lines = {row: paper_line(name) for row, name in names.items()}
     means = {row: line.top1 for row, line in lines.items() if line}
     judged = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -63,16 +64,21 @@ class Part(NamedTuple):
     """The rows of an experiment on one data set, all computed alike but for their rates.
 
     Attributes:
-      rows: that are shown, without seeds, in their order; rows of Table 5 that others are compared
-        with come first.
+      wanted: numbers of seeds by row, without seeds, in their order; rows of Table 5 that others
+        are compared with come first.
       kind: what its runs have that is not in their rows, beside rates, such as
         ``'model.dtype=bfloat16'``; or empty.
       lines: of each row at least one; several where there are runs with other rates.
     """
 
-    rows: Sequence[RunName]
+    wanted: Mapping[RunName, int]
     kind: str
     lines: Sequence[Line]
+
+    @property
+    def rows(self) -> list[RunName]:
+        """All of them, without seeds."""
+        return list(self.wanted)
 
     def find(self, row: RunName | None) -> Line | None:
         """The line of a row that has most seeds, the first one of equals; None if it has none."""
@@ -92,19 +98,21 @@ def is_done(result: Result) -> bool:
     return result.state == DONE and "test_top1" in result.metrics
 
 
-def make_parts(rows: Sequence[RunName], results: Iterable[Result]) -> list[Part]:
+def make_parts(names: Iterable[RunName], results: Iterable[Result]) -> list[Part]:
     """Sorts the runs of an experiment and data set into lines, mixing none that differ.
 
     Args:
-      rows: that are to be shown.
+      names: of the runs that are to be shown, with seeds.
       results: of any runs.
 
     Returns:
       One part for each kind of run: that of most runs first, in which rows without any are too.
     """
+    names = list(names)
+    rows = Counter(name.of_row() for name in names)
     kinds: dict[str, list[Result]] = {}
     for result in results:
-        if is_done(result) and result.name.of_row() in rows:
+        if is_done(result) and result.name in names:
             kinds.setdefault(_kind(result), []).append(result)
     largest_first = sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0]))
     parts = [Part(rows, kind, _lines(rows, found)) for kind, found in largest_first or [("", [])]]
@@ -116,7 +124,7 @@ def _kind(result: Result) -> str:
     return changes_text({k: v for k, v in result.changes.items() if k not in RATES})
 
 
-def _lines(rows: Sequence[RunName], results: Sequence[Result]) -> list[Line]:
+def _lines(rows: Iterable[RunName], results: Sequence[Result]) -> list[Line]:
     lines = []
     for row in rows:
         found: dict[str, list[Result]] = {}

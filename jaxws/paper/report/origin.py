@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from jaxws.paper.configs import fixes_rates
 from jaxws.paper.report.document import Block, Heading, Table, Text
 from jaxws.paper.report.labels import label
 from jaxws.paper.report.lines import Line, Part
@@ -51,8 +52,10 @@ def rates_note(part: Part, experiment: str) -> Iterator[str]:
         whose = f"those of {SOURCES.get(experiment, SOURCES['table5'])[2]}"
     else:
         whose = "those of the scale"
+    is_about_one = any(fixes_rates(line.row) for line in lines)
+    own = " or, where the row is about a learning rate, this one" if is_about_one else ""
     starred = f", but for rows with a star, such as searched ones: {', '.join(changed)}"
-    yield f"Rates (learning rate, weight decay) are {whose}{starred if changed else ''}."
+    yield f"Rates (learning rate, weight decay) are {whose}{own}{starred if changed else ''}."
 
 
 def footer(results: Sequence[Result]) -> Iterator[Block]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxws.paper.experiments import TITLES
 from jaxws.paper.names import RunName
 from jaxws.paper.report.comparison import (
     Judged,
@@ -21,7 +20,7 @@ from jaxws.paper.scales import SCALES
 from jaxws.paper.tables import SOURCES
 
 MISSING = "missing"
-_NAMES = {"top1": "top-1", "top5": "top-5"}
+_NAMES = {"top1": "Top-1", "top5": "Top-5"}
 
 
 def part_tables(part: Part, experiment: str) -> Iterator[Block]:
@@ -40,24 +39,16 @@ def part_tables(part: Part, experiment: str) -> Iterator[Block]:
     for metric in metrics_of(part):
         yield _accuracies(part, experiment, metric)
     if judged := judge_order(part):
-        yield _order(part, experiment, judged)
+        yield _order(part, judged)
 
 
-def about(part: Part, experiment: str) -> str:
-    """What a table shows, and whether it is the paper's.
-
-    Args:
-      part: of an experiment.
-      experiment: such as ``'table5'``.
-
-    Returns:
-      Text for its caption.
-    """
+def _about(part: Part) -> str:
+    """What of the runs a caption must say: on which data, and whether they are the paper's."""
     name = part.rows[-1]
     scale = SCALES[name.scale]
     kind = f", with {part.kind}" if part.kind else ""
-    mark = "" if scale.is_paper else f"; not the paper's: {scale.about}"
-    return f"{TITLES[experiment]}, {dataset_label(name.dataset)}{kind}{mark}"
+    mark = "" if scale.is_paper else f" (not the paper's: {scale.about})"
+    return f"on {dataset_label(name.dataset)}{kind}{mark}"
 
 
 def _accuracies(part: Part, experiment: str, metric: str) -> Table:
@@ -75,14 +66,14 @@ def _accuracies(part: Part, experiment: str, metric: str) -> Table:
             verdict = _judgement(by_row.get(line.row.row), line, part)
         published = (found.paper, found.paper_spread, found.paper_diff)
         texts = [_number(published[0]), _number(published[1]), _signed(published[2])]
-        ours = [*_stats(found.ours), _signed(found.diff), line.rates]
+        ours = [*_stats(found.ours, part.wanted[line.row]), _signed(found.diff), line.rates]
         rows.append([label(line.row, experiment), *texts, *ours, verdict])
     if scale.is_paper:
         reference, verdict = "", "within the paper's spread?"
     else:
         reference = f". The paper's numbers, of {dataset_label(REFERENCE)}, are for reference only"
         verdict = "order of the paper?"
-    caption = f"{about(part, experiment)}: {_NAMES[metric]} accuracy (%){reference}"
+    caption = f"{_NAMES[metric]} accuracy (%) {_about(part)}{reference}"
     return Table(caption, [*head, verdict], rows, numbers=range(1, 8))
 
 
@@ -90,10 +81,10 @@ def _agreement(agreement: Agreement | None) -> str:
     if agreement is None:
         return ""
     if agreement.verdict == NO_SPREAD:
-        return f"{agreement.difference:+.1f}: one run each, {NO_SPREAD} is known"
-    if agreement.verdict == OUTSIDE:
-        return f"{OUTSIDE}: {agreement.difference:+.1f}, more than {agreement.tolerance:.1f}"
-    return f"{agreement.verdict} ({agreement.difference:+.1f}, up to {agreement.tolerance:.1f})"
+        return f"{NO_SPREAD} is known ({_signed(agreement.difference)})"
+    than = "more than" if agreement.verdict == OUTSIDE else "up to"
+    difference = _signed(agreement.difference)
+    return f"{agreement.verdict} ({difference}, {than} {_number(agreement.tolerance)})"
 
 
 def _judgement(judged: Judged | None, line: Line, part: Part) -> str:
@@ -103,7 +94,7 @@ def _judgement(judged: Judged | None, line: Line, part: Part) -> str:
     return f"{_sign(judged, line.row.row)} {_row_text(part, other.pop())}: {judged.verdict}"
 
 
-def _order(part: Part, experiment: str, judged: list[Judged]) -> Table:
+def _order(part: Part, judged: list[Judged]) -> Table:
     rows = []
     for each in judged:
         lower, higher = each.lower, each.higher
@@ -120,7 +111,7 @@ def _order(part: Part, experiment: str, judged: list[Judged]) -> Table:
             ]
         )
     head = ["top-1", "paper", "ours", "seeds of the left", "of the right", "verdict"]
-    caption = f"{about(part, experiment)}: order of rows, differences in %"
+    caption = f"Order of rows {_about(part)}, differences of top-1 accuracy (%)"
     return Table(caption, head, rows, numbers=range(1, 5))
 
 
@@ -131,11 +122,11 @@ def _beyond(part: Part, experiment: str) -> Table:
         difference, verdict = compare_with_like(line, part) if own and line.results else (None, "")
         like = label(line.row._replace(experiment="table5", row=line.row.find().like))
         told = f"{_signed(difference)} to {like}: {verdict}" if difference is not None else verdict
-        ours = [*_stats(found.ours), _signed(found.diff), line.rates]
+        ours = [*_stats(found.ours, part.wanted[line.row]), _signed(found.diff), line.rates]
         verdict = told if line.results else MISSING
         rows.append([label(line.row, experiment), *ours, verdict])
     head = ["row", "top-1", "max - min", "n", "Diff", "rates", "against its row of Table 5"]
-    caption = f"{about(part, experiment)}: top-1 accuracy (%). The paper has no such table"
+    caption = f"Top-1 accuracy (%) {_about(part)}. The paper has no such table"
     return Table(caption, head, rows, numbers=range(1, 5))
 
 
@@ -149,10 +140,12 @@ def _row_text(part: Part, row: str) -> str:
     return label(found)
 
 
-def _stats(stats: Stats | None) -> list[str]:
+def _stats(stats: Stats | None, wanted: int) -> list[str]:
+    """Mean, spread and how many of the seeds there are."""
     if stats is None:
-        return ["", "", "0"]
-    return [_number(stats.mean), _number(stats.spread) if stats.n > 1 else "", str(stats.n)]
+        return ["", "", f"0 of {wanted}"]
+    seeds = str(stats.n) if stats.n == wanted else f"{stats.n} of {wanted}"
+    return [_number(stats.mean), _number(stats.spread) if stats.n > 1 else "", seeds]
 
 
 def _range(stats: Stats | None) -> str:
@@ -164,4 +157,4 @@ def _number(value: float | None) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.1f}"
+    return "" if value is None else f"{round(value, 1) + 0.0:+.1f}"  # never -0.0
