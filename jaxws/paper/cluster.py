@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from submitit import Job, LocalExecutor, SlurmExecutor
 from submitit.core.utils import UncompletedJobError
 
 from jaxws.paper.cluster_task import NOTICE, Task
+from jaxws.system.text import one_line
 
 _NAME = "jaxws-paper"
 # A task that has done as much as it could in its time comes back as often as it takes.
@@ -56,7 +58,7 @@ def slurm_script(commands: Sequence[Sequence[str]], folder: Path, resources: Res
       >>> [line for line in script.splitlines() if "array" in line or "time" in line]
       ['#SBATCH --array=0-1%2', '#SBATCH --time=90']
     """
-    executor = _slurm(folder, resources, len(commands))
+    executor = _slurm(commands, folder, resources)
     if len(commands) > 1:
         executor.parameters["map_count"] = len(commands)  # as it does itself to submit an array
     return executor._make_submission_file_text(executor._submitit_command_str, uid="")
@@ -83,7 +85,7 @@ def submit_to_slurm(commands: Sequence[Sequence[str]], folder: Path, resources: 
         )
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        jobs = _slurm(folder, resources, len(commands)).submit_array(
+        jobs = _slurm(commands, folder, resources).submit_array(
             [Task(command) for command in commands]
         )
     except UncompletedJobError as error:
@@ -126,7 +128,7 @@ class _Slurm(SlurmExecutor):
         return 2
 
 
-def _slurm(folder: Path, resources: Resources, tasks: int) -> SlurmExecutor:
+def _slurm(commands: Sequence[Sequence[str]], folder: Path, resources: Resources) -> SlurmExecutor:
     executor = _Slurm(folder, max_num_timeout=_RETURNS)
     cpus = resources.cpus
     executor.update_parameters(
@@ -134,7 +136,8 @@ def _slurm(folder: Path, resources: Resources, tasks: int) -> SlurmExecutor:
         time=resources.minutes,
         signal_delay_s=NOTICE,
         stderr_to_stdout=True,
-        array_parallelism=resources.at_once or tasks,
+        array_parallelism=resources.at_once or len(commands),
+        setup=[f"# Task 0 runs: {one_line(shlex.join(commands[0]))}"],
         additional_parameters={"requeue": True, **resources.options},
         # Since SLURM 22.05, srun does not take it from the job.
         **({"cpus_per_task": cpus, "srun_args": [f"--cpus-per-task={cpus}"]} if cpus else {}),

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxws.commands.paper.selection import selected
+from jaxws.paper.names import RunName
+from jaxws.paper.shards import Shard, groups
 from jaxws.system.text import say
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ SLURM, LOCAL = "slurm", "local"
 _ARRAY = re.compile(r"([1-9]\d*)(?:%([1-9]\d*))?")
 # What sbatch takes for --time: minutes, with seconds, hours and days.
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<numbers>\d+(?::\d+){0,2})")
-_MINUTES = 240
+_MINUTES, _LEAST_MINUTES = 240, 5  # tasks are told to stop two to three minutes before
 # Options of sbatch that have an argument of their own here, or are what the rest relies upon.
 _OWN = {
     "array": "--array", "cpus-per-task": "--cpus", "gpus": "--gpus", "gpus-per-node": "--gpus",
@@ -85,29 +86,30 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def submit(args: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Hands the runs of a command to a cluster.
+def submit(args: argparse.Namespace, names: Sequence[RunName]) -> int | None:
+    """Hands the runs of a command to a cluster, if it asks for that.
 
     Args:
       args: of ``paper run``, with those of :func:`add_cluster_arguments`.
-      argv: the arguments of ``paper run`` as they were given.
+      names: of the runs.
 
     Returns:
-      The exit status: 0; 1 where a task has failed that has run here.
+      The exit status: 0; 1 where a task has failed that has run here; None if nothing is asked of
+      a cluster.
 
     Raises:
       ValueError: arguments that contradict each other, or it cannot be submitted.
     """
-    check_cluster_arguments(args)
+    _check(args)
     if args.executor is None:
-        return 0
+        return None
     if importlib.util.find_spec("submitit") is None:
         raise ValueError(
             f"--executor={args.executor} needs the package submitit: pip install 'jaxws[cluster]'."
         )
     from jaxws.paper import cluster  # noqa: PLC0415 - needs an optional dependency
 
-    commands = _commands(args, argv)
+    commands = _commands(args, names)
     folder = (args.runs / "jobs" / time.strftime("%Y%m%d-%H%M%S")).absolute()
     if args.executor == LOCAL:
         failed = cluster.run_here(commands, folder, args.time)
@@ -132,15 +134,8 @@ def submit(args: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
-def check_cluster_arguments(args: argparse.Namespace) -> None:
-    """Sees to it that arguments fit together.
-
-    Args:
-      args: of ``paper run``.
-
-    Raises:
-      ValueError: some do not.
-    """
+def _check(args: argparse.Namespace) -> None:
+    """Sees to it that arguments fit together."""
     only_slurm = ("partition", "gpus", "cpus", "mem", "sbatch", "print_script")
     given = [name for name in (*only_slurm, "array", "time") if getattr(args, name)]
     if args.executor is None and given:
@@ -159,17 +154,18 @@ def check_cluster_arguments(args: argparse.Namespace) -> None:
         raise ValueError(f"--cpus={args.cpus}: expected a number of CPUs for each task.")
 
 
-def _commands(args: argparse.Namespace, argv: Sequence[str]) -> list[list[str]]:
+def _commands(args: argparse.Namespace, names: Sequence[RunName]) -> list[list[str]]:
     """The command of each task."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     add_cluster_arguments(parser)
-    _, rest = parser.parse_known_args(argv)  # the others, in their order
-    runs = len(selected(args))
-    tasks, _ = args.array or (runs, None)
-    if tasks > runs:
-        raise ValueError(f"--array={tasks}: there are only {runs} runs; expected at most as many.")
+    given = args.argv[args.argv.index("run") + 1 :]
+    _, rest = parser.parse_known_args(given)  # the others, in their order
+    most = len(groups(names))
+    tasks, _ = args.array or (most, None)
+    if tasks > most:
+        raise ValueError(f"--array={tasks}: expected at most {most}, a task for each run.")
     run = [sys.executable, "-m", "jaxws", "paper", "run", *rest]
-    return [[*run, f"--shard={index}/{tasks}"] for index in range(tasks)]
+    return [[*run, f"--shard={Shard(index, tasks)}"] for index in range(tasks)]
 
 
 def _resources(args: argparse.Namespace) -> Resources:
@@ -214,9 +210,10 @@ def _minutes(text: str) -> int:
         hours, (minutes, seconds) = 0, [*numbers, 0, 0][:2]
     total = hours * 60 + minutes + math.ceil(seconds / 60)
     total += int(found["days"]) * 24 * 60 if found and found["days"] else 0
-    if total < 1:
+    if total < _LEAST_MINUTES:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: expected a time such as 90 (minutes), 4:00:00 or 1-12 (days-hours)"
+            f"{text!r}: expected a time such as 90 (minutes), 4:00:00 or 1-12 (days-hours), at"
+            f" least {_LEAST_MINUTES} minutes"
         )
     return total
 
