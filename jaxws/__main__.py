@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
     from jaxws.commands.flags import explain_unknown, parse_arguments
 
     args, unknown = parse_arguments(parser, argv[1:])
+    args.argv = list(argv)  # as given, for commands that pass them on
     if unknown:
         parser.error(explain_unknown(unknown, parser.options()))
     try:
