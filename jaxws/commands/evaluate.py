@@ -35,6 +35,7 @@ from jaxws.config.fields import flat_fields
 from jaxws.config.identity import comparable_facts, place_of_data
 from jaxws.config.registry import SHARING_RULES, add_own_fields
 from jaxws.core.partitioning import one_device
+from jaxws.models.build import build_model
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_text
 from jaxws.system.terminal import print_table
@@ -43,7 +44,6 @@ from jaxws.training import weight_sharing
 from jaxws.training.compilation_cache import keep_programs
 from jaxws.training.evaluation import score
 from jaxws.training.metrics import IMAGES, METRICS, means
-from jaxws.training.run import build_model
 
 _SPLITS = ("test", "train", "validation")
 

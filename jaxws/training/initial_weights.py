@@ -17,11 +17,11 @@ from jaxws.checkpointing.directory import recorded_latest, steps_in, verify
 from jaxws.checkpointing.exported import is_exported, to_weights
 from jaxws.checkpointing.weights import WEIGHTS, read_weights
 from jaxws.core.leaf_patterns import matches
+from jaxws.models.build import variable_shapes
 from jaxws.models.torch_weights.files import read_weights_file
 from jaxws.models.torch_weights.names import HEAD
 from jaxws.records import provenance
 from jaxws.training.fit_weights import Fitted, fit_weights
-from jaxws.training.state import variable_shapes
 
 _FIELD = "config.model.init_from"
 _FILES = (".npz", ".safetensors", ".pth", ".pt")
