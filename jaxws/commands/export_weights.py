@@ -7,21 +7,21 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from jaxws.checkpointing.exported import KEY
 from jaxws.config.fields import flat_fields
 from jaxws.config.registry import ARCHITECTURES
 from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.core.named_leaves import named_leaves
+from jaxws.models.exported import FORMAT, KEY, Positions
 from jaxws.models.torch_export import to_torch_state_dict
 from jaxws.records.provenance import versions
 from jaxws.records.run_directory import RunDirectory
 from jaxws.system.atomic import replacing
 
-FORMAT = "jaxws weights, version 1"
 SUFFIXES = (".safetensors", ".npz")
 TORCH_SUFFIXES = (".pth", ".pt")  # of a file for torch.load
 NAMES = ("jaxws", "torch")  # and orders of axes
@@ -71,13 +71,19 @@ def flat_arrays(weights: Mapping[str, Any], names: str = "jaxws") -> dict[str, n
     return {name: np.ascontiguousarray(array) for name, array in named}
 
 
-def describe(past: RunDirectory, step: int, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def describe(
+    past: RunDirectory,
+    step: int,
+    arrays: Mapping[str, np.ndarray],
+    positions: Positions = MappingProxyType({}),
+) -> dict[str, Any]:
     """Says what arrays are, and where they come from.
 
     Args:
       past: the run.
       step: of the checkpoint.
       arrays: of :func:`flat_arrays`.
+      positions: of layers in a compact file, see :func:`jaxws.models.exported.compacted`.
 
     Returns:
       What can be written as JSON. ``arrays`` has shape, dtype and axes by name; ``data`` the shape
@@ -94,6 +100,7 @@ def describe(past: RunDirectory, step: int, arrays: Mapping[str, np.ndarray]) ->
                 "shape": list(array.shape),
                 "dtype": array.dtype.name,
                 "axes": axes.get((re.split("[/.]", name)[-1], array.ndim)),
+                **({"positions": list(positions[name])} if name in positions else {}),
             }
             for name, array in arrays.items()
         },

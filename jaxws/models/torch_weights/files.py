@@ -19,6 +19,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from jaxws.models.exported import KEY
+
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # torch.save's format since PyTorch 1.6, and before
 _HARMLESS = (argparse.Namespace,)  # of a training script's flags
 # Those of safetensors that NumPy calls otherwise, or has not.
@@ -40,7 +42,8 @@ def read_weights_file(path: str | Path) -> Mapping[str, Any]:
         which needs PyTorch; or of NumPy's ``.npz``. What it is, its first bytes tell.
 
     Returns:
-      What is in it: a state dict, or a checkpoint that has one, of NumPy arrays or tensors.
+      What is in it: a state dict, or a checkpoint that has one, of NumPy arrays or tensors; of a
+      ``.safetensors`` also the description that an export has, as its ``.npz`` do.
 
     Raises:
       ValueError: there is no such file, it is damaged, no file of weights, or holds objects of
@@ -71,13 +74,15 @@ def read_weights_file(path: str | Path) -> Mapping[str, Any]:
     )
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def _read_safetensors(path: Path) -> dict[str, Any]:
     _need("safetensors", path)
     import safetensors  # noqa: PLC0415 - an optional dependency
 
     try:
         tensors = safetensors.deserialize(path.read_bytes())
-        return {name: _array(tensor) for name, tensor in tensors}
+        with safetensors.safe_open(path, framework="numpy") as file:
+            described = {key: text for key, text in (file.metadata() or {}).items() if key == KEY}
+        return {name: _array(tensor) for name, tensor in tensors} | described
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # SafetensorError has no base class but this
