@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from jaxws.checkpointing.described import describe
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import add_out, add_step, add_trust, add_workdir, check_out, run_of
@@ -12,7 +13,6 @@ from jaxws.commands.export_weights import (
     SUFFIXES,
     TORCH_SUFFIXES,
     check_format,
-    describe,
     flat_arrays,
     write,
 )
