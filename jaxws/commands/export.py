@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compact",
         action="store_true",
-        help="a small file, which jaxws.models.load and init_from read: kernels in float16, and the"
-        " filters that positions share but once",
+        help="a small file, which jaxws.models.load and init_from read: filters that positions"
+        " share but once, others of locally connected layers in float16",
     )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
 

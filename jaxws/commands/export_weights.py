@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from jaxws.core.named_leaves import named_leaves
 from jaxws.models.exported import KEY
@@ -52,11 +53,9 @@ def check_format(out: Path) -> None:
     Raises:
       ValueError: the package for it is missing.
     """
-    package = {".safetensors": "safetensors"} | dict.fromkeys(TORCH_SUFFIXES, "torch")
-    needed = package.get(out.suffix.lower())
-    if needed and importlib.util.find_spec(needed) is None:
+    if out.suffix.lower() in TORCH_SUFFIXES and importlib.util.find_spec("torch") is None:
         raise ValueError(
-            f"--out={out} needs {needed}, which is not installed: pip install {needed},"
+            f"--out={out} needs torch, which is not installed: pip install torch,"
             " or give a name that ends in .npz."
         )
 
@@ -73,8 +72,6 @@ def write(out: Path, arrays: Mapping[str, np.ndarray], description: Mapping[str,
     text = json.dumps(description, indent=1)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".safetensors":
-            from safetensors.numpy import save_file  # noqa: PLC0415 - an optional dependency
-
             save_file(dict(arrays), temporary, metadata={KEY: text})
         elif out.suffix.lower() in TORCH_SUFFIXES:
             import torch  # noqa: PLC0415 - an optional dependency

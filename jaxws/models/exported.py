@@ -1,8 +1,9 @@
 """Files that ``python -m jaxws export`` writes: arrays by name, and what they are in JSON.
 
-A compact file has less in it. Where positions share their weights, a layer's filters are those of
-one position per pool, and ``positions`` of the array's description says of how many they are: the
-filter of position (h, w) is number (h mod p, w mod q) of p * q. Kernels are float16.
+A compact file has less in it. Where the positions of a layer share their filters, it has one filter
+per pool, and ``positions`` of the array's description says of how many positions they are: that of
+(h, w) is number (h mod p, w mod q) of p * q, which loses nothing. Where positions do not share,
+which is where nearly all weights of a locally connected network are, their filters are float16.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from jaxws.system.json_text import parse_json
 FORMAT = "jaxws weights, version 1"
 KEY = "description"  # of the JSON: an entry of the npz, a field of safetensors' metadata
 WEIGHTS = ("params", "batch_stats")  # what there is of a network
+
+_LARGEST = float(np.finfo(np.float16).max)
 
 Positions = Mapping[str, tuple[int, ...]]
 
@@ -97,7 +100,7 @@ def description_of(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compacted(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Positions]:
-    """Leaves out what can be made again, and half of the digits of kernels.
+    """Leaves out what can be made again, and half of the bits of filters that are not shared.
 
     Args:
       arrays: of an export, by name.
@@ -114,12 +117,14 @@ def compacted(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
       >>> arrays["params/a/local_kernel"].shape, positions
       ((1, 1, 3, 3, 1, 2), {'params/a/local_kernel': (9, 9)})
     """
-    found, positions = {}, {}
+    found, positions = dict(arrays), {}
     for name, array in arrays.items():
-        kept = array
-        if name.rpartition("/")[2] == LOCAL_KERNEL and (pooled := _pooled(array)) is not None:
-            kept, positions[name] = pooled, array.shape[: position_ndim(array)]
-        found[name] = _halved(name, kept) if name.endswith("kernel") else kept
+        if name.rpartition("/")[2] != LOCAL_KERNEL:
+            continue
+        if (filters := _pooled(array)) is None:
+            found[name] = _halved(name, array)
+        else:
+            found[name], positions[name] = filters, array.shape[: position_ndim(array)]
     return found, positions
 
 
@@ -139,7 +144,7 @@ def _spread(filters: np.ndarray, positions: tuple[int, ...]) -> np.ndarray:
 
 
 def _halved(name: str, array: np.ndarray) -> np.ndarray:
-    if (largest := float(np.abs(array).max(initial=0.0))) > np.finfo(np.float16).max:
+    if (largest := float(np.abs(array).max(initial=0.0))) > _LARGEST:
         raise ValueError(
             f"{name} has a weight of {largest:g}, which float16 cannot hold: export without"
             " --compact."

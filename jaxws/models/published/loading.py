@@ -154,11 +154,12 @@ def _check(weights: Mapping[str, Any], shapes: Mapping[str, Any], path: Path) ->
     for key in WEIGHTS:
         there, here = named_leaves(weights[key]), named_leaves(shapes.get(key, {}))
         for name in sorted(there.keys() | here.keys()):
-            ours, theirs = getattr(here.get(name), "shape", None), np.shape(there.get(name, ()))
-            if name not in there or name not in here or ours != theirs:
-                wrong.append(f"{name}: {theirs if name in there else None} there, {ours} here")
+            ours = here[name].shape if name in here else "none"
+            theirs = np.shape(there[name]) if name in there else "none"
+            if ours != theirs:
+                wrong.append(f"{key}/{name}: {theirs} there, {ours} here")
             elif not np.isfinite(there[name]).all():
-                wrong.append(f"{name}: numbers that are not finite")
+                wrong.append(f"{key}/{name}: numbers that are not finite")
     if wrong:
         raise ValueError(f"{path} has not the weights of its network: {_few(wrong)}.")
 
