@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxws.config.identity import differences, to_json
 from jaxws.parallel import processes
-from jaxws.records import provenance
+from jaxws.records import provenance_file
 from jaxws.records.metrics_file import MetricsFile
 from jaxws.records.staging import Staging
 from jaxws.records.workdir_lock import take_lock
@@ -108,7 +108,7 @@ class Workdir(MetricsFile):
         try:
             for _ in self.records():
                 pass
-            provenance.read(self.path)
+            provenance_file.read(self.path)
         except (ValueError, OSError):
             self._release()
             raise
