@@ -28,6 +28,8 @@ class Scale(NamedTuple):
         published ones.
       grids: rates to search, likewise; None for the paper's.
       search_epochs: of the runs of a search, by data set.
+      decays_last: search the learning rates at the first weight decay of the grid, and then other
+        decays at the best of them only; not the whole grid, as the paper did.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Scale(NamedTuple):
     rates: Mapping[str, Rates] | None
     grids: Mapping[str, tuple[Rates, ...]] | None
     search_epochs: Mapping[str, int]
+    decays_last: bool = False
 
     @property
     def is_paper(self) -> bool:
