@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from jaxws.paper.csv_tables import Tell
-from jaxws.paper.names import RunName
+from jaxws.paper.names import RunName, all_rows
 from jaxws.paper.published_results import is_published, read_published
 from jaxws.paper.results import Result, sort_key
 from jaxws.paper.run_results import find_runs, read_result
@@ -30,7 +30,7 @@ def read_results(
       sources: directories: of runs, where ``table5/cifar10/lc/seed0`` is in a directory of this
         name, or of published results, ``runs.csv`` and others, in it or in one for each scale. Of
         a run that is in several, the first one that is done counts, or else the first one.
-      names: of the runs that are wanted; None for all that are there.
+      names: of the runs that are wanted, or of rows for runs of any seed; None for all.
       tell: takes what is wrong with the sources, a line of text each: lines that cannot be read,
         runs of which two sources say something else. By default it is printed to stderr.
 
@@ -46,17 +46,18 @@ def read_results(
       []
     """
     found: dict[RunName, Result] = {}
+    places: dict[RunName, str] = {}
     for source in sources:
         if not source.is_dir():
             raise ValueError(f"{source} is no directory: expected one of runs or of their results.")
         for result in _read(source, names, tell):
-            before = found.get(result.name)
+            before, place = found.get(result.name), _place(source, result)
             if before is None or (before.state != DONE and result.state == DONE):
-                found[result.name] = result
+                found[result.name], places[result.name] = result, place
             elif before.state == result.state == DONE and not same_numbers(before, result):
                 tell(
-                    f"{result.name} is in {before.source} and, with other numbers, in"
-                    f" {result.source}; the first one counts"
+                    f"{result.name} is in {places[result.name]} and, with other numbers, in"
+                    f" {place}; the first one counts"
                 )
     return sorted(found.values(), key=lambda result: sort_key(result.name))
 
@@ -74,15 +75,22 @@ def same_numbers(one: Result, other: Result) -> bool:
     return _numbers(one) == _numbers(other)
 
 
+def _place(source: Path, result: Result) -> str:
+    """Where a result comes from, but not where that lies."""
+    return source.name + result.source.removeprefix(str(source))
+
+
 def _numbers(result: Result) -> tuple[object, ...]:
     rounded = {key: f"{value:.{_DIGITS}g}" for key, value in result.metrics.items()}
     return result.steps, rounded, dict(result.changes)
 
 
 def _read(source: Path, names: Sequence[RunName] | None, tell: Tell) -> list[Result]:
-    wanted = None if names is None else set(names)
+    wanted = set(all_rows() if names is None else names)
     published = filter(is_published, (source, *(source / scale for scale in SCALES)))
     lines = [line for directory in published for line in read_published(directory, tell)]
-    found = [line for line in lines if wanted is None or line.name in wanted]
-    read = (read_result(source, name) for name in (find_runs(source) if names is None else names))
+    found = [line for line in lines if line.name in wanted or line.name.of_row() in wanted]
+    rows = [name for name in wanted if name.seed is None]
+    there = dict.fromkeys([*(wanted.difference(rows)), *find_runs(source, rows)])
+    read = (read_result(source, name) for name in sorted(there, key=sort_key))
     return [*found, *(result for result in read if result is not None)]

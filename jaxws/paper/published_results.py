@@ -79,7 +79,8 @@ def read_published(directory: Path, tell: Tell) -> list[Result]:
         if name in found:
             tell(f"{line.where}: {name} comes twice; the first line counts")
             continue
-        result = _result(name, line, epochs[str(name)], snr[str(name)])
+        curves = epochs[str(name)], snr[str(name)]
+        result = _result(name, line, *curves, source=str(directory / RUNS))
         if result.state == DAMAGED:
             tell(result.note)
         found[name] = result
@@ -104,7 +105,7 @@ def _run_name(text: str) -> RunName:
     return name
 
 
-def _result(name: RunName, line: Line, epochs: Any, snr: Any) -> Result:
+def _result(name: RunName, line: Line, epochs: Any, snr: Any, source: str) -> Result:
     cells = line.cells
     facts = {key: cells.get(key, "") for key in FACTS}
     try:
@@ -121,11 +122,11 @@ def _result(name: RunName, line: Line, epochs: Any, snr: Any) -> Result:
             facts=facts,
             epochs=sorted(epochs, key=lambda record: record["step"]),
             snr=sorted(snr, key=lambda point: point[0]),
-            source=line.where.partition(",")[0],
+            source=source,
         )
     except ValueError as error:
         note = f"{line.where}: {error}"
-        return Result(name, DAMAGED, note, {}, 0, 0.0, {}, facts, [], [], line.where)
+        return Result(name, DAMAGED, note, {}, 0, 0.0, {}, facts, [], [], source)
 
 
 def _epoch(cells: Mapping[str, str]) -> dict[str, Any]:

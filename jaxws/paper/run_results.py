@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from jaxws.paper.configs import row_config
-from jaxws.paper.names import RunName, all_rows, parse_name
+from jaxws.paper.names import RunName, parse_name
 from jaxws.paper.results import FACTS, Result
 from jaxws.paper.state import DAMAGED, MISSING, OTHER, STARTED, RunState, run_state
 from jaxws.records.run_directory import RunDirectory
@@ -16,21 +17,22 @@ from jaxws.records.summary import metric_means
 _UNTOLD = ("log_every", "model.init_from")
 
 
-def find_runs(runs: Path) -> list[RunName]:
-    """The runs that have a directory, whatever is in it.
+def find_runs(runs: Path, rows: Iterable[RunName]) -> list[RunName]:
+    """The runs of rows that have a directory, whatever is in it.
 
     Args:
       runs: directory of all runs, each in one of its name.
+      rows: names without seeds.
 
     Returns:
       Their names.
 
     Example:
-      >>> find_runs(Path("nowhere"))
+      >>> find_runs(Path("nowhere"), [parse_name("table5/cifar10/lc")])
       []
     """
     found = []
-    for row in all_rows():
+    for row in rows:
         for path in (runs / str(row)).glob("seed*"):
             try:
                 found.append(parse_name(f"{row}/{path.name}"))

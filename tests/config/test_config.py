@@ -1,7 +1,4 @@
-import ast
-import collections
 import json
-import re
 from pathlib import Path
 
 import jax
@@ -12,19 +9,15 @@ from ml_collections import ConfigDict
 from jaxws.commands.parse_config import parse_config
 from jaxws.config import choices
 from jaxws.config.checks import check_config
-from jaxws.config.fields import base_config, flat_fields
+from jaxws.config.fields import base_config, flat_fields, images_per_step
 from jaxws.config.files import config_names, config_path, named_config
 from jaxws.config.identity import FREE_FIELDS, differences, to_json
 from jaxws.core import pools
-from jaxws.paper.configs import row_config
-from jaxws.paper.tables import find_published
+from jaxws.data.assumed import assumed_feed
 from jaxws.training.run import build_model
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 
-# How many rows of the paper the headers name, by data set.
-NAMED_ROWS = {"cifar10": 8, "cifar100": 14, "tiny_imagenet": 14, "imagenet2012": 9}
-TABLE_OF_PAD = {0: "table4", 4: "table5", 8: "table6"}
 # Classes and the side of what the network sees.
 TASKS = {
     "digits": (10, 24),
@@ -34,7 +27,6 @@ TASKS = {
     "imagenet2012": (1000, 224),
 }
 FILES = [path for path in CONFIGS if path.stem != "paper"]  # which has no configuration of its own
-PAPERS = [p for p in FILES if not p.stem.startswith("digits") and "_vit_" not in p.stem]
 
 
 def test_configs_have_the_names_of_their_files():
@@ -55,50 +47,6 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
     (tmp_path / "digits_lc").write_text(text)
     config, *_ = parse_config(["--config=digits_lc:7"])
     assert (config.seed, config.epochs) == (7, 30)
-
-
-def rows_of(path):
-    """The accuracies that each row of a config's header promises, and the row's configuration."""
-    header = ast.get_docstring(ast.parse(path.read_text()))
-    first, *others = re.split(r"\n    (?=\S)", header)
-    commands = [(re.findall(r"([\d.]+) %", first), [])]
-    for row in others:
-        accuracies = re.search(r"\((\d+\.\d(, \d+\.\d)?)[,)]", row)[1].split(", ")
-        commands.append((accuracies, re.findall(r"--\S+", row)))
-    for accuracies, arguments in commands:
-        yield accuracies, parse_config([f"--config={path}", *arguments])[0]
-
-
-def row_of(config):
-    """The row of the paper that a configuration says it is."""
-    row = {"conv": "conv", "local": "lc"}[config.model.connectivity]
-    row = f"conv1-{row}" if config.model.first_layer_conv else row
-    row += f"-{config.data.n_reps}reps" if config.data.n_reps > 1 else ""
-    row += f"-ws{config.sharing.every}" if config.sharing.every else ""
-    if config.data.name == "imagenet2012":
-        return f"table13/imagenet/{row}"
-    return f"{TABLE_OF_PAD[config.data.pad]}/{config.data.name}/{row}"
-
-
-def test_every_row_named_in_a_header_is_the_papers():
-    seen = collections.Counter()
-    for path in PAPERS:
-        for accuracies, config in rows_of(path):
-            check_config(config)
-            name = row_of(config)
-            assert dict(flat_fields(config)) == dict(flat_fields(row_config(name))), (path, name)
-            line = find_published(*name.split("/"))
-            printed = [line.top1] if line.top5 is None else [line.top1, line.top5]
-            assert accuracies == [f"{value:.1f}" for value in printed], (path, name)
-            of_imagenet = config.data.name == "imagenet2012"
-            network = (256, "resnet18", 32) if of_imagenet else (512, "resnet_cifar", 16)
-            assert (config.batch_size, config.model.architecture, config.model.width) == network
-            assert config.epochs == 200 and config.data.split == "final"
-            assert config.data.train_fraction == 1 and config.model.depth == 20
-            assert (config.optimizer.drop_epochs, config.optimizer.drop_factor) == (None, 4)
-            assert config.data.flip == (config.data.name != "tiny_imagenet")
-            seen[config.data.name] += 1
-    assert seen == NAMED_ROWS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -162,10 +110,12 @@ def test_core_knows_the_same_pools():
         ("model.dtype", "float8", "one of 'float32', 'bfloat16', 'float16'"),
         ("divergence.action", "ignore", "one of 'stop', 'skip'"),
         ("accumulate", 0, "config.accumulate=0: expected at least 1"),
-        ("accumulate", 3, "config.accumulate=3: expected a divisor of the 512 images of a batch"),
+        ("accumulate", 3, "config.accumulate=3: expected a divisor of config.batch_size=512"),
         ("data.on_corrupt", "ignore", "one of 'error', 'skip'"),
         ("data.pad", -4, "config.data.pad=-4"),
         ("data.n_reps", 0, "config.data.n_reps=0: expected at least 1"),
+        ("data.n_reps", 3, "batch_size=512 counts views, .*n_reps=3 of each.* 510 and 513 can"),
+        ("data.n_reps", 513, "config.data.n_reps=513 of each image: 513 can"),
         ("data.crop_size", 0, "config.data.crop_size=0"),
         ("data.split", "valid", "one of 'final', 'tuning'"),
         ("data.split_seed", -1, "config.data.split_seed=-1"),
@@ -232,10 +182,14 @@ def test_flags_are_true_or_false(value):
         check_config(config)
 
 
-def test_views_are_images_of_a_batch():
+@pytest.mark.parametrize(("n_reps", "steps"), [(1, 98), (4, 391), (8, 782), (16, 1563)])
+def test_n_reps_are_n_times_as_many_steps_of_512_views(n_reps, steps):
+    """As the paper's: 512 // n images a step, and an epoch still shows each image once."""
     config = base_config()
-    config.data.n_reps, config.accumulate = 3, 6
+    config.data.n_reps = config.accumulate = n_reps
     check_config(config)
+    assert images_per_step(config) == 512 // n_reps
+    assert assumed_feed(config).steps_per_epoch == steps
 
 
 def test_epochs_of_drops_can_be_given_on_the_command_line():
@@ -273,6 +227,7 @@ def test_differences_leave_out_free_fields():
 
     config, saved = base_config(), to_json(base_config(), {"classes": 10})
     assert against(config, classes=10) == []
+    config.evaluate_every = 2
     config.max_steps, config.checkpoint.keep, config.data.data_dir = 3, 7, "/elsewhere"
     config.data.path = "/pictures"
     config.data.prefetch, config.data.threads, config.data.workers = 5, 6, 7
@@ -282,7 +237,7 @@ def test_differences_leave_out_free_fields():
     config.divergence.max_skipped = 10
     assert set(FREE_FIELDS) == {
         *("mesh.data", "mesh.h", "mesh.w"),
-        *("max_steps", "tensorboard", "profile", "compilation_cache"),
+        *("evaluate_every", "max_steps", "tensorboard", "profile", "compilation_cache"),
         *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
         *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
         *("data.path", "data.data_dir", "data.prefetch", "data.threads", "data.workers"),

@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jaxws.commands.paper.selection import add_selection, selected
+from jaxws.paper.collected import read_results
+from jaxws.paper.publishing import merged
+from jaxws.paper.results import Result
+from jaxws.paper.state import DIVERGED, DONE
 from jaxws.system.atomic import write_together
 from jaxws.system.local_path import path_argument
 from jaxws.system.text import say
-
-if TYPE_CHECKING:  # which imports JAX, for which list and show do not wait
-    from jaxws.paper.results import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,10 +46,6 @@ def run(args: argparse.Namespace) -> int:
       ValueError: there is nothing to collect, or a run is in the tables with other numbers.
     """
     names = selected(args)
-    from jaxws.paper.collected import read_results
-    from jaxws.paper.publishing import merged
-    from jaxws.paper.state import DIVERGED, DONE
-
     if not args.runs.is_dir():
         raise ValueError(f"--runs={args.runs}: there is no such directory.")
     found = read_results([args.runs], names)
