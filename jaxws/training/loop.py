@@ -86,7 +86,11 @@ def _train_until_end(run: Run, process: _Process) -> None:
         except Diverged as diverged:
             checkpoints.wait()
             latest = checkpoints.latest_step()
-            message = policy.handle(diverged, run.workdir.history, latest)
+            try:
+                message = policy.handle(diverged, run.workdir.history, latest)
+            except FloatingPointError:
+                run.workdir.append(diverged.last_record)
+                raise
             run.workdir.resume_from(latest or 0)
             run.workdir.warn(latest or 0, ROLLBACK, message)
     checkpoints.wait()
