@@ -11,11 +11,12 @@ from jaxws.system.local_path import path_argument
 RUNS = Path("runs/paper")
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
+def add_selection(parser: argparse.ArgumentParser, *, seeds: bool = True) -> None:
     """Adds names, ``--scale``, ``--seeds`` and ``--runs``.
 
     Args:
       parser: of an action.
+      seeds: whether it is about runs; False for one about rows.
     """
     parser.add_argument(
         "names",
@@ -29,12 +30,13 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="SCALE",
         help="paper (default), small (digits, minutes) or reduced (CIFAR-10 at 16 pixels, hours)",
     )
-    parser.add_argument(
-        "--seeds",
-        type=_seeds,
-        metavar="N,...",
-        help="seeds of each row, such as 0,1,2 or 0-4 (default: as many as the scale has)",
-    )
+    if seeds:
+        parser.add_argument(
+            "--seeds",
+            type=_seeds,
+            metavar="N,...",
+            help="seeds of each row, such as 0,1,2 or 0-4 (default: as many as the scale has)",
+        )
     parser.add_argument(
         "--runs",
         type=path_argument,
