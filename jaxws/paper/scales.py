@@ -72,7 +72,16 @@ def _grid(rates: tuple[float, ...], decays: tuple[float, ...]) -> tuple[Rates, .
 
 # On CIFAR-10 alone.
 _CIFAR = ("fig6", "frequency", "images", "pools", "modes", "untied")
-_RESNET_8 = {"model.depth": 8, "model.width": 8, "batch_size": 64}
+# Runs of minutes need not be scored, nor kept, after each of their epochs.
+_RESNET_8 = {
+    "model.depth": 8,
+    "model.width": 8,
+    "batch_size": 64,
+    "evaluate_every": 5,
+    "checkpoint.keep": 1,
+    "checkpoint.keep_best": False,
+    "checkpoint.every_steps": 500,
+}
 _DIGITS = {**_RESNET_8, "epochs": 20, "data.name": "digits", "data.flip": False}
 _SMALL_CIFAR = {
     **_RESNET_8,

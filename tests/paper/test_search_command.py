@@ -104,17 +104,17 @@ def test_a_search_from_start_to_choice(paper_search, tmp_path):
 
 def test_shards_make_up_the_search(paper_search):
     trainers = [Trainer() for _ in range(4)]
-    for part, trainer in enumerate(trainers, start=1):
+    for part, trainer in enumerate(trainers):
         status, out, _ = paper_search(ROW, f"--shard={part}/4", trainer=trainer)
         assert status == 0
-        assert ("No choice yet" in out) == (part < 4)
+        assert ("No choice yet" in out) == (part < 3)
     trained = list(itertools.chain.from_iterable(trainer.trained for trainer in trainers))
     assert sorted(pair for _, *pair in trained) == sorted(map(list, PAIRS))
     assert max(len(trainer.trained) for trainer in trainers) == 2
 
 
 def test_a_partial_choice_is_said_to_be_one(paper_search):
-    status, out, _ = paper_search(ROW, "--shard=1/2", "--allow_partial")
+    status, out, _ = paper_search(ROW, "--shard=0/2", "--allow_partial")
     assert status == 0 and "Chosen among 3 runs of 6; the others have not ended." in out
 
 
@@ -153,7 +153,7 @@ def test_rows_with_the_rates_of_others(paper_search):
         ([f"{ROW}/seed3"], "a row is searched with seed 0, for all seeds: give small/table5"),
         ([ROW, "--config.epochs=3"], "--config.epochs is what makes a run one of its row"),
         ([ROW, "--config.optimizer.learning_rate=1"], "--config.optimizer.learning_rate is"),
-        ([ROW, "--shard=0/2"], "expected I/N from 1/N to N/N"),
+        ([ROW, "--shard=2/2"], "'2/2': expected INDEX/COUNT"),
         ([ROW, "--seeds=1"], "unknown argument '--seeds=1'"),
         (["tabel5"], "no part of a name is 'tabel5'"),
     ],

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from jaxws.commands.parse_config import parse_config
 from jaxws.config.fields import flat_fields
 from jaxws.paper.jobs import check_settable
-
-T = TypeVar("T")
+from jaxws.paper.names import all_rows
+from jaxws.paper.shards import Shard, parse_shard
 
 
 def add_execution(parser: argparse.ArgumentParser) -> None:
@@ -31,31 +30,13 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard",
         type=_shard,
-        default=(1, 1),
+        default=Shard(0, 1),
         metavar="I/N",
-        help="the I-th of N parts of the runs, such as 1/4, to divide them among machines",
+        help="only this one of N shares of the runs, from 0/N, for machines that do not share RUNS",
     )
     parser.add_argument(
         "--retry", action="store_true", help="go on with runs that have diverged, too"
     )
-
-
-def share_of(items: Sequence[T], shard: tuple[int, int]) -> Sequence[T]:
-    """The part of a list that ``--shard`` asks for.
-
-    Args:
-      items: all of them, the same for every part.
-      shard: which part, from 1, of how many.
-
-    Returns:
-      Its items; every item is in one part.
-
-    Example:
-      >>> share_of("abcde", (1, 2)), share_of("abcde", (2, 2))
-      ('ace', 'bd')
-    """
-    part, parts = shard
-    return items[part - 1 :: parts]
 
 
 def fields_given(overrides: Sequence[str]) -> Mapping[str, Any]:
@@ -79,7 +60,8 @@ def fields_given(overrides: Sequence[str]) -> Mapping[str, Any]:
         for override in overrides
     ]
     check_settable(dict.fromkeys(names))
-    config, _, _ = parse_config(["--config=paper", *overrides])
+    # All rows have the same fields.
+    config, _, _ = parse_config([f"--config=paper:{all_rows()[0]}", *overrides])
     fields = dict(flat_fields(config))
     return {name: fields[name] for name in names}
 
@@ -90,8 +72,8 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _shard(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N from 1/N to N/N, such as 1/4")
-    return int(found[1]), int(found[2])
+def _shard(text: str) -> Shard:
+    try:
+        return parse_shard(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -10,7 +10,7 @@ from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 from jaxws.commands.arguments import add_json
-from jaxws.commands.paper.execution import add_execution, fields_given, share_of
+from jaxws.commands.paper.execution import add_execution, fields_given
 from jaxws.commands.paper.searches_shown import facts, show
 from jaxws.commands.paper.selection import add_selection
 from jaxws.paper.choices import write_choice
@@ -111,9 +111,11 @@ def _jobs(args: argparse.Namespace, rows: Sequence[RunName], given: Mapping[str,
     """The runs that are needed, as far as can be said now; those of this shard."""
     scores = [score for row in rows for score in search_scores(args.runs, row)[0]]
     needed = {(score.name, score.rates) for score in scores}
-    own = share_of([each for row in rows for each in candidates(row)], args.shard)
+    every = [each for row in rows for each in candidates(row)]
     return [
-        search_job(each, args.runs, given) for each in own if (str(each.row), each.rates) in needed
+        search_job(each, args.runs, given)
+        for each in every[args.shard.index :: args.shard.count]
+        if (str(each.row), each.rates) in needed
     ]
 
 

@@ -46,7 +46,7 @@ def show(row: RunName, scores: Sequence[Score], runs: Path) -> None:
       runs: directory of all runs.
     """
     scale = SCALES[row.scale]
-    mark = "" if scale.is_paper else f" (not the paper's: {scale.about})"
+    mark = "" if scale.is_paper else f"; not the paper's: {scale.about}"
     lines = [
         (
             f"{score.learning_rate:g}",
@@ -58,7 +58,8 @@ def show(row: RunName, scores: Sequence[Score], runs: Path) -> None:
         for score in scores
     ]
     head = ("learning rate", "weight decay", "validation top-1", "loss", "")
-    print_table(lines, title=f"{row}, {scores[0].epochs} epochs{mark}", head=head)
+    say(f"{row}, in runs of {scores[0].epochs} epochs{mark}")
+    print_table(lines, head=head)
     for line in _notes(row, scores, runs):
         say(line)
 
