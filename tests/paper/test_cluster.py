@@ -40,8 +40,8 @@ def test_the_script(capsys, tmp_path):
     runs = tmp_path / "runs here"
     status, script, _ = run(
         capsys, "--jobs", "3", "--config.log_every=7", f"--runs={runs}", "--slurm",
-        "--print_script", "--array=2%1", "--time=1-0:30", "--partition=gpu", "--gpus=a100:1", "--cpus",
-        "4", "--mem=16G", "--sbatch=account=lab", "--sbatch", "exclusive", "--retry",
+        "--print_script", "--array=2%1", "--time=1-0:30", "--partition=gpu", "--gpus=a100:1",
+        "--cpus", "4", "--mem=16G", "--sbatch=account=lab", "--sbatch", "exclusive", "--retry",
     )  # fmt: skip
     assert status == 0
     assert not runs.exists()  # nothing is submitted
