@@ -6,6 +6,7 @@ import argparse
 import faulthandler
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,10 +74,15 @@ def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
     from jaxws.commands.flags import explain_unknown, parse_arguments
 
     args, unknown = parse_arguments(parser, argv[1:])
+    args.argv = list(argv)  # as given, for commands that pass them on
     if unknown:
         parser.error(explain_unknown(unknown, parser.options()))
     try:
         return command.run(args)
+    except BrokenPipeError:
+        # Its reader, such as head, has seen enough; nor shall the interpreter's last flush fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError) as error:
         if args.debug:
             raise

@@ -38,7 +38,7 @@ class Ahead(NamedTuple):
       topology: for which.
       mesh: sizes of its axes, by name.
       choice: why this mesh; None where the configuration says so.
-      images: of a step, on all devices.
+      images: that the network sees in a step, on all devices; views of one count each.
       parameters: number of them.
       arguments: bytes of state and data.
       temporaries: bytes that the step takes besides.
@@ -120,7 +120,7 @@ def compile_ahead(config: ConfigDict, topology: Topology) -> Ahead:
         topology=topology,
         mesh=sizes,
         choice=choice,
-        images=config.batch_size * config.data.n_reps,
+        images=config.batch_size,
         parameters=sum(shape.size for shape in jax.tree.leaves(params)),
         arguments=arguments,
         temporaries=temporaries,

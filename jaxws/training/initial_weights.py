@@ -20,7 +20,7 @@ from jaxws.models.build import variable_shapes
 from jaxws.models.exported import WEIGHTS, is_exported, to_weights
 from jaxws.models.torch_weights.files import read_weights_file
 from jaxws.models.torch_weights.names import HEAD
-from jaxws.records import provenance
+from jaxws.records import provenance_file
 from jaxws.training.fit_weights import Fitted, fit_weights
 
 _FIELD = "config.model.init_from"
@@ -150,7 +150,7 @@ def _digest(file: Path) -> str:
 
 def _check_unchanged(workdir: Path, given: str, digest: str) -> None:
     """A run that was stopped before its first checkpoint must not begin with other weights."""
-    before = provenance.read(workdir).get("init_from") or {}
+    before = provenance_file.read(workdir).get("init_from") or {}
     if before.get("sha256", digest) != digest:
         raise ValueError(
             f"{_FIELD}={given!r}: these are no longer the weights that the run in {workdir} began"

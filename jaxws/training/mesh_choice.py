@@ -45,7 +45,7 @@ def choose_for(
       {'data': 1, 'h': 4, 'w': 2}
     """
     step = Step(
-        images=config.batch_size * config.data.n_reps,
+        images=config.batch_size,
         itemsize=jnp.dtype(config.model.dtype).itemsize,
         pooled=sharing.keeps_shared,
         accumulate=config.accumulate,

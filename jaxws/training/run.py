@@ -59,6 +59,18 @@ class Run(NamedTuple):
         steps = self.config.epochs * self.feed.steps_per_epoch
         return min(steps, self.config.max_steps or steps)
 
+    def evaluates(self, step: int) -> bool:
+        """Whether the network is evaluated after a step that ends an epoch, or the run.
+
+        Args:
+          step: number of steps done.
+
+        Returns:
+          Whether ``config.evaluate_every`` names that epoch, or the run ends there.
+        """
+        period = self.config.evaluate_every * self.feed.steps_per_epoch
+        return step % period == 0 or step >= self.last_step
+
 
 def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     """Checks everything that a user can get wrong, before a directory is made.
