@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from jaxws.paper.names import RunName
+from jaxws.paper.names import RunName, all_rows
 
 # Where a run was made, in the order of the columns of published results.
 FACTS = ("device", "cores", "dtype", "jaxws", "commit", "python", "jax", "jaxlib", "flax", "date")
@@ -40,3 +41,25 @@ class Result(NamedTuple):
     epochs: Sequence[Mapping[str, Any]]
     snr: Sequence[tuple[int, Mapping[str, float]]]
     source: str
+
+
+def sort_key(name: RunName) -> tuple[int, int]:
+    """By what results are sorted: the order of the paper, then seeds.
+
+    Args:
+      name: of a run.
+
+    Returns:
+      The key.
+
+    Example:
+      >>> from jaxws.paper.names import parse_name
+      >>> sort_key(parse_name("table4/cifar10/lc/seed3"))
+      (1, 3)
+    """
+    return _positions()[name.of_row()], name.seed or 0
+
+
+@cache
+def _positions() -> dict[RunName, int]:
+    return {name: position for position, name in enumerate(all_rows())}

@@ -14,6 +14,7 @@ from jaxws.records.run_directory import RunDirectory, read_run
 
 MISSING, STARTED, DONE, DIVERGED = "missing", "started", "done", "diverged"
 OTHER, DAMAGED = "other", "damaged"
+KINDS = (MISSING, STARTED, DONE, DIVERGED, OTHER, DAMAGED)
 # What a run may differ in and still be of its row: how fast its numbers are computed, and with
 # which precision, which reports tell.
 MAY_DIFFER = (*FREE_FIELDS, "accumulate", "model.dtype", "log_every", "model.init_from")
@@ -56,11 +57,11 @@ def run_state(workdir: Path, config: ConfigDict) -> RunState:
       >>> run_state(Path("nowhere"), row_config("table5/cifar10/lc")).kind
       'missing'
     """
-    if not workdir.exists() or (workdir.is_dir() and not any(workdir.iterdir())):
-        return RunState(MISSING)
-    if not (workdir / "config.json").exists() and not (workdir / "metrics.jsonl").exists():
-        return RunState(MISSING, note="has no config.json yet")
     try:
+        if not workdir.exists() or (workdir.is_dir() and not any(workdir.iterdir())):
+            return RunState(MISSING)
+        if not (workdir / "config.json").exists() and not (workdir / "metrics.jsonl").exists():
+            return RunState(MISSING, note="has no config.json yet")
         run = read_run(workdir)
     except (ValueError, OSError) as error:
         return RunState(DAMAGED, note=str(error))
@@ -72,14 +73,48 @@ def run_state(workdir: Path, config: ConfigDict) -> RunState:
             OTHER, note=f"config.{key} is {there!r} there, {here!r} in the row", run=run
         )
     told = {key: value for key, value in changes.items() if key not in FREE_FIELDS}
-    ended = run.of_kind("epoch")
-    epoch = float(ended[-1]["epoch"]) if ended else 0.0
     kind, note = STARTED, ""
-    if epoch >= run.config.epochs:
+    if _is_complete(run):
         kind = DONE
-    elif run.records and run.records[-1].get("event") == "diverged":
-        kind, note = DIVERGED, run.records[-1]["message"]
-    return RunState(kind, epoch, run.config.epochs, note, run, told)
+    elif run.records and run.records[-1].get("event") == DIVERGED:
+        kind, note = DIVERGED, run.records[-1].get("message", "")
+    return RunState(kind, _epoch(run), run.config.epochs, note, run, told)
+
+
+def is_done(workdir: Path) -> bool:
+    """Whether a run has reached the end that its own configuration says.
+
+    Args:
+      workdir: its directory, which may be missing.
+
+    Returns:
+      True or False; never raises for what is in the directory.
+
+    Example:
+      >>> is_done(Path("nowhere"))
+      False
+    """
+    try:
+        return _is_complete(read_run(workdir))
+    except (ValueError, OSError):
+        return False
+
+
+def _epoch(run: RunDirectory) -> float:
+    """That a run has reached, also within one where it was to stop after some steps."""
+    ended = run.of_kind("epoch")
+    return float(ended[-1].get("epoch", 0)) if ended else 0.0
+
+
+def _is_complete(run: RunDirectory) -> bool:
+    """Whether the last epoch is recorded and its network kept, which comes after.
+
+    Checkpoints may have been removed since, all of them, to save space.
+    """
+    if _epoch(run) < run.config.epochs:
+        return False
+    last = run.of_kind("epoch")[-1]["step"]
+    return not run.checkpoints.is_dir() or (run.checkpoints / str(last)).is_dir()
 
 
 def _changes(row: ConfigDict, run: ConfigDict) -> dict[str, Any]:

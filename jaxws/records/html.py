@@ -27,11 +27,12 @@ caption { text-align: left; padding-bottom: 0.4rem; }
 th, td { padding: 0.2rem 0.9rem 0.2rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 thead th { white-space: nowrap; }
-th[scope=row] { font-weight: 500; white-space: nowrap; }
+th[scope=row] { font-weight: 500; white-space: nowrap; position: sticky; left: 0;
+  background: var(--back); }
 td.number, th.number { text-align: right; white-space: nowrap; }
 figure { margin: 1.2rem 0; }
 figure img { max-width: min(100%, 46rem); height: auto; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1rem; }
 pre { background: var(--band); padding: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
 """

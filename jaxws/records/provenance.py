@@ -26,11 +26,9 @@ import jax
 import jaxws
 from jaxws.core.implementations.dispatch import used
 from jaxws.data import Feed
-from jaxws.records.record_format import check_provenance
-from jaxws.system.atomic import read_plain, write_atomically
-from jaxws.system.json_text import parse_json
+from jaxws.records.provenance_file import NAME, read
+from jaxws.system.atomic import write_atomically
 
-NAME = "provenance.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _SECONDS = 30  # between updates within an epoch
 
@@ -82,33 +80,6 @@ class Session:
     def close(self) -> None:
         """Notes when the session ended."""
         self.reached(self._session["last_step"], now=True)
-
-
-def read(workdir: Path) -> dict[str, Any]:
-    """Reads a run's provenance.
-
-    Args:
-      workdir: of the run.
-
-    Returns:
-      ``data``, see :func:`data_facts`, and ``stretches``, each as :func:`session_facts` with
-      ``last_step``, ``seconds`` and ``local_conv``, implementations of LC layers in use; empty
-      where the file is missing.
-
-    Raises:
-      ValueError: the file is not what was written.
-      OSError: it cannot be read.
-    """
-    file = workdir / NAME
-    try:
-        return check_provenance(parse_json(read_plain(file)))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(
-            f"{file} is not what jaxws writes ({error}): bring it back, or remove it to"
-            " go on without; nothing was changed."
-        ) from error
 
 
 def data_facts(feed: Feed) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from jaxws.config.identity import from_json
-from jaxws.records import provenance
+from jaxws.records import provenance_file
 from jaxws.records.metrics_file import MetricsFile
 from jaxws.system.local_path import local_path
 
@@ -71,4 +71,4 @@ def read_run(path: Path) -> RunDirectory:
     except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
     records = list(MetricsFile(path / "metrics.jsonl").records())
-    return RunDirectory(path, config, dataset, records, provenance.read(path))
+    return RunDirectory(path, config, dataset, records, provenance_file.read(path))

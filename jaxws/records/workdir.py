@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxws.config.identity import differences, to_json
 from jaxws.parallel import processes
-from jaxws.records import provenance
+from jaxws.records import provenance_file
 from jaxws.records.metrics_file import MetricsFile
 from jaxws.records.staging import Staging
 from jaxws.records.workdir_lock import take_lock
@@ -108,7 +108,7 @@ class Workdir(MetricsFile):
         try:
             for _ in self.records():
                 pass
-            provenance.read(self.path)
+            provenance_file.read(self.path)
         except (ValueError, OSError):
             self._release()
             raise
@@ -137,10 +137,15 @@ class Workdir(MetricsFile):
             self._staging.publish()
 
     def resume_from(
-        self, step: int, history: Sequence[dict[str, Any]] = (), *, ends: bool = False
+        self,
+        step: int,
+        history: Sequence[dict[str, Any]] = (),
+        *,
+        ends: bool = False,
+        evaluates: bool = False,
     ) -> None:
         """As :meth:`MetricsFile.resume_from`; other processes of the run get the history."""
-        super().resume_from(step, history, ends=ends)
+        super().resume_from(step, history, ends=ends, evaluates=evaluates)
         processes.broadcast(json.dumps(self.history), "history")
 
     def close(self) -> None:

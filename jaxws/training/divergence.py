@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxws.parallel.compiled import Together
 
-ROLLBACK = "rollback"  # the event in metrics.jsonl
+DIVERGED, ROLLBACK = "diverged", "rollback"  # events in metrics.jsonl: the run ends, or goes back
 
 
 class Diverged(FloatingPointError):
@@ -35,6 +35,11 @@ class Diverged(FloatingPointError):
         """
         self.step = step
         super().__init__(f"{what} at step {step}")
+
+    @property
+    def last_record(self) -> dict[str, Any]:
+        """What metrics.jsonl has of a run that ends so; a run that goes on drops later steps."""
+        return {"kind": "event", "step": self.step, "event": DIVERGED, "message": str(self)}
 
 
 def check_finite(name: str, value: float, step: int) -> None:

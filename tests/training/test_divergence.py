@@ -91,7 +91,9 @@ def test_a_run_that_stopped_goes_on_with_rollbacks(config, tmp_path, monkeypatch
     ):
         loop.train(prepare_small(config, tmp_path / "run"))
     config.divergence.action = "rollback"
-    assert loop.train(prepare_small(config, tmp_path / "run"))["step"] == 8
+    run = prepare_small(config, tmp_path / "run")
+    assert loop.train(run)["step"] == 8
+    assert all(record.get("event") != "diverged" for record in run.workdir.records())
 
 
 def test_skipped_steps_are_counted_left_out_and_not_endless(config, tmp_path, monkeypatch):

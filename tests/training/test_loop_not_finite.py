@@ -20,6 +20,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
         FloatingPointError, match=r"loss is (nan|inf) at step \d+: the run has diverged"
     ):
         train(run)
+    last = list(run.workdir.records())[-1]
+    assert (last["kind"], last["event"]) == ("event", "diverged")
+    assert last["message"].endswith(f" at step {last['step']}")
     for line in (run.workdir.path / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)  # strict JSON: no NaN, no Infinity
 

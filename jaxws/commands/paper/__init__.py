@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, what in ACTIONS.items():
-        if importlib.util.find_spec(f"jaxws.commands.paper.{name}") is None:
+        if importlib.util.find_spec(_path(name)) is None:
             continue  # until all are merged
         action = actions.add_parser(name, help=what, description=what, allow_abbrev=False)
         _module(name).add_arguments(action)
@@ -47,4 +47,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"jaxws.commands.paper.{name}")
+    return importlib.import_module(_path(name))
+
+
+def _path(name: str) -> str:
+    # A module called run would take the place of this package's function.
+    return f"jaxws.commands.paper.{'run_rows' if name == 'run' else name}"

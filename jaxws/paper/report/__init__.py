@@ -1,0 +1,1 @@
+"""Reports of results beside the paper's numbers, as Markdown, HTML and CSV."""
