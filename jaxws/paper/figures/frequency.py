@@ -48,9 +48,9 @@ def draw_frequency(runs: Runs, experiment: str, dataset: str) -> Drawing | None:
     draw_amounts(axes, points, **row_line("lc-ws1"))
     lines = {"LC": draw_amounts(axes, [never], **row_line("lc"))}
     if conv.done:  # it has no n: across the figure
-        ends = np.array([_EVERY[0] / 1.2, _NEVER * 1.2])
+        across = np.array([_EVERY[0] / 1.2, _NEVER * 1.2])
         values = np.array(conv.accuracies)[:, None] * np.ones(2)
-        lines["conv"] = draw_band(axes, Band(ends, values), **row_line("conv"))
+        lines["conv"] = draw_band(axes, Band(across, values), **row_line("conv"))
     ticks = {float(every): str(every) for every in _EVERY} | {_NEVER: "never"}
     set_amounts(axes, ticks, "n: weights are shared after every n-th batch (logarithmic)")
     axes.axvline((_EVERY[-1] * _NEVER) ** 0.5, color=FAINT, linewidth=0.8, linestyle=":")
@@ -63,8 +63,8 @@ def draw_frequency(runs: Runs, experiment: str, dataset: str) -> Drawing | None:
         va="center",
         fontsize=SMALL,
     )
-    ends = {name: line for name, line in lines.items() if line is not None}
-    label_ends(axes, list(ends.values()), list(ends))
+    drawn = {name: line for name, line in lines.items() if line is not None}
+    label_ends(axes, list(drawn.values()), list(drawn))
     rows = [*(point.row for point in points), never.row, conv]
     text = "Batches are counted anew in each epoch."
     caption = caption_of(runs.scale, f"{how_to_read(runs)} {text}", rows)

@@ -102,7 +102,8 @@ def read_layers(row: RowRuns) -> Layers | None:
     Returns:
       Steps and values; None if no run recorded any.
     """
-    run = next((run for run in (*row.done, *row.others) if run.snr), None)
+    runs = (*row.done, *row.others)
+    run = next((run for run in runs if any(values for _, values in run.snr)), None)
     if run is None:
         return None
     names = list(dict.fromkeys(name for _, values in run.snr for name in values))
