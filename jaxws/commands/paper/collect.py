@@ -72,7 +72,7 @@ def _tell_left_out(found: list[Result], over: list[Result], wanted: int) -> None
         if result.name not in kept:
             say(f"left out: {result.name}: {result.state}, {result.note}", error=True)
     if missing := wanted - len(found):
-        say(f"left out: {missing} runs that are missing", error=True)
+        say(f"left out: {missing} runs of which there is nothing", error=True)
 
 
 @contextmanager

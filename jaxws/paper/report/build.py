@@ -17,7 +17,6 @@ from jaxws.paper.report.document import (
     Figure,
     Heading,
     Items,
-    Table,
     Text,
 )
 from jaxws.paper.report.labels import dataset_label
@@ -132,8 +131,8 @@ def build(
 def _how(is_paper: bool) -> Iterator[Block]:
     yield Heading(2, "How rows are judged")
     yield Text(
-        "Accuracies are those on test images after the last epoch: means over n seeds, and largest"
-        " minus smallest. Diff is the difference to conv with the same data."
+        "Accuracies are those on test images after the last epoch: means over n seeds; spread is"
+        " largest minus smallest, Diff the difference to conv with the same data."
     )
     yield from (Text(rule) for rule in ((RULE, ORDER_RULE) if is_paper else (ORDER_RULE,)))
 
@@ -157,7 +156,8 @@ def _gaps(coverage: Coverage, problems: Sequence[str]) -> Iterator[Block]:
     if not_counted or commands or problems:
         yield Heading(2, "What is missing")
     if not_counted:
-        yield Table("Runs that do not count", ["run", "state", "why"], not_counted)
+        yield Text("These runs do not count:")
+        yield Items([f"{name}: {state}, {why}" for name, state, why in not_counted])
     if commands:
         yield Text("These commands make what is missing, or go on with it where it was stopped:")
         yield Code(commands)

@@ -54,7 +54,7 @@ def _about(part: Part) -> str:
 def _accuracies(part: Part, experiment: str, metric: str) -> Table:
     scale = SCALES[part.rows[0].scale]
     by_row = {judged.expected.about: judged for judged in judge_order(part)}
-    head = ["row", "paper", "max - min", "Diff", "ours", "max - min", "n", "Diff", "rates"]
+    head = ["row", "paper", "spread", "Diff", "ours", "our spread", "n", "our Diff", "rates"]
     rows = []
     for line in part.lines:
         found = compare(line, part, metric)
@@ -74,7 +74,7 @@ def _accuracies(part: Part, experiment: str, metric: str) -> Table:
         reference = f". The paper's numbers, of {dataset_label(REFERENCE)}, are for reference only"
         verdict = "order of the paper?"
     caption = f"{_NAMES[metric]} accuracy (%) {_about(part)}{reference}"
-    return Table(caption, [*head, verdict], rows, numbers=range(1, 8))
+    return Table(caption, [*head, verdict], rows, numbers=range(1, 9))
 
 
 def _agreement(agreement: Agreement | None) -> str:
@@ -125,9 +125,9 @@ def _beyond(part: Part, experiment: str) -> Table:
         ours = [*_stats(found.ours, part.wanted[line.row]), _signed(found.diff), line.rates]
         verdict = told if line.results else MISSING
         rows.append([label(line.row, experiment), *ours, verdict])
-    head = ["row", "top-1", "max - min", "n", "Diff", "rates", "against its row of Table 5"]
+    head = ["row", "top-1", "spread", "n", "Diff", "rates", "against its row of Table 5"]
     caption = f"Top-1 accuracy (%) {_about(part)}. The paper has no such table"
-    return Table(caption, head, rows, numbers=range(1, 5))
+    return Table(caption, head, rows, numbers=range(1, 6))
 
 
 def _sign(judged: Judged, left: str) -> str:
