@@ -2,20 +2,9 @@
 
 import collections
 
-import jax
-import jax.numpy as jnp
 import pytest
 
-from jaxws.commands.parse_config import parse_config
-from jaxws.config.checks import check_config
-from jaxws.config.fields import flat_fields
-from jaxws.config.files import named_config
-from jaxws.paper.configs import fixes_rates, row_config, usual_rates
-from jaxws.paper.names import all_rows, parse_name, select
-from jaxws.paper.rows import Rates, grid
-from jaxws.paper.scales import SCALES
 from jaxws.paper.tables import find_published, published
-from jaxws.training.run import build_model
 
 # Columns of the printed tables, read once more by hand: sums of what is in % of Tables 4, 5, 6
 # (top-1, CIFAR-10, CIFAR-100, TinyImageNet) and of Table 13.

@@ -36,5 +36,5 @@ def _block(block: Block) -> str:
             return f"<pre><code>{escape(chr(10).join(lines))}</code></pre>"
         case Table(caption, head, rows, numbers):
             return html.table(caption, head, rows, numbers)
-        case Figure(_, png, caption):
-            return html.figure(png, caption, caption)
+        case Figure(_, png, alt, caption):
+            return html.figure(png, alt, caption)
