@@ -6,6 +6,7 @@ import argparse
 import faulthandler
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ COMMANDS = {
     "check": "whether kernels compute the right numbers here, and how fast; parameters of a config",
     "configs": "the configurations that come with jaxws, for train and preview",
     "convergence": "Figs 4 and 5 of the paper: how dynamic weight sharing converges",
-    "evaluate": "the scores of a checkpoint on a split of the data",
+    "evaluate": "the scores of a run, a file of weights or a published network",
     "export": "parameters as safetensors or npz, readable without jaxws",
     "inspect": "the checkpoints of a run, whether they are whole, and their metrics",
     "paper": "every row of the paper's tables: list, show, run, search, report",
@@ -73,10 +74,15 @@ def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
     from jaxws.commands.flags import explain_unknown, parse_arguments
 
     args, unknown = parse_arguments(parser, argv[1:])
+    args.argv = list(argv)  # as given, for commands that pass them on
     if unknown:
         parser.error(explain_unknown(unknown, parser.options()))
     try:
         return command.run(args)
+    except BrokenPipeError:
+        # Its reader, such as head, has seen enough; nor shall the interpreter's last flush fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError) as error:
         if args.debug:
             raise

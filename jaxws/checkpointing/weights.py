@@ -11,8 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxws.checkpointing.plain_path import plain_path
-
-WEIGHTS = ("params", "batch_stats")
+from jaxws.models.exported import WEIGHTS
 
 
 def read_weights(directory: Path) -> dict[str, Any]:

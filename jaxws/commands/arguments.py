@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from jaxws.config.trust import check_trusted
 from jaxws.records.run_directory import RunDirectory, read_run
 from jaxws.system.local_path import path_argument, path_text
@@ -74,17 +76,17 @@ def add_data_place(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def move_data(run: RunDirectory, args: argparse.Namespace) -> None:
+def move_data(config: ConfigDict, args: argparse.Namespace) -> None:
     """Makes a run's configuration read its data from where they are now.
 
     Args:
-      run: is changed.
+      config: is changed.
       args: with those of :func:`add_data_place`.
     """
     if args.data_path is not None:
-        run.config.data.path = args.data_path
+        config.data.path = args.data_path
     if args.data_dir is not None:
-        run.config.data.data_dir = args.data_dir
+        config.data.data_dir = args.data_dir
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

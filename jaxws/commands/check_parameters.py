@@ -17,9 +17,8 @@ from jaxws.config.checks import check_config
 from jaxws.config.registry import add_own_fields
 from jaxws.core.leaf_patterns import matches
 from jaxws.core.named_leaves import named_leaves
+from jaxws.models.build import build_model, variable_shapes
 from jaxws.training.optimizers import check_leaves, frozen_patterns
-from jaxws.training.run import build_model
-from jaxws.training.state import variable_shapes
 
 
 class Parameter(NamedTuple):

@@ -1,4 +1,4 @@
-"""``python -m jaxws evaluate``: scores a checkpoint on a split of its run's data.
+"""``python -m jaxws evaluate``: scores a network on a split of the data of its run.
 
 Every image counts once, without augmentation, normalised as in training.
 """
@@ -10,19 +10,17 @@ import json
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from jaxws import data
-from jaxws.checkpointing.directory import checkpoint_dir
-from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import (
     add_data_place,
     add_json,
     add_step,
     add_trust,
-    add_workdir,
     move_data,
-    run_of,
 )
+from jaxws.commands.networks import Network, add_network, network_of, network_of_run
 from jaxws.commands.share_effect import (
     DISTANCE,
     EFFECT_HEAD,
@@ -35,6 +33,7 @@ from jaxws.config.fields import flat_fields
 from jaxws.config.identity import comparable_facts, place_of_data
 from jaxws.config.registry import SHARING_RULES, add_own_fields
 from jaxws.core.partitioning import one_device
+from jaxws.models.build import build_model
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_label, metric_text
 from jaxws.system.terminal import print_table
@@ -43,14 +42,13 @@ from jaxws.training import weight_sharing
 from jaxws.training.compilation_cache import keep_programs
 from jaxws.training.evaluation import score
 from jaxws.training.metrics import IMAGES, METRICS, means
-from jaxws.training.run import build_model
 
 _SPLITS = ("test", "train", "validation")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to a parser."""
-    add_workdir(parser)
+    add_network(parser)
     add_trust(parser)
     add_step(parser)
     parser.add_argument(
@@ -78,27 +76,34 @@ def run(args: argparse.Namespace) -> int:
       0.
 
     Raises:
-      ValueError: there is no such run, checkpoint or split, or the data are others.
+      ValueError: there is no such network, checkpoint or split, or the data are others.
     """
     if args.share is not None:  # a wrong name is told at once; what the user names may be run
         SHARING_RULES.load(args.share, given_as="--share")
-    past = run_of(args)
-    move_data(past, args)
-    scores = evaluate(past, step=args.step, split=args.split, share=args.share)
+    network = network_of(args)
+    move_data(network.config, args)
+    scores = score_network(network, split=args.split, share=args.share)
     if args.json:
         print(json.dumps(scores, indent=1))
         return 0
-    title = f"{past.path.name}, step {scores['step']}"
+    title = f"{network.title}, step {scores['step']}"
     if args.share:
         _show_effect(title, scores)
         return 0
-    rows = [
-        ("split", scores["split"]),
-        ("images", scores["images"]),
-        *((metric_label(name), metric_text(name, scores[name])) for name in METRICS),
-    ]
-    print_table(rows, title=title)
+    _show_scores(title, scores)
     return 0
+
+
+def _show_scores(title: str, scores: dict[str, Any]) -> None:
+    published = scores.get("published", {})
+
+    def row(name: str) -> tuple[str, ...]:
+        beside = (metric_text(name, published[name]),) if name in published else ()
+        return (metric_label(name), metric_text(name, scores[name]), *beside)
+
+    rows = [("split", scores["split"]), ("images", scores["images"]), *map(row, METRICS)]
+    head = ("", "scored now", "published") if published else ()
+    print_table(rows, title=title, head=head, last_is_text=False)
 
 
 def _show_effect(title: str, scores: dict[str, Any]) -> None:
@@ -135,29 +140,48 @@ def evaluate(
       ValueError: there is no such checkpoint, split or rule, the data are others, or there is
         nothing to share.
     """
+    return score_network(network_of_run(past, step), split, share)
+
+
+def score_network(
+    network: Network, split: str | None = None, share: str | None = None
+) -> dict[str, Any]:
+    """As :func:`evaluate`, for any network.
+
+    Args:
+      network: of a run or file.
+      split: as there.
+      share: as there.
+
+    Returns:
+      As there. Networks of files have ``file`` in place of ``workdir``, ``name`` if they are
+      published, and ``published``, their means as the file gives them, where the split is that.
+
+    Raises:
+      ValueError: as there.
+    """
     if share is not None:
         SHARING_RULES.load(share, given_as="--share")  # a wrong name is told at once
-    add_own_fields(past.config)
-    check_config(past.config)  # the directory may be of somebody else
-    directory = checkpoint_dir(past.checkpoints, step)
-    feed = data.build_feed(past.config)
-    if changed := _changed(past.dataset, feed.fingerprint()):
-        here = place_of_data(dict(flat_fields(past.config)))
+    config, weights = network.config, network.weights
+    add_own_fields(config)
+    check_config(config)  # it may be of somebody else
+    feed = data.build_feed(config)
+    if changed := _changed(network.dataset, feed.fingerprint()):
+        here = place_of_data(dict(flat_fields(config)))
         raise ValueError(
             f"{here}: the data are not those of the run ({changed}): nothing was scored. Give the"
             " place of those by --data_path or --data_dir."
         )
     split = split or feed.test_kind
-    model = build_model(past.config.model, len(feed.class_names))
-    weights = read_weights(directory)
-    keep_programs(past.config.compilation_cache)
-    prefetch, pools = past.config.data.prefetch, past.config.sharing.pools
+    model = build_model(config.model, len(feed.class_names))
+    keep_programs(config.compilation_cache)
+    prefetch, pools = config.data.prefetch, config.sharing.pools
 
     def measure(params: Any) -> tuple[Any, dict[str, Any]]:
         sums = score(
             params,
             weights["batch_stats"],
-            inputs=_inputs(past, feed, split),
+            inputs=_inputs(config, feed, split),
             batching=feed.batching,
             model=model,
             prefetch=prefetch,
@@ -169,35 +193,38 @@ def evaluate(
     with one_device():
         params = weights["params"]
         if share is not None:
-            shared = _shared(past, feed, model, params, share)
+            shared = _shared(config, feed, model, params, share)
             before, params = {"before": measure(params)[1]}, shared
         sums, found = measure(params)
+    as_tested = network.published and share is None and split == feed.test_kind
+    published = {"published": {name: network.published.get(name) for name in METRICS}}
     return {
-        "workdir": str(past.path),
-        "step": int(directory.name),
+        **network.where,
+        "step": network.step,
         "split": split,
         "share": share,
         "images": round(sums[IMAGES]),
         **found,
         **before,
+        **(published if as_tested else {}),
     }
 
 
-def _shared(past: RunDirectory, feed: data.Feed, model: Any, params: Any, mode: str) -> Any:
+def _shared(config: ConfigDict, feed: data.Feed, model: Any, params: Any, mode: str) -> Any:
     """Shares weights once, with the numbers of the run's configuration."""
-    if past.config.model.connectivity == "conv":
+    if config.model.connectivity == "conv":
         raise ValueError(
             f"--share={mode}: the run's network shares its weights already"
             " (config.model.connectivity='conv')."
         )
-    config = past.config.copy_and_resolve_references()
+    config = config.copy_and_resolve_references()
     config.sharing.mode, config.sharing.every = mode, 1
     add_own_fields(config)
     sharing = weight_sharing.make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
     return jax.jit(lambda p: weight_sharing.share(p, 0, sharing))(params)
 
 
-def _inputs(past: RunDirectory, feed: data.Feed, split: str) -> Any:
+def _inputs(config: ConfigDict, feed: data.Feed, split: str) -> Any:
     """What the run's feed makes batches of; it alone normalises."""
     if split == "train":
         return feed.eval_inputs("train")
@@ -208,7 +235,7 @@ def _inputs(past: RunDirectory, feed: data.Feed, split: str) -> Any:
             "--split=validation: this run held no images out (config.data.split='final'); use"
             " --split=test or train."
         )
-    final = past.config.copy_and_resolve_references()
+    final = config.copy_and_resolve_references()
     final.data.split, final.data.train_fraction = "final", 1.0
     return data.build_feed(final).eval_inputs()
 

@@ -4,48 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
-from jaxws.checkpointing.exported import KEY
-from jaxws.config.fields import flat_fields
-from jaxws.config.registry import ARCHITECTURES
-from jaxws.core.local_kernels import LOCAL_KERNEL
 from jaxws.core.named_leaves import named_leaves
+from jaxws.models.exported import KEY
 from jaxws.models.torch_export import to_torch_state_dict
-from jaxws.records.provenance import versions
-from jaxws.records.run_directory import RunDirectory
 from jaxws.system.atomic import replacing
 
-FORMAT = "jaxws weights, version 1"
 SUFFIXES = (".safetensors", ".npz")
 TORCH_SUFFIXES = (".pth", ".pt")  # of a file for torch.load
 NAMES = ("jaxws", "torch")  # and orders of axes
-
-# h w output position, i j kernel offset, c input channels (of a group), f output features.
-_AXES = {
-    (LOCAL_KERNEL, 4): "hicf",
-    (LOCAL_KERNEL, 6): "hwijcf",
-    ("kernel", 2): "cf",
-    ("kernel", 3): "icf",
-    ("kernel", 4): "ijcf",
-    ("bias", 3): "hwf",
-    ("bias", 1): "f",
-    ("scale", 1): "f",
-    ("mean", 1): "f",
-    ("var", 1): "f",
-    # By PyTorch's names.
-    ("weight", 1): "f",
-    ("weight", 2): "fc",
-    ("weight", 4): "fcij",
-    ("weights", 6): "cfhwij",
-    ("running_mean", 1): "f",
-    ("running_var", 1): "f",
-}
 
 
 def flat_arrays(weights: Mapping[str, Any], names: str = "jaxws") -> dict[str, np.ndarray]:
@@ -71,41 +44,6 @@ def flat_arrays(weights: Mapping[str, Any], names: str = "jaxws") -> dict[str, n
     return {name: np.ascontiguousarray(array) for name, array in named}
 
 
-def describe(past: RunDirectory, step: int, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Says what arrays are, and where they come from.
-
-    Args:
-      past: the run.
-      step: of the checkpoint.
-      arrays: of :func:`flat_arrays`.
-
-    Returns:
-      What can be written as JSON. ``arrays`` has shape, dtype and axes by name; ``data`` the shape
-      of an image and how pixels are normalised: those in [0, 1], minus ``mean``, divided by
-      ``std``. It is null for runs that have no provenance.json.
-    """
-    axes = {**_AXES, **ARCHITECTURES.load(past.config.model.architecture).axes}
-    ends = [record for record in past.of_kind("epoch") if record["step"] == step]
-    return {
-        "format": FORMAT,
-        "axes": "h w output position, i j kernel offset, c input channels of a group, f features",
-        "arrays": {
-            name: {
-                "shape": list(array.shape),
-                "dtype": array.dtype.name,
-                "axes": axes.get((re.split("[/.]", name)[-1], array.ndim)),
-            }
-            for name, array in arrays.items()
-        },
-        "step": step,
-        "metrics": ends[-1] if ends else None,
-        "config": dict(flat_fields(past.config)),
-        "dataset": past.dataset,
-        "data": past.provenance.get("data"),
-        "versions": versions(),
-    }
-
-
 def check_format(out: Path) -> None:
     """Checks that a file's format can be written.
 
@@ -115,11 +53,9 @@ def check_format(out: Path) -> None:
     Raises:
       ValueError: the package for it is missing.
     """
-    package = {".safetensors": "safetensors"} | dict.fromkeys(TORCH_SUFFIXES, "torch")
-    needed = package.get(out.suffix.lower())
-    if needed and importlib.util.find_spec(needed) is None:
+    if out.suffix.lower() in TORCH_SUFFIXES and importlib.util.find_spec("torch") is None:
         raise ValueError(
-            f"--out={out} needs {needed}, which is not installed: pip install {needed},"
+            f"--out={out} needs torch, which is not installed: pip install torch,"
             " or give a name that ends in .npz."
         )
 
@@ -131,13 +67,11 @@ def write(out: Path, arrays: Mapping[str, np.ndarray], description: Mapping[str,
       out: ends in .safetensors or .npz; or in .pth or .pt, for arrays of PyTorch's names, which
         are a state dict without description then.
       arrays: of :func:`flat_arrays`.
-      description: of :func:`describe`.
+      description: of :func:`jaxws.checkpointing.described.describe`.
     """
     text = json.dumps(description, indent=1)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".safetensors":
-            from safetensors.numpy import save_file  # noqa: PLC0415 - an optional dependency
-
             save_file(dict(arrays), temporary, metadata={KEY: text})
         elif out.suffix.lower() in TORCH_SUFFIXES:
             import torch  # noqa: PLC0415 - an optional dependency

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Sequence
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jaxws.commands.parse_config import may_be_own, parse_config, unknown_override
+from jaxws.commands.parse_config import (
+    may_be_own,
+    parse_config,
+    run_name,
+    unknown_override,
+)
 from jaxws.config.fields import base_config, flat_fields
 
 _HELP = (
@@ -69,14 +73,14 @@ def config_of(args: argparse.Namespace) -> tuple[ConfigDict, str]:
       args: of :func:`parse_arguments`.
 
     Returns:
-      The configuration and the name of its file, without directory and suffix.
+      The configuration and its name, see :func:`run_name`.
 
     Raises:
       ValueError: see :func:`parse_config`.
     """
     given = [f"--config={name}" for name in args.config or ()]
     config, file, _ = parse_config([*given, *args.overrides], default=args.config_default)
-    return config, Path(file).stem
+    return config, run_name(file, config)
 
 
 def _take_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -58,7 +58,8 @@ def inspect(past: RunDirectory) -> dict[str, Any]:
     """
     ends = {record["step"]: record for record in past.of_kind("epoch")}
     epochs = past.of_kind("epoch")
-    metrics = list(metric_means(epochs[-1])) if epochs else []
+    # Not all epochs are evaluated, and a metric that was added to a run is not in earlier ones.
+    metrics = list(dict.fromkeys(name for each in reversed(epochs) for name in metric_means(each)))
     return {
         "workdir": str(past.path),
         "epochs": epochs[-1]["epoch"] if epochs else 0,
@@ -98,7 +99,6 @@ def _checkpoint(
         "bytes": size,
         "epoch": end["epoch"] if end else None,
     }
-    # A metric that was added to a run is not in its earlier records.
     return found | {name: (end or {}).get(name) for name in metrics}
 
 

@@ -16,7 +16,14 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxws.config.fields import base_config, flat_fields, unknown_field
-from jaxws.config.files import LISTED, config_names, config_path, near
+from jaxws.config.files import (
+    LISTED,
+    ArgumentError,
+    config_names,
+    config_path,
+    load_module,
+    near,
+)
 from jaxws.config.registry import REGISTRIES, add_own_fields
 
 # Groups of fields to which a network or sharing rule from outside may add.
@@ -33,7 +40,8 @@ def parse_config(
       default: what is read where there is no ``--config``.
 
     Returns:
-      The configuration, the path of its file, and the arguments that are no flags.
+      The configuration, the path of its file with its ``:ARGUMENT``, and the arguments that are no
+      flags.
 
     Raises:
       ValueError: what is wrong with the arguments or the file, in one line; its ``__cause__`` has
@@ -64,6 +72,29 @@ def parse_config(
     add_own_fields(config)
     config = _override(config, own)
     return config, config_flags.get_config_filename(known["config"]), rest[1:]
+
+
+def run_name(file: str, config: ConfigDict) -> str:
+    """What the run of a configuration is called, and its directory in runs/.
+
+    A file that takes an argument may have a function ``run_name(argument, config)``, which says so.
+
+    Args:
+      file: of the configuration, and ``:ARGUMENT`` if it was given one.
+      config: that was read from there, with what the command line has changed.
+
+    Returns:
+      The file's name, without directory and suffix, or what the file says.
+
+    Example:
+      >>> argv = ["--config=paper:table5/cifar10/lc", "--config.seed=2"]
+      >>> config, file, _ = parse_config(argv)
+      >>> run_name(file, config)
+      'paper/table5/cifar10/lc/seed2'
+    """
+    path, _, argument = file.partition(":")
+    own = getattr(load_module(Path(path)), "run_name", None) if argument else None
+    return own(argument, config) if own else Path(path).stem
 
 
 def _override(config: ConfigDict, own: Sequence[str]) -> ConfigDict:
@@ -126,7 +157,9 @@ def _find(chosen: str) -> str:
 
 def _explain(error: Exception, path: str, argv: Sequence[str]) -> str:
     """What is wrong with flags or the file of a configuration, in one line."""
-    cause = _first_cause(error)
+    *_, cause = causes = list(_causes(error))
+    if told := [each for each in causes if isinstance(each, ArgumentError)]:
+        return str(told[-1])
     if isinstance(error, flags.Error) and "Traceback" not in str(error):
         return str(error)
     if unknown := unknown_override(argv):
@@ -137,10 +170,11 @@ def _explain(error: Exception, path: str, argv: Sequence[str]) -> str:
     )
 
 
-def _first_cause(error: BaseException) -> BaseException:
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return error
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it came of; the first cause is last."""
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def may_be_own(argument: str) -> bool:

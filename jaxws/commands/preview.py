@@ -20,6 +20,7 @@ from jaxws import data
 from jaxws.commands.arguments import add_out, check_out
 from jaxws.commands.flags import add_config_arguments, config_of
 from jaxws.config.checks import check_config
+from jaxws.config.fields import images_per_step
 from jaxws.core.partitioning import one_device
 from jaxws.system.atomic import replacing
 from jaxws.system.text import say
@@ -110,7 +111,9 @@ def preview(config: ConfigDict, split: str, step: int, number: int) -> View:
     title = f"{feed.name}: {split} images, {size} pixels, as seen by the network"
     if split == "train":
         title += f" in step {step} (seed {config.seed}, pad {settings.pad}"
-        title += (", flipped" if settings.flip else "") + f", n_reps {settings.n_reps})"
+        views = f", {settings.n_reps} views of each" if settings.n_reps > 1 else ""
+        title += ", flipped" if settings.flip else ""
+        title += f"; {images_per_step(config)} images{views})"
     return View(
         images=denormalise(np.asarray(batch.image[shown], np.float32), feed.mean, feed.std),
         labels=[feed.class_names[label] for label in np.asarray(batch.label)[shown]],

@@ -171,11 +171,11 @@ def _show(run: Run, record: Mapping[str, Any], name: str) -> None:
 def _headline(run: Run) -> str:
     feed, verb = run.feed, "resuming" if run.workdir.resumed else "starting"
     n_reps = run.config.data.n_reps
-    views = "" if n_reps == 1 else f", {n_reps} views of each in a batch"
+    views = f", {fields.images_per_step(run.config)} images a step in {n_reps} views each"
     return (
         f"{verb} {run.workdir.place}\n{feed.name}: {feed.train_size} training and {feed.test_size}"
         f" {feed.test_kind} images, {'x'.join(map(str, feed.image_shape))} pixels to the network,"
-        f" {len(feed.class_names)} classes{views}; {run.last_step} steps"
+        f" {len(feed.class_names)} classes{views if n_reps > 1 else ''}; {run.last_step} steps"
         f"{_devices(run)}{_weights(run)}"
     )
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxws.config import choices
 from jaxws.config.fields import base_config, flat_fields, unknown_field
-from jaxws.config.numbers import check_epochs, check_kind, check_ranges
+from jaxws.config.numbers import check_epochs, check_kind, check_ranges, multiples_near
 from jaxws.config.registry import REGISTRIES, own_fields
 from jaxws.system.local_path import is_bucket, local_path, parse_url
 
@@ -66,7 +66,8 @@ def check_config(config: ConfigDict) -> None:
     if given["profile"] is not None:
         parse_steps(given["profile"])
     _check_paths(given)
-    _check_optimizer(given)
+    _check_batch(given)
+    check_epochs(tuple(given["optimizer.drop_epochs"] or ()))
     _check_sharing(given)
     _check_patterns(given)
 
@@ -137,14 +138,17 @@ def _check_sharing(given: Mapping[str, Any]) -> None:
         )
 
 
-def _check_optimizer(given: Mapping[str, Any]) -> None:
-    rows, parts = given["batch_size"] * given["data.n_reps"], given["accumulate"]
-    if rows % parts:
+def _check_batch(given: Mapping[str, Any]) -> None:
+    views, n_reps, parts = given["batch_size"], given["data.n_reps"], given["accumulate"]
+    if views % n_reps:
         raise ValueError(
-            f"config.accumulate={parts}: expected a divisor of the {rows} images of a batch"
-            " (config.batch_size * config.data.n_reps)."
+            f"config.batch_size={views} counts views, and cannot be divided into"
+            f" config.data.n_reps={n_reps} of each image: {multiples_near(views, n_reps)} can."
         )
-    check_epochs(tuple(given["optimizer.drop_epochs"] or ()))
+    if views % parts:
+        raise ValueError(
+            f"config.accumulate={parts}: expected a divisor of config.batch_size={views}."
+        )
 
 
 def _check_patterns(given: Mapping[str, Any]) -> None:

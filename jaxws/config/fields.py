@@ -27,9 +27,10 @@ def base_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # of weights, batch order and augmentation
     config.epochs = 200
-    config.batch_size = 512
+    config.batch_size = 512  # views of a step, n_reps of each of its batch_size // n_reps images
     config.eval_batch_size = 512
     config.accumulate = 1  # parts in which a batch's gradients are computed, to save memory
+    config.evaluate_every = 1  # epochs between evaluations; the run's end is always evaluated
     config.max_steps = config_dict.placeholder(int)  # stop after so many steps
     config.log_every = 10  # steps between measurements in metrics.jsonl
     config.tensorboard = False  # event files too (pip install tensorboardX)
@@ -118,13 +119,34 @@ def _data_fields() -> ConfigDict:
     data.crop_size = config_dict.placeholder(int)  # the network sees; unset: whole images
     data.pad = 4  # pixels that training crops may lie off the centre; mean colour outside
     data.flip = True  # random horizontal flip
-    data.n_reps = 1  # views of each image in a batch, which has batch_size * n_reps
+    data.n_reps = 1  # views of each image in a batch; "n reps" of the paper
     data.prefetch = 2  # batches kept ready on the device
     # For images that are decoded as they are needed (ImageNet):
     data.decoder = "pil"  # or simplejpeg (faster; pip install simplejpeg)
     data.threads = config_dict.placeholder(int)  # unset: one per core, or one per worker
     data.workers = config_dict.placeholder(int)  # processes; 0: threads; unset: what suits
     return data
+
+
+def images_per_step(config: ConfigDict) -> int:
+    """How many images a training step takes, whose views fill its batch.
+
+    An epoch shows every image once, so that it has ``data.n_reps`` times as many steps as one of
+    single views.
+
+    Args:
+      config: a configuration, whose ``data.n_reps`` divides its ``batch_size``.
+
+    Returns:
+      The number of images.
+
+    Example:
+      >>> config = base_config()
+      >>> config.data.n_reps = 16
+      >>> images_per_step(config)
+      32
+    """
+    return config.batch_size // config.data.n_reps
 
 
 def unknown_field(key: str, known: Any) -> str:

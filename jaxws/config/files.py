@@ -9,6 +9,7 @@ import ast
 import difflib
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 from ml_collections import ConfigDict
 
@@ -16,6 +17,13 @@ _PACKAGE = Path(__file__).parents[1]
 _INSTALLED, _CLONE = _PACKAGE / "configs", _PACKAGE.parent / "configs"
 DIRECTORY = _INSTALLED if _INSTALLED.is_dir() else _CLONE
 LISTED = "python -m jaxws configs lists those that there are"
+
+
+class ArgumentError(ValueError):
+    """What follows the colon of ``--config=NAME:ARGUMENT`` is wrong; says what, in one line.
+
+    A file's ``get_config`` raises it, and commands show its text as it is.
+    """
 
 
 def config_names() -> list[str]:
@@ -85,11 +93,28 @@ def named_config(name: str) -> ConfigDict:
       >>> config = named_config("digits_lc_ws1")
       >>> config.sharing.every = 10
     """
-    spec = importlib.util.spec_from_file_location(f"_config_{name}", config_path(name))
+    return load_module(config_path(name)).get_config()
+
+
+def load_module(path: Path) -> ModuleType:
+    """Runs the file of a configuration.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      The module, which has ``get_config`` and may have ``run_name``, see
+      :func:`jaxws.commands.parse_config.run_name`.
+
+    Example:
+      >>> load_module(config_path("digits_lc")).get_config().epochs
+      30
+    """
+    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config()
+    return module
 
 
 def first_line(name: str) -> str:

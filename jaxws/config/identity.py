@@ -12,16 +12,20 @@ from jaxws.config.fields import base_config, flat_fields, unknown_field
 from jaxws.config.registry import REGISTRIES, is_outside
 from jaxws.system.json_text import parse_json
 
-# Fields that change how far or where a run goes, what it keeps, and what it does once it has
-# diverged, but no number it computes before that: a run may be resumed with other values of them.
+# Fields that change how far or where a run goes, when it is scored, what it keeps, and what it does
+# once it has diverged, but no weight it computes before that: a run may be resumed with other
+# values of them. Its best checkpoint is the best of those that were scored, whatever they say.
 # What its data are is told by their checksums, and not by where they lie.
 FREE_FIELDS = (
-    *("max_steps", "tensorboard", "profile", "compilation_cache"),
+    *("evaluate_every", "max_steps", "tensorboard", "profile", "compilation_cache"),
     *("mesh.data", "mesh.h", "mesh.w"),
     *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
     *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
     *("data.path", "data.data_dir", "data.prefetch", "data.threads", "data.workers"),
 )
+# A batch of several views of each image was once given by its images. Runs of several say how it is
+# counted, so that those which do not are known to be older; older versions refuse these as others.
+_COUNTED, _VIEWS = "batch_size counts", "views"
 # Facts about data: a checksum of all that is in the images' files, which some data have, and one of
 # notes about them, which hold the name of their folder.
 CONTENT, NOTES = "content_sha256", "records_crc32"
@@ -41,12 +45,15 @@ def to_json(config: ConfigDict, dataset: Mapping[str, Any]) -> str:
       >>> json.loads(to_json(base_config(), {"classes": 10}))["dataset"]
       {'classes': 10}
     """
-    parts = {"config": dict(flat_fields(config)), "dataset": dict(dataset)}
+    counted = {_COUNTED: _VIEWS} if config.data.n_reps > 1 else {}
+    parts = {"config": dict(flat_fields(config)) | counted, "dataset": dict(dataset)}
     return json.dumps(parts, indent=2, sort_keys=True) + "\n"
 
 
 def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
     """The inverse of :func:`to_json`; fields that an older version did not have get their defaults.
+
+    Where an older version wrote how many images a batch has, ``batch_size`` is its number of views.
 
     Args:
       text: what it wrote.
@@ -64,7 +71,7 @@ def from_json(text: str) -> tuple[ConfigDict, dict[str, Any]]:
     """
     try:
         parts = parse_json(text)
-        fields, dataset = parts["config"], dict(parts["dataset"])
+        fields, dataset = _in_views(parts["config"]), dict(parts["dataset"])
         config = base_config()
         known = dict(flat_fields(config))
         # Fields of a network or rule from outside are taken as they are, without importing it.
@@ -102,6 +109,13 @@ def differences(this: str, saved: str) -> list[str]:
     (there, facts_there), (here, facts_here) = parts_of(saved), parts_of(this)
     kept = ({k: v for k, v in run.items() if k not in FREE_FIELDS} for run in (there, here))
     changed = [f"config.{line}" for line in changes(*kept)]
+    is_other = there.get("batch_size") != here.get("batch_size")
+    if is_other and _counts_images(parse_json(saved).get("config", {})):
+        n_reps, views = there["data.n_reps"], there["batch_size"]
+        changed += [
+            f"an older version wrote it, where batch_size counted images and not their {n_reps}"
+            f" views: --config.batch_size={views} goes on with it"
+        ]
     facts = comparable_facts(facts_there, facts_here)
     if other := [f"dataset.{line}" for line in changes(*facts)]:
         read = [place_of_data(run) for run in (there, here)]
@@ -117,7 +131,20 @@ def parts_of(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     config, dataset = parts.get("config", {}), parts.get("dataset", {})
     if not isinstance(config, dict) or not isinstance(dataset, dict):
         raise ValueError("no configuration and facts about data")
-    return config, dataset
+    return _in_views(config), dataset
+
+
+def _in_views(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as they are meant today: of a run that says nothing else, batches counted images."""
+    views = {}
+    if _counts_images(fields):
+        views = {"batch_size": fields["batch_size"] * fields["data.n_reps"]}
+    return {key: value for key, value in fields.items() if key != _COUNTED} | views
+
+
+def _counts_images(fields: Mapping[str, Any]) -> bool:
+    several = type(fields.get("data.n_reps")) is int and fields["data.n_reps"] > 1
+    return several and type(fields.get("batch_size")) is int and _COUNTED not in fields
 
 
 def comparable_facts(

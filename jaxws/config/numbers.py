@@ -19,6 +19,7 @@ _MINIMA = {
     "epochs": 1,
     "batch_size": 1,
     "eval_batch_size": 1,
+    "evaluate_every": 1,
     "max_steps": 1,
     "accumulate": 1,
     "mesh.data": 1,
@@ -133,6 +134,24 @@ def check_ranges(given: Mapping[str, Any]) -> None:
         raise ValueError(
             f"config.optimizer.momentum={given['optimizer.momentum']!r}: expected a number below 1."
         )
+
+
+def multiples_near(value: int, unit: int) -> str:
+    """The numbers to give in place of one that is no multiple of another.
+
+    Args:
+      value: what was given.
+      unit: what should divide it.
+
+    Returns:
+      The next smaller and larger multiple above 0.
+
+    Example:
+      >>> multiples_near(512, 3), multiples_near(2, 3)
+      ('510 and 513', '3')
+    """
+    below = value // unit * unit
+    return " and ".join(str(near) for near in (below, below + unit) if near)
 
 
 def check_epochs(given: tuple[Any, ...]) -> None:

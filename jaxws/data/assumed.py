@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxws.config.fields import images_per_step
 from jaxws.data.build import CROP_SIZE
 from jaxws.data.device.crop import view_shape
 from jaxws.data.device.dataset import Split
@@ -101,7 +102,7 @@ def assumed_feed(config: ConfigDict) -> AssumedFeed:
         seed=data.split_seed,
     )
     images = len(rows.train)
-    steps = steps_per_epoch(images, config.batch_size)
+    steps = steps_per_epoch(images, images_per_step(config))
     size = data.image_size or facts.size
     made: tuple[tuple[int, int, int], Batching, Any, Any]
     # As build_feed decides.
@@ -117,15 +118,14 @@ def assumed_feed(config: ConfigDict) -> AssumedFeed:
 def _on_host(
     config: ConfigDict, shape: tuple[int, int, int], images: int
 ) -> tuple[tuple[int, int, int], HostBatching, Any, Any]:
-    rows = config.batch_size * config.data.n_reps
-    image: Any = jax.ShapeDtypeStruct((rows, *shape), jnp.uint8)
-    label: Any = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    image: Any = jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.uint8)
+    label: Any = jax.ShapeDtypeStruct((config.batch_size,), jnp.int32)
     by_image: Any = HostInputs(True, True, False)  # type: ignore[arg-type]
     batching = HostBatching(
         *_moments(shape),
         dtype=np.dtype(jnp.dtype(config.model.dtype)),
         flip=config.data.flip,
-        ragged=images % config.batch_size != 0,
+        ragged=images % images_per_step(config) != 0,
     )
     return shape, batching, HostInputs(image, label, _key()), by_image
 
@@ -136,7 +136,7 @@ def _on_device(
     data = config.data
     pixels: Any = jax.ShapeDtypeStruct((images, math.prod(shape)), jnp.uint8)
     labels: Any = jax.ShapeDtypeStruct((images,), jnp.int32)
-    order: Any = jax.ShapeDtypeStruct((steps, config.batch_size), jnp.int32)
+    order: Any = jax.ShapeDtypeStruct((steps, images_per_step(config)), jnp.int32)
     inputs = DeviceInputs(Split(pixels, labels), order, _key())
     mean, std = _moments(shape)
     batching = DeviceBatching(
@@ -148,7 +148,7 @@ def _on_device(
         pad=data.pad,
         flip=data.flip,
         n_reps=data.n_reps,
-        ragged=images % config.batch_size != 0,
+        ragged=images % images_per_step(config) != 0,
         steps_per_epoch=steps,
     )
     seen = view_shape(shape, data.crop_size)

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from ml_collections import ConfigDict
 
+from jaxws.config.fields import images_per_step
 from jaxws.data.device.dataset import (
     Dataset,
     load_builder,
@@ -111,7 +112,7 @@ def _arguments(config: ConfigDict) -> dict[str, Any]:
     """What both kinds of feed are told."""
     return {
         "seed": config.seed,
-        "batch_size": config.batch_size,
+        "batch_size": images_per_step(config),
         "eval_batch_size": config.eval_batch_size,
         "flip": config.data.flip,
         "dtype": jnp.dtype(config.model.dtype),

@@ -35,7 +35,7 @@ class ModelSpec:
         begin with. By default it is the architecture's name.
       axes: what the axes of parameters are, by their name and number of axes, as in
         ``{("position_embedding", 2): "hf"}``: only names that Flax and jaxws do not use themselves.
-        The letters are those of :mod:`jaxws.commands.export_weights`, which exports them.
+        The letters are those of :mod:`jaxws.checkpointing.described`, for exports.
       fields: fields of its own, with their defaults, of a network from outside the library: they
         are added to ``config.model``. A default of None is ``config_dict.placeholder(type)``. Those
         of networks in the library are in ``config/fields.py``.

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from jaxws.paper.names import RunName, parse_name
 from jaxws.paper.rows import Rates, make_config, row_fields
 from jaxws.paper.scales import SCALES
-from jaxws.paper.tables import find_published
+from jaxws.paper.tables import SOURCES, Published, find_published
 
 
 def row_config(name: RunName | str, rates: Rates | None = None) -> ConfigDict:
@@ -58,10 +58,30 @@ def usual_rates(name: RunName) -> Rates:
     row, scale = name.find(), SCALES[name.scale]
     if scale.rates is not None:
         return scale.rates[row_fields(row.like)["model.connectivity"]]
-    table = name.experiment if name.experiment.startswith("table") else "table5"
-    line = find_published(table, name.dataset, row.like)
-    assert line is not None
+    line = published_like(name)
     return Rates(line.learning_rate, line.weight_decay)
+
+
+def published_like(name: RunName) -> Published:
+    """What the paper has of a row; of rows that it does not have, of the one that they are like.
+
+    Args:
+      name: of a row or run.
+
+    Returns:
+      The paper's row: of smaller scales, that of CIFAR-10.
+
+    Example:
+      >>> published_like(parse_name("small/table4/digits/lc"))[:3]
+      ('table4', 'cifar10', 'lc')
+      >>> published_like(parse_name("frequency/cifar10/lc-ws2"))[:3]
+      ('table5', 'cifar10', 'lc-ws1')
+    """
+    table = name.experiment if name.experiment in SOURCES else "table5"
+    dataset = name.dataset if SCALES[name.scale].is_paper else "cifar10"
+    line = find_published(table, dataset, name.find().like)
+    assert line is not None
+    return line
 
 
 def fixes_rates(name: RunName) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import NamedTuple
 
 from jaxws.paper.experiments import Row, experiment_rows
 from jaxws.paper.scales import SCALES
+from jaxws.paper.tables import RUNS
 
 _SEED = re.compile(r"seed(0|[1-9]\d{0,8})")
+_LISTED = "python -m jaxws paper list shows all rows"
 
 
 class RunName(NamedTuple):
@@ -56,6 +59,11 @@ class RunName(NamedTuple):
         rows = experiment_rows(self.scale, self.experiment, self.dataset)
         return next(row for row in rows if row.name == self.row)
 
+    def starts_from(self) -> RunName | None:
+        """The name of the run, or row, from whose trained weights it starts, if from any."""
+        first = self.find().starts_from
+        return self._replace(experiment="table5", row=first) if first else None
+
 
 @cache
 def all_rows() -> tuple[RunName, ...]:
@@ -81,13 +89,14 @@ def parse_name(text: str) -> RunName:
     """Reads the name of a row or run.
 
     Args:
-      text: such as ``'table5/cifar10/lc-ws1'`` or ``'small/table5/digits/lc-ws1/seed3'``.
+      text: such as ``'table5/cifar10/lc-ws1'`` or ``'small/table5/digits/lc-ws1/seed3'``;
+        ``'paper/table5/...'`` is ``'table5/...'``.
 
     Returns:
       The name; without a seed where the text has none.
 
     Raises:
-      ValueError: there is no such row, or the seed is no whole number.
+      ValueError: there is no such row, or no such seed.
 
     Example:
       >>> parse_name("table5/cifar10/lc-ws1/seed3").seed
@@ -96,18 +105,48 @@ def parse_name(text: str) -> RunName:
       Traceback (most recent call last):
       ValueError: no row is called 'table5/cifar10/lc-ws3': did you mean 'table5/cifar10/lc-ws1'?
     """
-    row, _, last = text.rpartition("/")
-    seed = _SEED.fullmatch(last)
-    known = {str(name): name for name in all_rows()}
-    wanted = row if seed else text
-    if wanted not in known:
-        near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]!r}?" if near else f"{_LISTED}."
-        raise ValueError(f"no row is called {text!r}: {hint}")
-    return known[wanted]._replace(seed=int(seed[1]) if seed else None)
+    known = _rows_by_name()
+    wanted = text.strip("/").removeprefix("paper/")
+    row, _, last = wanted.rpartition("/")
+    if wanted in known:
+        return known[wanted]
+    if row not in known:
+        raise ValueError(f"no row is called {text!r}: {_hint(wanted)}")
+    if not (seed := _SEED.fullmatch(last)):
+        raise ValueError(f"no run is called {text!r}: expected a seed, as in '{row}/seed0'.")
+    return known[row].with_seed(int(seed[1]))
 
 
-_LISTED = "python -m jaxws paper list shows all rows"
+@cache
+def _rows_by_name() -> dict[str, RunName]:
+    return {str(name): name for name in all_rows()}
+
+
+def _hint(wanted: str) -> str:
+    """What may have been meant by a name that there is not."""
+    known = list(_rows_by_name())
+    if begun := [name for name in known if name.startswith(f"{wanted}/")]:
+        return f"expected a whole name, such as {begun[0]!r}."
+    row = wanted.lower().rpartition("/seed")[0] or wanted.lower()
+    near = difflib.get_close_matches(row, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else f"{_LISTED}."
+
+
+def usual_seeds(name: RunName) -> range:
+    """The seeds of a row, where none are asked for.
+
+    Args:
+      name: of a row or run.
+
+    Returns:
+      As many as the scale has, and no more than the paper has runs of the row.
+
+    Example:
+      >>> [usual_seeds(parse_name(name)) for name in ("table5/cifar10/lc", "table13/imagenet/lc")]
+      [range(0, 5), range(0, 1)]
+    """
+    seeds = SCALES[name.scale].seeds
+    return range(min(seeds, RUNS.get(name.experiment, seeds)))
 
 
 def select(
@@ -117,7 +156,7 @@ def select(
 
     Args:
       patterns: beginnings of names, such as ``'table5'`` or ``'small/table5/digits/lc-ws1/seed3'``,
-        whole parts each; ``*`` stands for any part. None for all of a scale.
+        whole parts each; ``*`` stands for anything within a part. None for all of a scale.
       scale: of which runs are taken; None for the scales that patterns name, or the paper's.
       seeds: of rows that are asked for without a seed; None for those of the scale: 0, 1, ...
 
@@ -136,10 +175,10 @@ def select(
     if scale is not None and scale not in SCALES:
         raise ValueError(f"--scale={scale}: expected one of {', '.join(SCALES)}.")
     chosen: dict[RunName, None] = {}
-    for pattern in patterns or ("",):
-        found = list(_matching(pattern.strip("/"), scale, seeds))
+    for pattern in patterns or ("*",):
+        found = list(_matching(pattern, scale, seeds))
         if not found:
-            raise ValueError(f"{_no_match(pattern, scale)}; {_LISTED}.")
+            raise ValueError(_no_match(pattern, scale))
         chosen |= dict.fromkeys(found)
     order = {name: index for index, name in enumerate(all_rows())}
     return tuple(sorted(chosen, key=lambda name: (order[name.of_row()], name.seed)))
@@ -147,8 +186,8 @@ def select(
 
 def _matching(pattern: str, scale: str | None, seeds: Sequence[int] | None) -> Iterator[RunName]:
     """Runs of rows whose names begin with a pattern, part by part."""
-    parts = pattern.split("/") if pattern else []
-    if parts and parts[0] in SCALES:  # 'paper/table5' is 'table5'
+    parts = pattern.strip("/").split("/")
+    if parts[0] in SCALES:  # 'paper/table5' is 'table5'
         if scale not in (None, parts[0]):
             return
         scale, parts = parts[0], parts[1:]
@@ -158,19 +197,25 @@ def _matching(pattern: str, scale: str | None, seeds: Sequence[int] | None) -> I
         return
     for name in all_rows():
         if name.scale == scale and all(
-            part in ("*", own) for part, own in zip(parts[:3], name[1:4], strict=False)
+            fnmatchcase(own, part) for part, own in zip(parts[:3], name[1:4], strict=False)
         ):
-            usual = range(SCALES[scale].seeds) if name.experiment != "table13" else range(1)
-            numbers = [int(seed[1])] if seed else usual if seeds is None else seeds
+            numbers = [int(seed[1])] if seed else usual_seeds(name) if seeds is None else seeds
             yield from map(name.with_seed, numbers)
 
 
 def _no_match(pattern: str, scale: str | None) -> str:
+    """What is wrong with a pattern that nothing fits."""
     among = f" among the runs of --scale={scale}" if scale else ""
-    known = {part for name in all_rows() for part in name[1:4]} | set(SCALES)
+    text = f"nothing fits {pattern!r}{among}"
+    if scale and pattern.strip("/").split("/")[0] in set(SCALES) - {scale}:
+        return f"{text}: leave one of the two scales out."
+    for other in SCALES:
+        if scale is None and any(_matching(pattern, other, None)):
+            return f"{text}: did you mean '{other}/{pattern}'?"
+    known = sorted({part for name in all_rows() for part in name[1:4]} | set(SCALES))
     for part in pattern.strip("/").split("/"):
-        if part not in known and part != "*" and not _SEED.fullmatch(part):
-            near = difflib.get_close_matches(part, known, n=1, cutoff=0.6)
+        if not _SEED.fullmatch(part) and not any(fnmatchcase(own, part) for own in known):
+            near = difflib.get_close_matches(part.lower(), known, n=1, cutoff=0.6)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            return f"nothing fits {pattern!r}{among}: no part of a name is {part!r}{hint}"
-    return f"nothing fits {pattern!r}{among}"
+            return f"{text}: no part of a name is {part!r}{hint}; {_LISTED}."
+    return f"{text}: a name is EXPERIMENT/DATASET/ROW/seedN, or the beginning of it; {_LISTED}."

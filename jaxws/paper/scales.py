@@ -28,6 +28,8 @@ class Scale(NamedTuple):
         published ones.
       grids: rates to search, likewise; None for the paper's.
       search_epochs: of the runs of a search, by data set.
+      decays_last: search the learning rates at the first weight decay of the grid, and then other
+        decays at the best of them only; not the whole grid, as the paper did.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Scale(NamedTuple):
     rates: Mapping[str, Rates] | None
     grids: Mapping[str, tuple[Rates, ...]] | None
     search_epochs: Mapping[str, int]
+    decays_last: bool = False
 
     @property
     def is_paper(self) -> bool:
@@ -69,7 +72,16 @@ def _grid(rates: tuple[float, ...], decays: tuple[float, ...]) -> tuple[Rates, .
 
 # On CIFAR-10 alone.
 _CIFAR = ("fig6", "frequency", "images", "pools", "modes", "untied")
-_RESNET_8 = {"model.depth": 8, "model.width": 8, "batch_size": 64}
+# Runs of minutes need not be scored, nor kept, after each of their epochs.
+_RESNET_8 = {
+    "model.depth": 8,
+    "model.width": 8,
+    "batch_size": 64,
+    "evaluate_every": 5,
+    "checkpoint.keep": 1,
+    "checkpoint.keep_best": False,
+    "checkpoint.every_steps": 500,
+}
 _DIGITS = {**_RESNET_8, "epochs": 20, "data.name": "digits", "data.flip": False}
 _SMALL_CIFAR = {
     **_RESNET_8,

@@ -14,6 +14,7 @@ from jaxws.records.run_directory import RunDirectory, read_run
 
 MISSING, STARTED, DONE, DIVERGED = "missing", "started", "done", "diverged"
 OTHER, DAMAGED = "other", "damaged"
+KINDS = (MISSING, STARTED, DONE, DIVERGED, OTHER, DAMAGED)
 # What a run may differ in and still be of its row: how fast its numbers are computed, and with
 # which precision, which reports tell.
 MAY_DIFFER = (*FREE_FIELDS, "accumulate", "model.dtype", "log_every", "model.init_from")

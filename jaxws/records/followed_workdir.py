@@ -105,7 +105,12 @@ class FollowedWorkdir(Workdir):
         return iter(())
 
     def resume_from(
-        self, step: int, history: Sequence[dict[str, Any]] = (), *, ends: bool = False
+        self,
+        step: int,
+        history: Sequence[dict[str, Any]] = (),
+        *,
+        ends: bool = False,
+        evaluates: bool = False,
     ) -> None:
         """Takes over the history that process 0 has left."""
         self.history = json.loads(processes.broadcast(None, "history"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxws.records.record_format import Order, check_record
+from jaxws.records.summary import is_evaluated
 from jaxws.system.atomic import open_in_place, read_plain, write_atomically
 from jaxws.system.json_text import parse_json
 from jaxws.system.text import say
@@ -160,22 +161,38 @@ class MetricsFile:
         return {step: score for step, score in scores if score is not None}
 
     def resume_from(
-        self, step: int, history: Sequence[dict[str, Any]] = (), *, ends: bool = False
+        self,
+        step: int,
+        history: Sequence[dict[str, Any]] = (),
+        *,
+        ends: bool = False,
+        evaluates: bool = False,
     ) -> None:
-        """Drops the metrics of steps that will be done again, and of an epoch to be finished.
+        """Drops metrics of steps to be done again, and of an epoch to be finished or evaluated.
 
         Args:
           step: the step that the run resumes from.
           history: records of earlier steps, which are put in where the file has lost them.
           ends: whether the run ends at this step, so that no epoch is to be finished.
+          evaluates: whether the run is evaluated at this step: if an epoch that ends there was not,
+            it is to be recorded again.
 
         Raises:
           ValueError: a line is not JSON or no record.
         """
+
+        def stays(record: Mapping[str, Any]) -> bool:
+            of_epoch = record["kind"] == "epoch"
+            within = of_epoch and record.get("epoch", 0) % 1 != 0 and not ends
+            lacks = of_epoch and record["step"] == step and evaluates and not is_evaluated(record)
+            return record["step"] <= step and not within and not lacks
+
         lines = [*self._lines(), *((line, json.loads(line)) for line in self._unwritten)]
-        lines = [(line, record) for line, record in lines if _stays(record, step, ends)]
+        lines = [(line, record) for line, record in lines if stays(record)]
         kept = [record for _, record in lines]
-        lost = [r for r in history if _stays(r, step, ends) and r not in kept]
+        ended = {r["step"] for r in kept if r["kind"] == "epoch"}  # maybe evaluated since
+        lost = [r for r in history if stays(r) and r not in kept]
+        lost = [r for r in lost if r["kind"] != "epoch" or r["step"] not in ended]
         if lost:
             lines += [(json.dumps(record) + "\n", record) for record in lost]
             lines.sort(key=lambda pair: pair[1]["step"])
@@ -222,11 +239,6 @@ def _end_of_lines(file: BinaryIO) -> int:
             break
         end -= 1
     return end
-
-
-def _stays(record: Mapping[str, Any], step: int, ends: bool) -> bool:
-    within = record["kind"] == "epoch" and record.get("epoch", 0) % 1 != 0
-    return record["step"] <= step and (ends or not within)
 
 
 def _finite(value: Any) -> Any:

@@ -34,7 +34,8 @@ def plot_accuracy(records: Iterable[Record]) -> bytes:
         ("test_top1", "test, top-1", ".-C1"),
         ("test_top5", "test, top-5", ".:C1"),
     ):
-        axes.plot(_values("epoch", epochs), 100 * _values(key, epochs), style, label=label)
+        measured = _with(key, epochs)
+        axes.plot(_values("epoch", measured), 100 * _values(key, measured), style, label=label)
     _finish(axes, "epoch", "accuracy (%)")
     axes.set(ylim=(0, 100))
     axes.legend(loc="best", fontsize="small")
@@ -60,7 +61,7 @@ def plot_curves(records: Iterable[Record]) -> bytes:
     for kind, key, label, style in (
         (measured, "train_loss", "training, single steps", {"color": "0.6", "linewidth": 0.8}),
         (epochs, "train_loss", "training, epochs", {"color": "C0", "marker": "."}),
-        (epochs, "test_loss", "test", {"color": "C1", "marker": "."}),
+        (_with("test_loss", epochs), "test_loss", "test", {"color": "C1", "marker": "."}),
     ):
         panels[0].plot(_values("step", kind), _values(key, kind), label=label, **style)
     _finish(panels[0], "", "cross-entropy (nats)")
@@ -135,6 +136,11 @@ def count_not_finite(measured: Sequence[Record]) -> list[int]:
 
 def _of_kind(kind: str, records: Iterable[Record]) -> list[Record]:
     return [record for record in records if record["kind"] == kind]
+
+
+def _with(key: str, records: Iterable[Record]) -> list[Record]:
+    """Those of epochs in which it was measured, which a line joins; null leaves a gap."""
+    return [record for record in records if key in record]
 
 
 def _values(key: str, records: Sequence[Record]) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeElapsedColumn
 from rich.text import Text
 
-from jaxws.records.summary import rate_text
+from jaxws.records.summary import is_evaluated, rate_text
 from jaxws.system.terminal import Bar, duration
 
 PATIENCE = 1.0  # seconds that a compilation may take before it is told
@@ -130,11 +130,12 @@ class Progress:
           epochs: number of epochs of the run.
           seconds_left: until the run ends, or None if that is not known.
         """
+        test = f"  test {100 * record['test_top1']:5.2f} %" if is_evaluated(record) else " " * 14
         self.note(
             f"epoch {record['epoch']:>{len(str(epochs))}.3g}/{epochs}"
             f"  loss {record['train_loss']:.4f}"
             f"  train {100 * record['train_top1']:5.2f} %"
-            f"  test {100 * record['test_top1']:5.2f} %"
+            f"{test}"
             f"  {rate_text(record)} images/s"
             f"  data wait {_wait(record)}  left {duration(seconds_left)}"
         )

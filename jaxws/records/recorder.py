@@ -13,6 +13,7 @@ from jaxws.data import Feed
 from jaxws.records.profiling import Trace
 from jaxws.records.progress import Progress
 from jaxws.records.provenance import Session
+from jaxws.records.summary import is_evaluated
 from jaxws.records.tensorboard import TensorBoard
 from jaxws.records.throughput import InputTimer, Throughput
 from jaxws.records.workdir import Workdir
@@ -34,7 +35,7 @@ class Recorder:
                         with recorder.dispatch(step, pending):
                             ...  # the jitted step
                         recorder.step(step + 1, means, info)
-                recorder.evaluated(record)
+                recorder.ended(record)
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Recorder:
         """
         self._config, self._workdir, self._progress = config, workdir, progress
         self._last_step, self._steps_per_epoch = last_step, feed.steps_per_epoch
+        self._was_evaluated = False
         self._throughput = Throughput(timer)
         with ExitStack() as stack:
             self._session = Session(workdir.path, feed, first_step, init_from)
@@ -89,7 +91,7 @@ class Recorder:
     @contextmanager
     def epoch(self) -> Iterator[None]:
         """Holds the steps of an epoch, or what is left of them: they alone count for rates."""
-        self._throughput.begin()
+        self._throughput.begin(self._was_evaluated)
         yield
         self._throughput.end()
 
@@ -132,13 +134,14 @@ class Recorder:
         rates = self._throughput.since_epoch()
         self._progress.step(step, {**means, **rates}, self._seconds_left(step))
 
-    def evaluated(self, record: Mapping[str, Any]) -> None:
-        """An epoch, or what there was of it, is over and evaluated.
+    def ended(self, record: Mapping[str, Any]) -> None:
+        """An epoch, or what there was of it, is over, and evaluated where it is to be.
 
         Args:
           record: of kind ``epoch``; the rates of its training are added.
         """
         record = {**record, **self._throughput.last_epoch}
+        self._was_evaluated = is_evaluated(record)
         self._write(record)
         self._session.reached(record["step"], now=True)
         self._progress.epoch(record, self._config.epochs, self._seconds_left(record["step"]))
@@ -155,8 +158,8 @@ class Recorder:
         )
 
     def _seconds_left(self, step: int) -> float | None:
-        last, epoch = self._last_step, self._steps_per_epoch
-        evaluations = -(-last // epoch) - step // epoch
+        last, period = self._last_step, self._config.evaluate_every * self._steps_per_epoch
+        evaluations = -(-last // period) - step // period if step < last else 0
         return self._throughput.seconds_left(last - step, evaluations)
 
 
@@ -186,7 +189,7 @@ class SilentRecorder(Recorder):
     def step(self, step: int, means: Mapping[str, float], info: Mapping[str, Any]) -> None:
         """Tells nothing."""
 
-    def evaluated(self, record: Mapping[str, Any]) -> None:
+    def ended(self, record: Mapping[str, Any]) -> None:
         """Notes an epoch's record, by which the best one is known."""
         self._workdir.append(dict(record))
 

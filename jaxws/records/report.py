@@ -7,7 +7,7 @@ All of it comes from the run's directory, so that it can be made again at any ti
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ from jaxws.records.html import escape
 from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
 from jaxws.records.report_origin import MANY, configuration, events, folded, origin
 from jaxws.records.run_directory import RunDirectory
-from jaxws.records.summary import metric_label, metric_means, metric_text
+from jaxws.records.summary import is_evaluated, metric_label, metric_means, metric_text
 from jaxws.system.atomic import replacing, write_atomically
 from jaxws.system.terminal import duration
 
 _NEEDED = {
-    "epoch": ("epoch", "train_loss", "train_top1", "test_loss", "test_top1"),
+    "epoch": ("epoch", "train_loss", "train_top1"),
     "train": ("neg_log_snr",),
     "event": ("event", "message"),
 }
+_OF_EVALUATIONS = ("test_loss", "test_top1")
 
 
 def write_report(run: RunDirectory) -> Path:
@@ -46,12 +47,8 @@ def write_report(run: RunDirectory) -> Path:
             f"{run.path} has no epoch in metrics.jsonl yet: there is nothing to report."
         )
     for kind, needed in _NEEDED.items():
-        for record, key in itertools.product(run.of_kind(kind), needed):
-            if key not in record:
-                raise ValueError(
-                    f"{run.path / 'metrics.jsonl'}: the {kind} record of step {record['step']} has"
-                    f" no {key!r}; nothing was written."
-                )
+        _check_keys(run, run.of_kind(kind), needed)
+    _check_keys(run, _evaluated(run), _OF_EVALUATIONS)
     plots = {"accuracy": plot_accuracy(run.records), "curves": plot_curves(run.records)}
     layers = any(record["neg_log_snr"] for record in run.of_kind("train"))
     if layers and run.config.model.connectivity == "local":
@@ -64,6 +61,19 @@ def write_report(run: RunDirectory) -> Path:
     return report
 
 
+def _check_keys(run: RunDirectory, records: list[dict[str, Any]], needed: Iterable[str]) -> None:
+    for record, key in itertools.product(records, needed):
+        if key not in record:
+            raise ValueError(
+                f"{run.path / 'metrics.jsonl'}: the {record['kind']} record of step"
+                f" {record['step']} has no {key!r}; nothing was written."
+            )
+
+
+def _evaluated(run: RunDirectory) -> list[dict[str, Any]]:
+    return [record for record in run.of_kind("epoch") if is_evaluated(record)]
+
+
 def build_report(run: RunDirectory, plots: dict[str, bytes]) -> str:
     """Writes the page.
 
@@ -74,14 +84,16 @@ def build_report(run: RunDirectory, plots: dict[str, bytes]) -> str:
     Returns:
       HTML.
     """
-    last = run.of_kind("epoch")[-1]
-    title = f"{run.path.name}: {_tested_on(run)} top-1 {_percent(last['test_top1'])}"
+    evaluated = _evaluated(run)
+    tested = f"top-1 {_percent(evaluated[-1]['test_top1'])}" if evaluated else "not evaluated yet"
+    title = f"{run.path.name}: {_tested_on(run)} {tested}"
     return page.page(
         title,
         [
             f"<h1>{escape(title)}</h1>",
             f'<p class="sub">{escape(_network(run))}</p>',
-            *_result(run, last),
+            *_result(run, evaluated),
+            *_epochs(run),
             *_curves(run, plots),
             *events(run),
             *origin(run),
@@ -115,33 +127,38 @@ def _network(run: RunDirectory) -> str:
     return f"{network}{shared}; {name}; seed {run.config.seed}"
 
 
-def _result(run: RunDirectory, last: dict[str, Any]) -> Iterator[str]:
-    epochs = run.of_kind("epoch")
-    best = max(epochs, key=lambda record: record["test_top1"] or 0.0)
-    rows = [
-        *(
-            (metric_label(name), metric_text(name, value, "not finite"))
-            for name, value in metric_means(last, "test_", "train_").items()
-        ),
-        ("best test top-1", f"{_percent(best['test_top1'])} after epoch {best['epoch']:.4g}"),
-        ("epochs", f"{last['epoch']:.4g} of {run.config.epochs}"),
-        ("steps", last["step"]),
-    ]
+def _result(run: RunDirectory, evaluated: list[dict[str, Any]]) -> Iterator[str]:
+    last = run.of_kind("epoch")[-1]
+    means = metric_means(last, "train_")
+    if evaluated:
+        means = metric_means(evaluated[-1], "test_") | means
+    rows = [(metric_label(n), metric_text(n, value, "not finite")) for n, value in means.items()]
+    if evaluated:
+        best = max(evaluated, key=lambda record: record["test_top1"] or 0.0)
+        text = f"{_percent(best['test_top1'])} after epoch {best['epoch']:.4g}"
+        rows.append(("best test top-1", text))
+    rows += [("epochs", f"{last['epoch']:.4g} of {run.config.epochs}"), ("steps", last["step"])]
     if sessions := run.provenance.get("stretches"):
         starts = f"{len(sessions)} start{'s' if len(sessions) > 1 else ''}"
         rows.append(("wall time", f"{duration(wall_seconds(run))} in {starts}"))
     caption = "After the last epoch; training images are augmented"
+    if evaluated and evaluated[-1] is not last:
+        caption += f"; test images after epoch {evaluated[-1]['epoch']:.4g}, evaluated last"
     if _tested_on(run) == "validation":
         caption += "; here and below, test images are training images that were held out"
     yield page.table(caption, ["measure", "value"], rows)
+
+
+def _epochs(run: RunDirectory) -> Iterator[str]:
+    epochs = run.of_kind("epoch")
     yield "<h2>Epochs</h2>"
     columns = {
         "epoch": lambda r: f"{r['epoch']:.4g}",
         "step": lambda r: r["step"],
         "training loss": lambda r: _number(r["train_loss"]),
         "training top-1": lambda r: _percent(r["train_top1"]),
-        "test loss": lambda r: _number(r["test_loss"]),
-        "test top-1": lambda r: _percent(r["test_top1"]),
+        "test loss": lambda r: _number(r["test_loss"]) if is_evaluated(r) else "",
+        "test top-1": lambda r: _percent(r["test_top1"]) if is_evaluated(r) else "",
         "learning rate": lambda r: _number(r.get("learning_rate")),
         "images/s": lambda r: _number(r.get("images_per_second"), ".0f"),
         "skipped steps": lambda r: _number(r.get("skipped"), ".0f"),
@@ -160,19 +177,13 @@ def _result(run: RunDirectory, last: dict[str, Any]) -> Iterator[str]:
 
 def _curves(run: RunDirectory, plots: dict[str, bytes]) -> Iterator[str]:
     epochs, measured = run.of_kind("epoch"), run.of_kind("train")
-    first, last = epochs[0], epochs[-1]
-    course = (
-        f"from {{}} after epoch {first['epoch']:.4g} to {{}} after epoch {last['epoch']:.4g}".format
-    )
+    evaluated = _evaluated(run)
     yield "<h2>Curves</h2>"
     yield '<div class="figures">'
     yield page.figure(
         plots["accuracy"],
-        "Accuracy over epochs. Test top-1 goes "
-        + course(_percent(first["test_top1"]), _percent(last["test_top1"]))
-        + "; training top-1 "
-        + course(_percent(first["train_top1"]), _percent(last["train_top1"]))
-        + ".",
+        f"Accuracy over epochs. Test top-1 {_course(evaluated, 'test_top1', _percent)}; training"
+        f" top-1 {_course(epochs, 'train_top1', _percent)}.",
         "Accuracy; training images are augmented and seen before the step's update.",
     )
     extra = [key for key in ("learning_rate", "grad_norm") if any(key in r for r in measured)]
@@ -180,11 +191,8 @@ def _curves(run: RunDirectory, plots: dict[str, bytes]) -> Iterator[str]:
     beneath = "".join(f", {names[key]}" for key in extra)
     yield page.figure(
         plots["curves"],
-        f"Loss{beneath} over steps. Training loss goes "
-        + course(_number(first["train_loss"]), _number(last["train_loss"]))
-        + "; test loss "
-        + course(_number(first["test_loss"]), _number(last["test_loss"]))
-        + ".",
+        f"Loss{beneath} over steps. Training loss {_course(epochs, 'train_loss', _number)}; test"
+        f" loss {_course(evaluated, 'test_loss', _number)}.",
         f"Loss{beneath}.",
     )
     yield "</div>"
@@ -201,6 +209,17 @@ def _curves(run: RunDirectory, plots: dict[str, bytes]) -> Iterator[str]:
         rows = [(layer, _number(value)) for layer, value in layers.items()]
         caption = f"-log SNR at step {measured[-1]['step']}"
         yield folded(page.table(caption, ["layer", "-log SNR"], rows, [1]), caption, MANY + 1)
+
+
+def _course(epochs: list[dict[str, Any]], key: str, text: Callable[[float | None], str]) -> str:
+    """Where a curve begins and ends, for those who do not see it."""
+    if not epochs:
+        return "was not measured yet"
+    first, last = epochs[0], epochs[-1]
+    return (
+        f"goes from {text(first[key])} after epoch {first['epoch']:.4g} to {text(last[key])} after"
+        f" epoch {last['epoch']:.4g}"
+    )
 
 
 def _silent(measured: list[dict[str, Any]]) -> str:

@@ -62,6 +62,22 @@ def metric_means(record: Mapping[str, Any], *prefixes: str) -> dict[str, float |
     return {n: value for p in wanted for n, value in record.items() if n.startswith(p)}
 
 
+def is_evaluated(record: Mapping[str, Any]) -> bool:
+    """Whether there was an evaluation after an epoch.
+
+    Args:
+      record: of kind ``epoch``.
+
+    Returns:
+      Whether it has means over test images, be they finite or not.
+
+    Example:
+      >>> is_evaluated({"step": 9, "test_loss": None}), is_evaluated({"step": 9, "train_loss": 1.0})
+      (True, False)
+    """
+    return bool(metric_means(record, "test_"))
+
+
 def rate_text(record: Mapping[str, Any]) -> str:
     """Images per second as text.
 

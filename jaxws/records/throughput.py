@@ -95,17 +95,22 @@ class Throughput:
           timer: knows how many seconds steps have waited for input, as :class:`InputTimer` does.
         """
         self._timer = timer
-        self._steps, self._images, self._compiled = 0, 0.0, False
+        self._steps, self._images, self._compiled, self._in_epoch = 0, 0.0, False, False
         self._trained, self._measured = 0.0, 0  # seconds and steps of the epochs that are over
         self._between: float | None = None  # seconds of the last evaluation
         self._end: float | None = None
         self._begin = self._log = self._now()
         self.last_epoch: dict[str, Any] = dict(_NOTHING)
 
-    def begin(self) -> None:
-        """The steps of an epoch begin."""
+    def begin(self, evaluated: bool = True) -> None:
+        """The steps of an epoch begin.
+
+        Args:
+          evaluated: whether there was an evaluation since the last one's, if there was one.
+        """
         self._begin = self._log = self._now()
-        if self._end is not None:
+        self._in_epoch = True
+        if self._end is not None and evaluated:
             self._between = self._begin.seconds - self._end
 
     def step(self, images: float) -> None:
@@ -125,7 +130,7 @@ class Throughput:
         self.last_epoch = _rates(self._begin, now)
         self._trained += now.seconds - self._begin.seconds
         self._measured += now.steps - self._begin.steps
-        self._end, self._begin = now.seconds, now
+        self._end, self._begin, self._in_epoch = now.seconds, now, False
 
     def since_log(self) -> dict[str, Any]:
         """Rates since the last call, or since the epoch began."""
@@ -147,7 +152,7 @@ class Throughput:
         Returns:
           Seconds, or None while nothing has been measured.
         """
-        now = self._now()
+        now = self._now() if self._in_epoch else self._begin
         trained = self._trained + now.seconds - self._begin.seconds
         measured = self._measured + now.steps - self._begin.steps
         if not measured:

@@ -137,10 +137,15 @@ class Workdir(MetricsFile):
             self._staging.publish()
 
     def resume_from(
-        self, step: int, history: Sequence[dict[str, Any]] = (), *, ends: bool = False
+        self,
+        step: int,
+        history: Sequence[dict[str, Any]] = (),
+        *,
+        ends: bool = False,
+        evaluates: bool = False,
     ) -> None:
         """As :meth:`MetricsFile.resume_from`; other processes of the run get the history."""
-        super().resume_from(step, history, ends=ends)
+        super().resume_from(step, history, ends=ends, evaluates=evaluates)
         processes.broadcast(json.dumps(self.history), "history")
 
     def close(self) -> None:

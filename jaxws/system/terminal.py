@@ -27,6 +27,7 @@ T = TypeVar("T")
 LINE_SECONDS = 30.0  # between lines about progress in a log, at least
 # Fewer items than this are done before a bar could be read.
 _WORTH_A_BAR = 2_000
+_LONGEST = 10_000  # characters of a line, more than any has
 
 
 class Bar:
@@ -177,6 +178,33 @@ def print_table(
     for row in rows:
         table.add_row(*map(plain, row))
     Console().print(table)
+
+
+def print_list(rows: Iterable[Sequence[object]], head: Sequence[str]) -> None:
+    """Prints a table without lines on stdout: names in its first column, and what belongs to them.
+
+    Names are never cut: where a line is too long, it goes on in the next one.
+
+    Args:
+      rows: of cells, plain text.
+      head: names of the columns, whose cells are aligned right but for the first.
+
+    Example:
+      >>> print_list([("conv", 88.3), ("lc", 80.9)], ("row", "top-1"))
+      row   top-1
+      conv   88.3
+      lc     80.9
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in head:
+        justify: Any = "left" if name == head[0] else "right"
+        table.add_column(plain(name), justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(plain, row))
+    console = Console()
+    whole = console.options.update(max_width=_LONGEST)
+    console.width = max(console.width, console.measure(table, options=whole).maximum)
+    console.print(table, crop=False)
 
 
 def duration(seconds: float | None) -> str:

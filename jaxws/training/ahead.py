@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields
 from jaxws.data.assumed import AssumedFeed, assumed_feed
+from jaxws.models.build import build_model, variable_shapes
 from jaxws.parallel.choice import Choice
 from jaxws.parallel.collectives import Sent, collectives, wire_bytes
 from jaxws.parallel.hbm import hbm_bytes
@@ -23,9 +24,9 @@ from jaxws.system.text import size_text
 from jaxws.training.mesh_choice import choose_for
 from jaxws.training.optimizers import optimizer_settings
 from jaxws.training.programs import compiled_initial_state, compiled_step, step_settings
-from jaxws.training.run import Run, build_model
+from jaxws.training.run import Run
 from jaxws.training.run_mesh import asked_sizes
-from jaxws.training.state import TrainState, variable_shapes
+from jaxws.training.state import TrainState
 from jaxws.training.state_layout import uses_packed_layout
 from jaxws.training.weight_sharing import make_sharing, pool
 
@@ -37,7 +38,7 @@ class Ahead(NamedTuple):
       topology: for which.
       mesh: sizes of its axes, by name.
       choice: why this mesh; None where the configuration says so.
-      images: of a step, on all devices.
+      images: that the network sees in a step, on all devices; views of one count each.
       parameters: number of them.
       arguments: bytes of state and data.
       temporaries: bytes that the step takes besides.
@@ -119,7 +120,7 @@ def compile_ahead(config: ConfigDict, topology: Topology) -> Ahead:
         topology=topology,
         mesh=sizes,
         choice=choice,
-        images=config.batch_size * config.data.n_reps,
+        images=config.batch_size,
         parameters=sum(shape.size for shape in jax.tree.leaves(params)),
         arguments=arguments,
         temporaries=temporaries,

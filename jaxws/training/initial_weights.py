@@ -14,14 +14,14 @@ from ml_collections import ConfigDict
 
 from jaxws.checkpointing import checksums
 from jaxws.checkpointing.directory import recorded_latest, steps_in, verify
-from jaxws.checkpointing.exported import is_exported, to_weights
-from jaxws.checkpointing.weights import WEIGHTS, read_weights
+from jaxws.checkpointing.weights import read_weights
 from jaxws.core.leaf_patterns import matches
+from jaxws.models.build import variable_shapes
+from jaxws.models.exported import WEIGHTS, is_exported, to_weights
 from jaxws.models.torch_weights.files import read_weights_file
 from jaxws.models.torch_weights.names import HEAD
 from jaxws.records import provenance_file
 from jaxws.training.fit_weights import Fitted, fit_weights
-from jaxws.training.state import variable_shapes
 
 _FIELD = "config.model.init_from"
 _FILES = (".npz", ".safetensors", ".pth", ".pt")
@@ -95,10 +95,10 @@ def _read(
     digest = _digest(path)
     try:
         arrays = read_weights_file(path)
+        if is_exported(arrays):
+            return to_weights(arrays), str(path), digest
     except ValueError as error:
         raise ValueError(f"{_FIELD}: {path} cannot be read: {error}") from error
-    if is_exported(arrays):
-        return to_weights(arrays), str(path), digest
     return _from_torch(arrays, path, model, image_shape, fresh), str(path), digest
 
 

@@ -114,7 +114,7 @@ def _train_epochs(epochs: list[range], run: Run, start: Start, process: _Process
             trainer = _Trainer(run, start, process, timer, recorder)
             for steps in epochs:
                 trainer.train_epoch(steps)
-                trainer.end_epoch(trainer.evaluate())
+                trainer.end_epoch(trainer.evaluate() if run.evaluates(steps.stop) else {})
 
 
 def _recorder(run: Run, start: Start, timer: InputTimer, progress: Progress) -> Recorder:
@@ -188,12 +188,17 @@ class _Trainer:
         return means(sums, "test")
 
     def end_epoch(self, test: dict[str, float]) -> None:
-        """Records an epoch, or what there was of it, and writes its checkpoint."""
+        """Records an epoch, or what there was of it, and writes its checkpoint.
+
+        ``test`` is empty where the network was not evaluated.
+        """
         run, totals = self._run, self._results.totals
-        check_finite("test loss", test["test_loss"], self._step)
+        if test:
+            check_finite("test loss", test["test_loss"], self._step)
         self._check_state()
-        is_best = test["test_top1"] >= max(run.workdir.scores().values(), default=0.0)
-        self._recorder.evaluated(
+        best = max(run.workdir.scores().values(), default=0.0)
+        is_best = bool(test) and test["test_top1"] >= best
+        self._recorder.ended(
             {
                 "kind": "epoch",
                 "step": self._step,

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxws.layers.windows import layer_windows
+from jaxws.models.build import variable_shapes
 from jaxws.parallel.choice import Choice, choose_mesh
 from jaxws.parallel.wire import Network, Step, network_of
 from jaxws.training.optimizers import optimizer_settings
-from jaxws.training.state import variable_shapes
 from jaxws.training.weight_sharing import Sharing
 
 
@@ -38,14 +38,14 @@ def choose_for(
 
     Example:
       >>> from jaxws.config.fields import base_config
-      >>> from jaxws.training.run import build_model
+      >>> from jaxws.models.build import build_model
       >>> config, sharing = base_config(), Sharing(1, "grid", 98)
       >>> model = build_model(config.model, num_classes=10)
       >>> choose_for(config, model, sharing, (32, 32, 3), devices=8).sizes
       {'data': 1, 'h': 4, 'w': 2}
     """
     step = Step(
-        images=config.batch_size * config.data.n_reps,
+        images=config.batch_size,
         itemsize=jnp.dtype(config.model.dtype).itemsize,
         pooled=sharing.keeps_shared,
         accumulate=config.accumulate,

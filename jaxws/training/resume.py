@@ -34,14 +34,15 @@ class Start(NamedTuple):
       state: the train state, on the device.
       step: number of steps done.
       totals: sums so far of the first epoch that :meth:`epochs` gives.
-      evaluated: whether the record of an epoch that ends at this step is in metrics.jsonl.
+      ended: whether the record of an epoch that ends at this step is in metrics.jsonl, with an
+        evaluation if it is to have one.
       optimizer: its settings, with the learning rate that the rollbacks so far have left.
     """
 
     state: TrainState
     step: int
     totals: EpochTotals
-    evaluated: bool
+    ended: bool
     optimizer: OptimizerSettings
 
     def epochs(self, steps_per_epoch: int, last_step: int) -> list[range]:
@@ -52,11 +53,11 @@ class Start(NamedTuple):
           last_step: where the run ends.
 
         Returns:
-          Steps; first none, if the epoch that ends at the start is still to be evaluated.
+          Steps; first none, if the epoch that ends at the start is still to be evaluated, recorded.
         """
         step = self.step
         at_end = step > 0 and (step % steps_per_epoch == 0 or step == last_step)
-        epochs = [range(step, step)] if at_end and not self.evaluated else []
+        epochs = [range(step, step)] if at_end and not self.ended else []
         while step < last_step:
             end = min((step // steps_per_epoch + 1) * steps_per_epoch, last_step)
             epochs.append(range(step, end))
@@ -104,16 +105,21 @@ def restore_or_init(
 
 def _resume(run: Run, restored: Restored, policy: DivergencePolicy) -> Start:
     step, workdir = int(restored.state.step), run.workdir
-    workdir.resume_from(step, restored.metadata["history"], ends=step >= run.last_step)
+    workdir.resume_from(
+        step,
+        restored.metadata["history"],
+        ends=step >= run.last_step,
+        evaluates=run.evaluates(step),
+    )
     if changed := other_versions(restored.metadata):
         text = f"the checkpoint of step {step} was written elsewhere ({changed}): bits may differ"
         workdir.warn(step, "other versions", text)
-    evaluated = any(r["kind"] == "epoch" and r["step"] == step for r in workdir.history)
+    ended = any(r["kind"] == "epoch" and r["step"] == step for r in workdir.history)
     totals = EpochTotals.from_json(restored.metadata["epoch"])
-    if evaluated and step % run.feed.steps_per_epoch == 0:
+    if ended and step % run.feed.steps_per_epoch == 0:
         totals = totals.next_epoch()
     state = pool_if_shared(from_checkpoint(restored.state), run.sharing)
-    return Start(state, step, totals, evaluated, _optimizer(run, policy))
+    return Start(state, step, totals, ended, _optimizer(run, policy))
 
 
 def _forget_steps(workdir: Workdir) -> None:

@@ -15,6 +15,7 @@ from jaxws.config.numbers import MOST_WHOLE
 from jaxws.config.registry import ARCHITECTURES, SHARING_RULES, add_own_fields, is_outside
 from jaxws.core.named_leaves import named_leaves
 from jaxws.data.feed import OneDevice
+from jaxws.models.build import build_model, variable_shapes
 from jaxws.parallel import processes
 from jaxws.parallel.choice import Choice
 from jaxws.parallel.placement import MeshPlacing
@@ -26,7 +27,6 @@ from jaxws.training.initial_weights import InitialWeights, initial_weights
 from jaxws.training.optimizers import check_leaves
 from jaxws.training.run_mesh import run_mesh
 from jaxws.training.same_run import check_same_run
-from jaxws.training.state import variable_shapes
 from jaxws.training.weight_sharing import Sharing, check_shareable, make_sharing
 
 
@@ -58,6 +58,18 @@ class Run(NamedTuple):
         """The step at which the run ends."""
         steps = self.config.epochs * self.feed.steps_per_epoch
         return min(steps, self.config.max_steps or steps)
+
+    def evaluates(self, step: int) -> bool:
+        """Whether the network is evaluated after a step that ends an epoch, or the run.
+
+        Args:
+          step: number of steps done.
+
+        Returns:
+          Whether ``config.evaluate_every`` names that epoch, or the run ends there.
+        """
+        period = self.config.evaluate_every * self.feed.steps_per_epoch
+        return step % period == 0 or step >= self.last_step
 
 
 def prepare(config: ConfigDict, workdir: str | Path) -> Run:
@@ -102,31 +114,3 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         initial = initial_weights(config, path, model, feed.image_shape)
         opened = open_workdir(path, config, feed.fingerprint(), staging)
     return Run(config, opened, feed, model, sharing, mesh, choice, initial)
-
-
-def build_model(config: ConfigDict, num_classes: int) -> nn.Module:
-    """Builds the network of ``config.model``.
-
-    Args:
-      config: ``config.model``.
-      num_classes: size of the output.
-
-    Returns:
-      The network.
-
-    Raises:
-      ValueError: an architecture that cannot be loaded, or settings of which it makes no network.
-
-    Example:
-      >>> from jaxws.config.fields import base_config
-      >>> build_model(base_config().model, num_classes=10).stage_sizes
-      (3, 3, 3)
-    """
-    model = ARCHITECTURES.load(config.architecture).build(config, num_classes)
-    if not isinstance(model, nn.Module):
-        raise ValueError(
-            f"config.model.architecture={config.architecture!r} builds a {type(model).__name__};"
-            " expected a flax.linen.Module."
-        )
-    ARCHITECTURES.check_hashable(config.architecture, model)
-    return model

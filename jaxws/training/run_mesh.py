@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxws.config.numbers import multiples_near
 from jaxws.core.islands.layout import AXES
 from jaxws.parallel.choice import Choice
 from jaxws.parallel.mesh import complete_sizes, make_mesh
@@ -91,14 +92,13 @@ def check_batch(config: ConfigDict, devices: int) -> None:
       ValueError: config.batch_size=512 cannot be divided over 3 devices: 510 and 513 can; or ...
     """
     size, n_reps, parts = config.batch_size, config.data.n_reps, config.accumulate
-    if (size * n_reps) % (parts * devices) == 0:
+    if size % (parts * devices) == 0:
         return
-    unit = parts * devices // math.gcd(parts * devices, n_reps)
-    near = [n for n in (size // unit * unit, (size // unit + 1) * unit) if n]
+    near = multiples_near(size, math.lcm(parts * devices, n_reps))
     details = [f"{n_reps} views of each image"] * (n_reps > 1)
     details += [f"config.accumulate={parts}"] * (parts > 1)
     raise ValueError(
         f"config.batch_size={size} cannot be divided over {devices} devices"
         f"{' with ' * bool(details)}{' and '.join(details)}:"
-        f" {' and '.join(map(str, near))} can; or use other devices by config.mesh."
+        f" {near} can; or use other devices by config.mesh."
     )

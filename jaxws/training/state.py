@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import flax
@@ -31,24 +30,6 @@ class TrainState:
     batch_stats: Any
     opt_state: optax.OptState
     loss_scale: LossScale | tuple[()] = ()
-
-
-def variable_shapes(model: nn.Module, image_shape: Sequence[int]) -> Any:
-    """Shapes of a network's parameters and statistics; nothing is computed.
-
-    Args:
-      model: the network.
-      image_shape: (H, W, c) of the images.
-
-    Returns:
-      As ``model.init``, with a :class:`jax.ShapeDtypeStruct` for each array.
-
-    Example:
-      >>> variable_shapes(nn.Dense(3), (2, 2, 4))["params"]["kernel"].shape
-      (4, 3)
-    """
-    images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
-    return jax.eval_shape(model.init, jax.random.key(0), images)
 
 
 def create_train_state(

@@ -39,7 +39,8 @@ def command(*arguments):
 
 def test_the_sheet_shows_what_a_run_sees(config, tmp_path, monkeypatch):
     """Steps of both epochs, a ragged batch among them, as the loop hands them to train_step."""
-    config.data.n_reps, config.data.crop_size, config.data.pad = 2, 20, 3
+    config.data.n_reps, config.batch_size = 2, 1000
+    config.data.crop_size, config.data.pad = 20, 3
     config.data.split, config.model.dtype, config.checkpoint.keep = "tuning", "bfloat16", 1
     seen = {"train": [], "test": []}
 
@@ -70,6 +71,7 @@ def test_the_sheet_shows_what_a_run_sees(config, tmp_path, monkeypatch):
         pixels = preview.denormalise(image[mask].astype(np.float32), run.feed.mean, run.feed.std)
         np.testing.assert_array_equal(view.images, pixels)
         assert view.labels == [str(value) for value in label[mask]]
+        assert ("500 images, 2 views of each" in view.title) == (split == "train")
         assert len(view.images) == {"train": 588 if step == 2 else 1000, "test": 143}[split]
 
 

@@ -1,6 +1,5 @@
 """`python -m jaxws inspect`, `evaluate`, `export` on a small run that is still going on."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -8,15 +7,13 @@ import pytest
 
 from jaxws import data, share_weights
 from jaxws.__main__ import main
-from jaxws.commands import evaluate
+from jaxws.commands import evaluate, networks
 from jaxws.config import base_config
 from jaxws.data import load_dataset
 from jaxws.records.run_directory import read_run
 from jaxws.records.workdir import Workdir
 from jaxws.training.loop import train
 from tests.support.small_run import Small, prepare_small
-
-HAS_SAFETENSORS = importlib.util.find_spec("safetensors") is not None
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +85,7 @@ def read(file):
         return arrays, json.loads(content.metadata()["description"])
 
 
-@pytest.mark.parametrize(
-    "suffix",
-    [
-        "npz",
-        pytest.param("safetensors", marks=pytest.mark.skipif(not HAS_SAFETENSORS, reason="needs")),
-    ],
-)
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
 def test_an_export_needs_no_jaxws(run, path, tmp_path, capsys, suffix):
     file = tmp_path / f"weights.{suffix}"
     assert "of step 6" in command(capsys, "export", path, f"--out={file}")
@@ -191,13 +182,13 @@ def test_weights_are_shared_before_scoring(run, path, tmp_path, capsys):
 
 
 def test_weights_that_are_shared_already_are_said_to_be(path, capsys, monkeypatch):
-    read = evaluate.read_weights
+    read = networks.read_weights
 
     def shared(directory):
         weights = read(directory)
         return weights | {"params": share_weights(weights["params"])}
 
-    monkeypatch.setattr(evaluate, "read_weights", shared)
+    monkeypatch.setattr(networks, "read_weights", shared)
     assert "The weights were shared already" in command(capsys, "evaluate", path, "--share=instant")
 
 
@@ -293,5 +284,5 @@ def test_a_run_without_checkpoints(tmp_path, capsys):
 def test_a_missing_package_is_told(path, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit):
-        main(["export", str(path), f"--out={tmp_path / 'w.safetensors'}"])
-    assert "pip install safetensors" in capsys.readouterr().err
+        main(["export", str(path), f"--out={tmp_path / 'w.pth'}", "--names=torch"])
+    assert "pip install torch" in capsys.readouterr().err

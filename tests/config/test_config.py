@@ -12,10 +12,11 @@ from ml_collections import ConfigDict
 from jaxws.commands.parse_config import parse_config
 from jaxws.config import choices
 from jaxws.config.checks import check_config
-from jaxws.config.fields import base_config, flat_fields
+from jaxws.config.fields import base_config, flat_fields, images_per_step
 from jaxws.config.files import config_names, config_path, named_config
 from jaxws.config.identity import FREE_FIELDS, differences, to_json
 from jaxws.core import pools
+from jaxws.data.assumed import assumed_feed
 from jaxws.training.run import build_model
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
@@ -146,6 +147,7 @@ def test_every_row_named_in_a_header_is_the_papers():
             else:
                 assert (config.batch_size, model.architecture) == (512, "resnet_cifar")
                 assert (model.depth, model.width, model.first_layer_conv) == (20, 16, False)
+                assert images_per_step(config) == {1: 512, 4: 128, 8: 64, 16: 32}[data.n_reps]
                 expected = PAPER[data.name][data.pad][model.connectivity, every, data.n_reps]
             rates = config.optimizer.learning_rate, config.optimizer.weight_decay
             assert (accuracy, *rates) == expected, path
@@ -220,10 +222,12 @@ def test_core_knows_the_same_pools():
         ("model.dtype", "float8", "one of 'float32', 'bfloat16', 'float16'"),
         ("divergence.action", "ignore", "one of 'stop', 'skip'"),
         ("accumulate", 0, "config.accumulate=0: expected at least 1"),
-        ("accumulate", 3, "config.accumulate=3: expected a divisor of the 512 images of a batch"),
+        ("accumulate", 3, "config.accumulate=3: expected a divisor of config.batch_size=512"),
         ("data.on_corrupt", "ignore", "one of 'error', 'skip'"),
         ("data.pad", -4, "config.data.pad=-4"),
         ("data.n_reps", 0, "config.data.n_reps=0: expected at least 1"),
+        ("data.n_reps", 3, "batch_size=512 counts views, .*n_reps=3 of each.* 510 and 513 can"),
+        ("data.n_reps", 513, "config.data.n_reps=513 of each image: 513 can"),
         ("data.crop_size", 0, "config.data.crop_size=0"),
         ("data.split", "valid", "one of 'final', 'tuning'"),
         ("data.split_seed", -1, "config.data.split_seed=-1"),
@@ -290,10 +294,14 @@ def test_flags_are_true_or_false(value):
         check_config(config)
 
 
-def test_views_are_images_of_a_batch():
+@pytest.mark.parametrize(("n_reps", "steps"), [(1, 98), (4, 391), (8, 782), (16, 1563)])
+def test_n_reps_are_n_times_as_many_steps_of_512_views(n_reps, steps):
+    """As the paper's: 512 // n images a step, and an epoch still shows each image once."""
     config = base_config()
-    config.data.n_reps, config.accumulate = 3, 6
+    config.data.n_reps = config.accumulate = n_reps
     check_config(config)
+    assert images_per_step(config) == 512 // n_reps
+    assert assumed_feed(config).steps_per_epoch == steps
 
 
 def test_epochs_of_drops_can_be_given_on_the_command_line():
@@ -331,6 +339,7 @@ def test_differences_leave_out_free_fields():
 
     config, saved = base_config(), to_json(base_config(), {"classes": 10})
     assert against(config, classes=10) == []
+    config.evaluate_every = 2
     config.max_steps, config.checkpoint.keep, config.data.data_dir = 3, 7, "/elsewhere"
     config.data.path = "/pictures"
     config.data.prefetch, config.data.threads, config.data.workers = 5, 6, 7
@@ -340,7 +349,7 @@ def test_differences_leave_out_free_fields():
     config.divergence.max_skipped = 10
     assert set(FREE_FIELDS) == {
         *("mesh.data", "mesh.h", "mesh.w"),
-        *("max_steps", "tensorboard", "profile", "compilation_cache"),
+        *("evaluate_every", "max_steps", "tensorboard", "profile", "compilation_cache"),
         *("checkpoint.keep", "checkpoint.keep_best", "checkpoint.every_steps"),
         *("divergence.action", "divergence.max_rollbacks", "divergence.max_skipped"),
         *("data.path", "data.data_dir", "data.prefetch", "data.threads", "data.workers"),

@@ -35,7 +35,7 @@ STEPS = 3  # of 20 images in batches of 8: the last one is ragged
 NEVER = {"sharing.every": 0, "accumulate": 2, "batch_size": 16}
 WS1 = {"sharing.every": 1, "data.image_size": 8}
 WS1_ODD = {"sharing.every": 1}
-WS2 = {"sharing.every": 2, "data.image_size": 8, "data.n_reps": 2}
+WS2 = {"sharing.every": 2, "data.image_size": 8, "data.n_reps": 2, "batch_size": 16}
 SLEEP = {"sharing.every": 2, "sharing.mode": "sleep", "data.image_size": 8}
 VIT = {
     "sharing.every": 1,
@@ -151,7 +151,7 @@ def no_weight_or_gradient_of_one_position_is_sent(run):
 def test_a_whole_run_on_a_mesh_is_resumed_and_has_the_records_of_one_device(base, tmp_path):
     """First weights, weights that become shared, evaluation and checkpoints too."""
     config = configured(base, WS1, (1, 4, 2))
-    config.epochs, config.data.n_reps, config.batch_size = 3, 4, 6  # as small_run's epochs
+    config.epochs, config.data.n_reps, config.batch_size = 3, 4, 24  # as small_run's epochs
     run = train_whole_and_stopped(prepare, config, tmp_path)
     config = configured(config, {}, (1, 1, 1))
     one = prepare(config, tmp_path / "one")

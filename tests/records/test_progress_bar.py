@@ -48,14 +48,17 @@ def test_epochs_and_events_always_get_a_line(clock, capsys):
     with Progress(last_step=400) as shown:
         shown.start(150)
         shown.epoch(EPOCH, epochs=4, seconds_left=65)
+        trained = {key: value for key, value in EPOCH.items() if not key.startswith("test_")}
+        shown.epoch(trained, epochs=4, seconds_left=65)
         shown.note("checkpoint [200] is damaged")  # rich would take [200] for a style
         step(shown, 201)
         shown.epoch(EPOCH | {"images_per_second": None, "data_wait": None}, 4, seconds_left=None)
-    first, event, unknown = capsys.readouterr().out.splitlines()
+    first, trained, event, unknown = capsys.readouterr().out.splitlines()
     assert first == (
         "epoch 2/4  loss 1.0000  train 50.00 %  test 25.00 %  1234 images/s  data wait 12 %"
         "  left 0:01:05"
     )
+    assert trained == first.replace("  test 25.00 %", " " * 14)
     assert event == "checkpoint [200] is damaged"
     assert unknown.endswith("... images/s  data wait ...  left ...")
 

@@ -11,6 +11,7 @@ from PIL import Image
 from jaxws.__main__ import main
 from jaxws.config import base_config
 from jaxws.config.identity import to_json
+from jaxws.records.plots import plot_accuracy, plot_curves
 from jaxws.records.report import build_report, wall_seconds, write_report
 from jaxws.records.run_directory import read_run
 
@@ -159,6 +160,33 @@ def test_numbers_that_are_not_finite_are_named(tmp_path):
         record.update(dict.fromkeys(("train_loss", "test_loss") if "epoch" in record else ()))
     text = Page(build_report(past, {"accuracy": b"", "curves": b""})).plain
     assert "test loss not finite" in text
+
+
+def test_epochs_that_were_not_evaluated_are_none_that_were_not_finite(tmp_path):
+    """The second of three was, which has been the best so far; or none was yet."""
+    past = read_run(write_run(tmp_path / "run"))
+    plots = {"accuracy": b"", "curves": b""}
+    for step, record in ((r["step"], r) for r in past.of_kind("epoch")):
+        for key in ("test_loss", "test_top1", "test_top5") if step != 8 else ():
+            del record[key]
+    text = Page(build_report(past, plots)).plain
+    assert "run: test top-1 50.00 %" in text and "best test top-1 50.00 % after epoch 2" in text
+    assert "test images after epoch 2, evaluated last" in text
+    assert "3 12 0.25 60.00 % 1000 0" in text and "2 8 0.375 40.00 % 0.5 50.00 % 1000 0" in text
+    # A line joins the epochs that were evaluated; what was not finite leaves a gap in it.
+    past.records[-1].update(test_top1=0.25, test_top5=0.75, test_loss=1.0)
+    between = {"kind": "epoch", "step": 10, "epoch": 2.5, "train_top1": 0.5, "train_loss": 0.3}
+    gap = between | dict.fromkeys(("test_top1", "test_top5", "test_loss"))
+    for plot in (plot_accuracy, plot_curves):
+        joined, broken = (plot([*past.records[:-1], r, past.records[-1]]) for r in (between, gap))
+        assert joined != broken
+
+    for record in past.of_kind("epoch"):
+        for key in [key for key in record if key.startswith("test_")]:
+            del record[key]
+    page = Page(build_report(past, plots))
+    assert "run: test not evaluated yet" in page.plain and "best test" not in page.plain
+    assert "Test top-1 was not measured yet; training" in page.attributes("img")[0]["alt"]
 
 
 @pytest.mark.parametrize(

@@ -75,12 +75,15 @@ def test_the_time_left_counts_evaluations_and_forgets_what_happens_once(clock, t
     train(clock, meter, steps=5, compiles=True)
     assert meter.seconds_left(steps=10, evaluations=2) == 10 * STEP  # no evaluation measured yet
     meter.end()
-    assert meter.seconds_left(steps=10, evaluations=2) == 10 * STEP
     clock.now += EVALUATION + COMPILE
+    assert meter.seconds_left(steps=10, evaluations=2) == 10 * STEP
     train(clock, meter, steps=5)
     meter.end()
     clock.now += EVALUATION
     train(clock, meter, steps=2)
+    assert meter.seconds_left(steps=10, evaluations=2) == 10 * STEP + 2 * EVALUATION
+    meter.end()
+    meter.begin(evaluated=False)  # only a checkpoint, in no time
     assert meter.seconds_left(steps=10, evaluations=2) == 10 * STEP + 2 * EVALUATION
     assert meter.seconds_left(steps=0, evaluations=0) == 0
 

@@ -11,13 +11,12 @@ from jaxws.commands import compile_only
 from jaxws.config import base_config
 from jaxws.data import build_feed
 from jaxws.data.assumed import assumed_feed
+from jaxws.models.build import build_model, variable_shapes
 from jaxws.parallel.chips import TPUS
 from jaxws.parallel.topologies import Topology
 from jaxws.parallel.wire import Step, traffic
 from jaxws.training.ahead import compile_ahead
 from jaxws.training.mesh_choice import choose_for, network_for
-from jaxws.training.run import build_model
-from jaxws.training.state import variable_shapes
 from jaxws.training.weight_sharing import Sharing
 
 TINY = "tests.support.tiny_network:TINY"

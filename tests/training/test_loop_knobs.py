@@ -32,11 +32,18 @@ def test_gradients_in_parts_train_as_well(config, tmp_path):
     assert train(run)["train_loss"] > 0
 
 
+@pytest.mark.parametrize(
+    ("evaluate_every", "hits", "expected", "kept"),
+    [
+        (1, [0.2, 0.8, 0.8, 0.6, 0.6], [4, 7, 8, 12, 14, 20], [12, 20]),
+        (2, [0.8, 0.6, 0.6], [7, 8, 14, 20], [8, 20]),  # after steps 8, 16 and 20
+    ],
+)
 def test_the_best_checkpoint_is_kept_and_others_as_often_as_asked_for(
-    config, tmp_path, monkeypatch
+    config, tmp_path, monkeypatch, evaluate_every, hits, expected, kept
 ):
-    """Accuracies 0.2, 0.8, 0.8, 0.6, 0.6: the newest of the best, and the last one."""
-    hits = iter([0.2, 0.8, 0.8, 0.6, 0.6])
+    """The newest of the best that were evaluated, and the last one."""
+    hits = iter(hits)
     monkeypatch.setattr(
         loop._Trainer,
         "evaluate",
@@ -45,11 +52,12 @@ def test_the_best_checkpoint_is_kept_and_others_as_often_as_asked_for(
     written = []
     monkeypatch.setattr(Checkpoints, "save", spy(Checkpoints.save, written))
     config.epochs, config.checkpoint.keep, config.checkpoint.every_steps = 5, 1, 7
+    config.evaluate_every = evaluate_every
     run = prepare_small(config, tmp_path / "run")
     train(run)
     # Every seven steps, at the end, and after the epochs that were the best so far.
-    assert written == [4, 7, 8, 12, 14, 20]
-    assert steps_in(run.workdir.checkpoints) == [12, 20]
+    assert written == expected
+    assert steps_in(run.workdir.checkpoints) == kept
 
 
 def spy(save, written):

@@ -23,8 +23,11 @@ LAST_STEP = 3 * STEPS_PER_EPOCH
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
+    """Its first epoch is not evaluated."""
     root = tmp_path_factory.mktemp("data")
-    return small_config(make_folder(root / "images"), root / "tfds")
+    config = small_config(make_folder(root / "images"), root / "tfds")
+    config.evaluate_every = 2
+    return config
 
 
 @pytest.fixture(scope="module")

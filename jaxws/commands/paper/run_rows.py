@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from jaxws.commands.paper.cluster_arguments import add_cluster_arguments, submit
 from jaxws.commands.paper.selection import add_selection, selected
 from jaxws.commands.parse_config import parse_config
 from jaxws.config.fields import flat_fields
 from jaxws.paper.execute import run_jobs
 from jaxws.paper.jobs import check_settable, make_jobs
+from jaxws.paper.shards import Shard, parse_shard
 from jaxws.paper.slots import make_slots, probe
 from jaxws.system.text import say
 
@@ -43,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry", action="store_true", help="go on with runs that have diverged, too"
     )
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="only this one of N shares of the runs, from 0/N, for machines that do not share RUNS",
+    )
+    add_cluster_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,8 +66,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ValueError: names or fields that cannot be.
     """
-    names = selected(args)
+    names = selected(args) if args.shard is None else args.shard.of(selected(args))
     jobs = make_jobs(names, args.runs, _fields_given(args.overrides))
+    if (status := submit(args, names)) is not None:
+        return status
     outcome = run_jobs(jobs, make_slots([job.config for job in jobs], probe(), args.jobs))
     if outcome.stopped:
         say(f"{len(outcome.stopped)} runs are not done; the same command goes on.")
@@ -75,6 +86,13 @@ def _fields_given(overrides: list[str]) -> dict[str, Any]:
     config, _, _ = parse_config(["--config=paper", *overrides])
     fields = dict(flat_fields(config))
     return {name: fields[name] for name in names}
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return parse_shard(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _positive(text: str) -> int:

@@ -9,6 +9,7 @@ from jaxws.paper.names import RunName, select
 from jaxws.system.local_path import path_argument
 
 RUNS = Path("runs/paper")
+_MOST_SEEDS = 1000  # more are a slip of the hand
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +22,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="rows or runs, such as table5/cifar10/lc-ws1 or table5/*/conv/seed0; the beginning of"
-        " a name is enough; all of the scale if left out",
+        help="rows or runs, such as table5/cifar10/lc-ws1 or 'table5/*/conv/seed0'; the beginning"
+        " of a name is enough; all of the scale if left out",
     )
     parser.add_argument(
         "--scale",
@@ -35,6 +36,15 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="N,...",
         help="seeds of each row, such as 0,1,2 or 0-4 (default: as many as the scale has)",
     )
+    add_runs(parser)
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--runs``.
+
+    Args:
+      parser: of an action.
+    """
     parser.add_argument(
         "--runs",
         type=path_argument,
@@ -42,6 +52,19 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"directory of all runs, each in one of its name (default: {RUNS})",
     )
+
+
+def check_runs(args: argparse.Namespace) -> None:
+    """Sees to it that runs can be looked for; where there is none yet, there need be no directory.
+
+    Args:
+      args: with that of :func:`add_runs`.
+
+    Raises:
+      ValueError: ``--runs`` is no directory.
+    """
+    if args.runs.exists() and not args.runs.is_dir():
+        raise ValueError(f"--runs={args.runs}: expected a directory, this is a file.")
 
 
 def selected(args: argparse.Namespace) -> tuple[RunName, ...]:
@@ -61,12 +84,15 @@ def selected(args: argparse.Namespace) -> tuple[RunName, ...]:
 
 def _seeds(text: str) -> tuple[int, ...]:
     """Reads ``'0,2'`` or ``'0-4'``."""
-    seeds: list[int] = []
+    seeds: dict[int, None] = {}
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise argparse.ArgumentTypeError(f"{text!r}: expected seeds such as 0,1,2 or 0-4")
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds:
-        raise argparse.ArgumentTypeError(f"{text!r}: these are no seeds; expected such as 0-4")
-    return tuple(dict.fromkeys(seeds))
+        found = range(int(first), int(last or first) + 1)
+        if not 1 <= len(found) <= _MOST_SEEDS or int(found[-1]) >= 10**9:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: expected seeds below 10^9, the smaller one first, such as 0-4"
+            )
+        seeds |= dict.fromkeys(found)
+    return tuple(seeds)

@@ -29,7 +29,8 @@ def steps_per_epoch(size: int, batch_size: int) -> int:
     if batch_size > size:
         raise ValueError(
             f"batch_size {batch_size} is larger than the data: there are {size} training images; "
-            f"set a batch size of {size} or less, or train on more images"
+            f"set a batch size of {size} or less (with config.data.n_reps views of each image, so "
+            "many times more), or train on more images"
         )
     return -(-size // batch_size)
 

@@ -2,7 +2,7 @@
 
 A file of ``torch.save`` is a pickle, which may hold any code. PyTorch reads it with
 ``weights_only``: tensors and plain containers, and of classes only those that are named here.
-Neither package is needed for anything else.
+PyTorch is needed for nothing else.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import safetensors
+
+from jaxws.models.exported import KEY
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # torch.save's format since PyTorch 1.6, and before
+_HEADER = b"\0\0\0\0{"  # of safetensors, after four of the bytes of its length
 _HARMLESS = (argparse.Namespace,)  # of a training script's flags
 # Those of safetensors that NumPy calls otherwise, or has not.
 _DTYPES: dict[str, Any] = {
@@ -35,12 +39,13 @@ def read_weights_file(path: str | Path) -> Mapping[str, Any]:
     """Reads a file of weights.
 
     Args:
-      path: of a ``.safetensors`` file, which needs the package safetensors; of one that
-        ``torch.save`` wrote (``.pth``, ``.pt``, ``.bin``, ``.ckpt``), also before PyTorch 1.6,
-        which needs PyTorch; or of NumPy's ``.npz``. What it is, its first bytes tell.
+      path: of a ``.safetensors`` file; of one that ``torch.save`` wrote (``.pth``, ``.pt``,
+        ``.bin``, ``.ckpt``), also before PyTorch 1.6, which needs PyTorch; or of NumPy's ``.npz``.
+        What it is, its first bytes tell.
 
     Returns:
-      What is in it: a state dict, or a checkpoint that has one, of NumPy arrays or tensors.
+      What is in it: a state dict, or a checkpoint that has one, of NumPy arrays or tensors; of a
+      ``.safetensors`` also the description that an export has, as its ``.npz`` do.
 
     Raises:
       ValueError: there is no such file, it is damaged, no file of weights, or holds objects of
@@ -59,6 +64,8 @@ def read_weights_file(path: str | Path) -> Mapping[str, Any]:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
     if not start:
         raise ValueError(f"{path} is empty.")
+    if start[4:] == _HEADER:  # the length before it may begin as a pickle does
+        return _read_safetensors(path)
     if start.startswith(_ZIP) and path.suffix.lower() == ".npz":
         return _read_npz(path)
     if start.startswith((_ZIP, _PICKLE)):
@@ -71,13 +78,12 @@ def read_weights_file(path: str | Path) -> Mapping[str, Any]:
     )
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    _need("safetensors", path)
-    import safetensors  # noqa: PLC0415 - an optional dependency
-
+def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         tensors = safetensors.deserialize(path.read_bytes())
-        return {name: _array(tensor) for name, tensor in tensors}
+        with safetensors.safe_open(path, framework="numpy") as file:
+            described = {key: text for key, text in (file.metadata() or {}).items() if key == KEY}
+        return {name: _array(tensor) for name, tensor in tensors} | described
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # SafetensorError has no base class but this
@@ -103,7 +109,8 @@ def _array(tensor: Mapping[str, Any]) -> np.ndarray:
 
 
 def _read_torch(path: Path, is_zip: bool) -> Mapping[str, Any]:
-    _need("torch", path)
+    if importlib.util.find_spec("torch") is None:
+        raise ValueError(f"{path} needs torch, which is not installed: pip install torch.")
     import torch  # noqa: PLC0415 - an optional dependency
 
     try:
@@ -152,8 +159,3 @@ def _reason(error: Exception) -> str:
 def _one_line(text: str) -> str:
     first = " ".join(text.split()).partition(". ")[0]
     return first[:_LONGEST].rstrip(".")
-
-
-def _need(package: str, path: Path) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise ValueError(f"{path} needs {package}, which is not installed: pip install {package}.")

@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 from jaxws.core.window import LayerWindow
 from jaxws.dynamics import Rule, check_sleep_phase, sleep_phase
 from jaxws.layers.windows import layer_windows
+from jaxws.models.build import variable_shapes
 from jaxws.training.sharing_rules.spec import SharingRule
-from jaxws.training.state import variable_shapes
 
 # Keeps the noise of sleep apart from the draws of weights, order and augmentation.
 _NOISE_STREAM = 0x51EE9

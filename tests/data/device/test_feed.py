@@ -98,7 +98,7 @@ def assert_same(a, b):
 
 
 def test_host_feed_flips_and_normalises_the_crops(config, tfds_dir):
-    config.data.n_reps = 2
+    config.data.n_reps, config.batch_size = 2, 2 * BATCH
     feed = build_feed(config)
     assert isinstance(feed, HostFeed)
     assert (feed.steps_per_epoch, feed.image_shape, feed.test_size) == (4, (8, 8, 3), 5)
