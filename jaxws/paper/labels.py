@@ -19,6 +19,10 @@ DATASETS: Mapping[str, str] = MappingProxyType(
     }
 )
 FIRST_CONV = "conv1-"  # what names of rows with a convolution as first layer begin with
+_ROW = re.compile(
+    rf"(?P<first>{FIRST_CONV})?(?P<net>conv|lc)(-(?P<reps>\d+)reps|-ws(?P<every>\d+))?"
+    r"(-(?P<variant>.+))?"
+)
 
 
 def row_label(row: str) -> str:
@@ -33,17 +37,17 @@ def row_label(row: str) -> str:
     Example:
       >>> [row_label(row) for row in ("conv", "lc-4reps", "conv1-lc-ws10")]
       ['conv', 'LC - 4 reps', 'LC - ws(10), 1st layer conv']
-      >>> row_label("lc-ws1-from-conv")
-      'LC - ws(1), from conv'
+      >>> row_label("lc-ws1-from-conv"), row_label("lc-from-conv")
+      ('LC - ws(1), from conv', 'LC, from conv')
     """
-    first = row.startswith(FIRST_CONV)
-    network, *parts = row.removeprefix(FIRST_CONV).split("-", 2)
-    words = ["conv" if network == "conv" else "LC"]
-    for index, part in enumerate(parts):
-        said = re.sub(r"^(\d+)reps$", r"\1 reps", re.sub(r"^ws(\d+)$", r"ws(\1)", part))
-        is_of_table = index == 0 and said != part
-        words.append(f" - {said}" if is_of_table else ", " + re.sub(r"-(?=[a-z])", " ", said))
-    return "".join(words) + (", 1st layer conv" if first else "")
+    found = _ROW.fullmatch(row)
+    assert found is not None, row
+    reps, every, variant = found["reps"], found["every"], found["variant"]
+    text = "conv" if found["net"] == "conv" else "LC"
+    text += f" - {reps} reps" if reps else ""
+    text += f" - ws({every})" if every else ""
+    text += f", {re.sub(r'-(?=[a-z])', ' ', variant)}" if variant else ""
+    return text + (", 1st layer conv" if found["first"] else "")
 
 
 def title_of(experiment: str, dataset: str) -> str:

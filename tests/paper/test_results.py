@@ -178,7 +178,7 @@ def test_damaged_lines_are_told_by_file_and_line(runs, tmp_path):
         f"epochs.csv, line 115: '{TABLE}/lc' is the name of a"[:60],
         "runs.csv, line 2: train_top1 is '90', expected a part of 1",
         "runs.csv, line 3: 21 values, expected 22",
-        f"runs.csv, line 4: no row is called '{TABLE}/conv/seedy': did you mean"[:60],
+        f"runs.csv, line 4: no run is called '{TABLE}/conv/seedy': did you mean"[:60],
         f"runs.csv, line 8: {TABLE}/lc-ws100/seed0 comes twice; the first"[:60],
         "snr.csv, line 3: step is 'x', expected a whole number",
     ]
