@@ -35,8 +35,8 @@ def overview(sections: Iterable[Section]) -> Table:
     Returns:
       A line for each of them.
     """
-    head = ["table", "data", "rows with runs", "accuracies", "order of rows"]
-    columns = list(zip(head, *map(_row, sections), strict=True))
+    names = ["table", "data", "rows with runs", "accuracies", "order of rows"]
+    columns = list(zip(names, *map(_row, sections), strict=True))
     head, *rows = zip(*(column for column in columns if any(column[1:])), strict=True)
     return Table("What came out, in short", head, rows)
 

@@ -17,7 +17,7 @@ def to_html(document: Document) -> str:
       HTML, with its figures in it.
 
     Example:
-      >>> to_html(Document("Report", [Heading(2, "Table <5>")])).splitlines()[-6]
+      >>> to_html(Document("Report", [Heading(2, "Table <5>")])).splitlines()[-4]
       '<h2>Table &lt;5&gt;</h2>'
     """
     title = f"<h1>{escape(document.title)}</h1>"
