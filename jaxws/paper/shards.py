@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from jaxws.paper.names import RunName
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """One of several shares.
 
     Attributes:
@@ -35,8 +36,8 @@ class Shard(NamedTuple):
         Example:
           >>> from jaxws.paper.names import select
           >>> names = select(["table5/cifar10/conv", "untied"], seeds=[0, 1])
-          >>> [str(name) for name in Shard(1, 2).of(names)]
-          ['table5/cifar10/conv/seed1', X]
+          >>> [str(name) for name in Shard(1, 2).of(names)][:2]
+          ['table5/cifar10/conv/seed1', 'untied/cifar10/lc-from-conv/seed1']
         """
         share = {name for group in groups(names)[self.index :: self.count] for name in group}
         return tuple(name for name in names if name in share)
