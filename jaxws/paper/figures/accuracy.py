@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxws.paper.experiments import experiment_rows
 from jaxws.paper.figures.canvas import Drawing, make_canvas, panels_of
 from jaxws.paper.figures.dots import ROW_HEIGHT, draw_dots, rank
-from jaxws.paper.figures.labels import DATASETS, title_of
 from jaxws.paper.figures.runs import Runs, caption_of, describe
+from jaxws.paper.labels import DATASETS, title_of
 from jaxws.paper.tables import RUNS, find_published
 
 _READ = "A dot for each run, a bar at their mean."

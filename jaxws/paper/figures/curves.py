@@ -11,9 +11,10 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxws.paper.experiments import experiment_rows
 from jaxws.paper.figures.canvas import Drawing, make_canvas, panels_of
-from jaxws.paper.figures.labels import FIRST_CONV, row_label, row_line, title_of
+from jaxws.paper.figures.labels import row_line
 from jaxws.paper.figures.lines import Band, draw_band, label_ends
 from jaxws.paper.figures.runs import RowRuns, Runs, caption_of, describe
+from jaxws.paper.labels import FIRST_CONV, row_label, title_of
 from jaxws.paper.results import Result
 
 READ = "Lines are means over runs, bands reach from the smallest to the largest of them."

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jaxws.paper.figures.canvas import mark_of
-from jaxws.paper.figures.labels import row_label
+from jaxws.paper.labels import row_label
 from jaxws.paper.names import RunName
 from jaxws.paper.results import Result
 from jaxws.paper.scales import Scale

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 
 from jaxws.paper.experiments import experiment_rows
 from jaxws.paper.figures.canvas import FAINT, Drawing, make_canvas, panels_of
-from jaxws.paper.figures.labels import row_label, title_of
 from jaxws.paper.figures.lines import label_ends
 from jaxws.paper.figures.runs import RowRuns, Runs, caption_of
+from jaxws.paper.labels import row_label, title_of
 from jaxws.paper.results import Result
 from jaxws.paper.state import DIVERGED, DONE
 from jaxws.system.text import printable
