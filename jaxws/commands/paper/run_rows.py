@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
 from jaxws.commands.paper.cluster_arguments import add_cluster_arguments, submit
+from jaxws.commands.paper.forecast import show_forecast
 from jaxws.commands.paper.selection import add_selection, selected
 from jaxws.commands.parse_config import parse_config
 from jaxws.config.fields import flat_fields
+from jaxws.paper.choices import searched_rates
+from jaxws.paper.costs import Costs
 from jaxws.paper.execute import run_jobs
-from jaxws.paper.jobs import check_settable, make_jobs
+from jaxws.paper.jobs import Job, check_settable, make_jobs
+from jaxws.paper.names import RunName, all_rows
+from jaxws.paper.running import Ended
 from jaxws.paper.shards import Shard, parse_shard
 from jaxws.paper.slots import make_slots, probe
+from jaxws.paper.state import RunState
 from jaxws.system.text import say
 
 _MORE = """\
@@ -46,6 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--retry", action="store_true", help="go on with runs that have diverged, too"
     )
     parser.add_argument(
+        "--searched",
+        action="store_true",
+        help="with the rates that python -m jaxws paper search has found in RUNS",
+    )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="train nothing; tell runs, steps, time, memory and disk, after a short measurement of"
+        " each kind of run that was not measured on this machine before",
+    )
+    parser.add_argument(
         "--shard",
         type=_shard,
         metavar="I/N",
@@ -67,13 +85,39 @@ def run(args: argparse.Namespace) -> int:
       ValueError: names or fields that cannot be.
     """
     names = selected(args) if args.shard is None else args.shard.of(selected(args))
-    jobs = make_jobs(names, args.runs, _fields_given(args.overrides))
+    rates = partial(searched_rates, args.runs) if args.searched else _usual
+    jobs = make_jobs(names, args.runs, _fields_given(args.overrides), rates)
     if (status := submit(args, names)) is not None:
         return status
-    outcome = run_jobs(jobs, make_slots([job.config for job in jobs], probe(), args.jobs))
+    slots = make_slots([job.config for job in jobs], probe(), args.jobs)
+    if args.dry_run:
+        show_forecast(jobs, slots, args.runs)
+        return 0
+    costs = Costs()
+    outcome = run_jobs(
+        jobs,
+        slots,
+        retry=args.retry,
+        seconds=partial(_seconds, costs),
+        ended=partial(_learn, costs),
+    )
     if outcome.stopped:
         say(f"{len(outcome.stopped)} runs are not done; the same command goes on.")
     return outcome.status
+
+
+def _usual(name: RunName) -> None:
+    """No other rates than those of the row."""
+
+
+def _seconds(costs: Costs, job: Job, state: RunState) -> float | None:
+    cost = costs.cost(job.config)
+    return None if cost is None else cost.seconds(job.config, state.epoch)
+
+
+def _learn(costs: Costs, job: Job, before: RunState, how: Ended) -> None:
+    if before.run is None:  # it was done in one go
+        costs.learn(job.config, how.seconds, how.memory)
 
 
 def _fields_given(overrides: list[str]) -> dict[str, Any]:
@@ -83,7 +127,7 @@ def _fields_given(overrides: list[str]) -> dict[str, Any]:
         for override in overrides
     ]
     check_settable(dict.fromkeys(names))
-    config, _, _ = parse_config(["--config=paper", *overrides])
+    config, _, _ = parse_config([f"--config=paper:{all_rows()[0]}", *overrides])
     fields = dict(flat_fields(config))
     return {name: fields[name] for name in names}
 
