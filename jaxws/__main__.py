@@ -40,8 +40,13 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(2)
 
     def options(self) -> list[str]:
-        """Those that it knows, as they are spelled."""
-        return list(self._option_string_actions)
+        """Those that it and its actions know, as they are spelled."""
+        found = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    found += parser.options()
+        return found
 
 
 def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:

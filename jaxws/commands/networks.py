@@ -35,7 +35,7 @@ class Network(NamedTuple):
     title: str
     step: int
     config: ConfigDict
-    dataset: Mapping[str, Any]
+    dataset: dict[str, Any]
     weights: Mapping[str, Any]
     published: Mapping[str, float | None]
 

@@ -44,7 +44,7 @@ class Task(Checkpointable):
         """
         self.command = tuple(command)
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_told = False
+        self._is_asked = self._is_told = False
 
     def __call__(self) -> None:
         """Runs the command.
@@ -58,6 +58,8 @@ class Task(Checkpointable):
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
         self._process = subprocess.Popen(self.command)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if self._is_asked:  # while the process was being started
+            self._stop()
         # Popen.wait holds a lock, which checkpoint() would wait for in the midst of it.
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         status = self._process.wait()
@@ -81,6 +83,7 @@ class Task(Checkpointable):
 
     def _stop(self) -> None:
         """Tells the command to stop; only once, as a second signal would end it at once."""
+        self._is_asked = True
         if self._process is not None and not self._is_told:
             self._is_told = True
             self._process.send_signal(signal.SIGTERM)

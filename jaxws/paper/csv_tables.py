@@ -1,4 +1,4 @@
-"""Tables in CSV files that people keep and edit: read line by line, so that a bad one is told."""
+"""Tables in CSV files that people keep and edit: a line that cannot be read is told, by number."""
 
 from __future__ import annotations
 
@@ -51,26 +51,24 @@ def read_table(path: Path, needed: Sequence[str], tell: Tell) -> Iterator[Line]:
     except OSError as error:
         tell(f"{shown} cannot be read: {error.strerror}")
         return
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     head: list[str] | None = None
-    while True:
-        number = reader.line_num + 1
+    # One by one: a quotation mark that is not closed must not take other lines with it.
+    for number, line in enumerate(text.splitlines(), start=1):
+        where = f"{shown}, line {number}"
         try:
-            cells = next(reader)
-        except StopIteration:
-            return
+            (cells,) = csv.reader([line], strict=True)
         except csv.Error as error:
-            tell(f"{shown}, line {number}: {error}")
+            tell(f"{where}: {error}")
             continue
         if head is None:
             head = cells
             if missing := [name for name in needed if name not in head]:
-                tell(f"{shown}, line 1: expected columns {', '.join(missing)} among {_short(head)}")
+                tell(f"{where}: expected columns {', '.join(missing)} among {_short(head)}")
                 return
         elif len(cells) != len(head):
-            tell(f"{shown}, line {number}: {len(cells)} values, expected {len(head)}")
+            tell(f"{where}: {len(cells)} values, expected {len(head)}")
         else:
-            yield Line(f"{shown}, line {number}", dict(zip(head, cells, strict=True)))
+            yield Line(where, dict(zip(head, cells, strict=True)))
 
 
 def table_text(columns: Sequence[str], lines: Iterable[Mapping[str, str]]) -> str:

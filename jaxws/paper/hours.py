@@ -53,9 +53,12 @@ def all_measured() -> tuple[Measured, ...]:
       'table[456]/cifar10/lc-ws1'
     """
     with _FILE.open(newline="", encoding="utf-8") as file:
-        return tuple(
-            Measured(**{**line, "seconds": float(line["seconds"])}) for line in csv.DictReader(file)
-        )
+        return tuple(_parse(line) for line in csv.DictReader(file))
+
+
+def _parse(line: dict[str, str]) -> Measured:
+    hardware, scale, rows, seconds, how = line.values()
+    return Measured(hardware, scale, rows, float(seconds), how)
 
 
 def measured(name: RunName) -> list[Measured]:

@@ -20,6 +20,7 @@ from jaxws.paper.published_results import (
     changes_text,
 )
 from jaxws.paper.results import FACTS, Result, sort_key
+from jaxws.system.text import one_line
 
 # Digits of numbers in each file; those of runs are enough to tell two runs apart.
 _FORMS = {RUNS: ".6g", EPOCHS: ".5g", SNR: ".6g"}
@@ -75,7 +76,7 @@ def _run_line(result: Result) -> dict[str, str]:
     return {
         "name": str(result.name),
         "state": result.state,
-        "note": result.note,
+        "note": one_line(result.note),
         **{key: numbers.get(key, "") for key in METRICS},
         "steps": str(result.steps),
         "seconds": f"{result.seconds:.1f}",

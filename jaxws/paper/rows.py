@@ -109,7 +109,8 @@ def grid(dataset: str, row: str) -> tuple[Rates, ...]:
       (8, Rates(learning_rate=0.001, weight_decay=0.0001))
     """
     is_conv = row_fields(row)["model.connectivity"] == "conv"
-    decays = (1e-2, 1e-4)
+    decays: tuple[float, ...] = (1e-2, 1e-4)
+    rates: tuple[float, ...]
     if dataset in ("cifar10", "cifar100"):
         rates = (1e-1, 5e-2, 1e-2, 5e-3) if is_conv else (1e-3, 5e-4, 1e-4, 5e-5)
     elif dataset == "tiny_imagenet":

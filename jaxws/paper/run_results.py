@@ -56,6 +56,8 @@ def read_result(runs: Path, name: RunName) -> Result | None:
       True
     """
     workdir = runs / str(name)
+    if not workdir.exists():  # most of them; configurations take their time
+        return None
     try:
         state = run_state(workdir, row_config(name))
     except OSError as error:  # no right to look

@@ -134,7 +134,7 @@ def _have_ended(scores: Sequence[Score]) -> bool:
 
 
 def _without_needless(scores: Sequence[Score]) -> list[Score]:
-    """All learning rates at the first decay; once these have ended, the other decays at the best."""
+    """All rates at the first decay; once these have ended, the other decays at the best."""
     first = [score for score in scores if score.weight_decay == scores[0].weight_decay]
     best = _best(first) if _have_ended(first) else None
     return [s for s in scores if s in first or (best and s.learning_rate == best.learning_rate)]

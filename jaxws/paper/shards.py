@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from jaxws.paper.configs import row_config
 from jaxws.paper.names import RunName
 from jaxws.paper.slots import size_of_image
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """One of several shares.
 
     Attributes:

@@ -21,18 +21,22 @@ body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: var(--text);
 h1 { font-size: 1.6rem; margin-bottom: 0.2rem; }
 h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 p.sub, figcaption, caption { color: var(--faint); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.92rem; }
-caption { text-align: left; padding-bottom: 0.4rem; }
+.scroll { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: separate; border-spacing: 0; font-size: 0.92rem;
+  font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding-bottom: 0.4rem; position: sticky; left: 0;
+  max-width: calc(100vw - 3rem); }
 th, td { padding: 0.2rem 0.9rem 0.2rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 thead th { white-space: nowrap; }
 th[scope=row] { font-weight: 500; white-space: nowrap; position: sticky; left: 0;
   background: var(--back); }
+td:last-child:not(.number) { min-width: 12rem; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 figure { margin: 1.2rem 0; }
 figure img { max-width: min(100%, 46rem); height: auto; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1rem; }
+.figures { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); }
 pre { background: var(--band); padding: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
 """

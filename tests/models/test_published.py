@@ -105,7 +105,8 @@ def test_one_command_scores_all_of_them(path, files, published, capsys):
     ("name", "expected"),
     [
         ("small/lc-ws2", "'small/lc-ws2': did you mean 'small/lc-ws1'"),
-        ("small/table6/digits/lc-ws1", "did you mean 'small/table5/digits/lc-ws1/seed0'"),
+        ("small/table6/digits/lc-ws1", "did you mean 'small/table5/digits/lc-ws1'"),
+        ("small/*", "did you mean 'small/lc-ws1'"),
         ("lc", "called 'lc'; there are the networks small/lc-ws1"),
         ("weights.safetensors", "weights.safetensors cannot be read: No such file"),
         ("tests", "is not a run of jaxws"),

@@ -5,10 +5,11 @@ import pytest
 from flax import linen as nn
 
 from jaxws import LocalDense
+from jaxws.checkpointing.described import describe
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.evaluate import evaluate
-from jaxws.commands.export_weights import describe, flat_arrays
+from jaxws.commands.export_weights import flat_arrays
 from jaxws.config.checks import check_config
 from jaxws.models import ViT
 from jaxws.records.report import write_report

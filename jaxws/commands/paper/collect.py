@@ -6,14 +6,19 @@ import argparse
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from jaxws.commands.paper.selection import add_selection, selected
+from jaxws.paper.choices import search_lines
 from jaxws.paper.collected import read_results
+from jaxws.paper.names import RunName
 from jaxws.paper.publishing import merged
 from jaxws.paper.results import Result
+from jaxws.paper.search import searched_row
+from jaxws.paper.searches import TABLE, merge_searches, read_searches, searches_csv
 from jaxws.paper.state import DIVERGED, DONE
 from jaxws.system.atomic import write_together
 from jaxws.system.local_path import path_argument
@@ -50,16 +55,19 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--runs={args.runs}: there is no such directory.")
     found = read_results([args.runs], names)
     over = [result for result in found if result.state in (DONE, DIVERGED)]
-    if not over:
+    searches = _searches(args.runs, names)
+    if not over and not searches:
         raise ValueError(
             f"nothing to collect: {args.runs} has no finished run among the {len(names)} that were"
             " asked for; python -m jaxws paper run makes them."
         )
     args.out.mkdir(parents=True, exist_ok=True)
     with _locked(args.out):
-        texts = merged(args.out, over)
+        texts = merged(args.out, over) | _merged_searches(args.out / TABLE, searches)
         write_together({args.out / name: text.encode() for name, text in texts.items()})
     _tell_left_out(found, over, len(names))
+    if searches:
+        say(f"{args.out / TABLE}: {len({line['name'] for line in searches})} searches")
     counts = Counter(result.state for result in over)
     told = ", ".join(f"{number} {state}" for state, number in counts.items())
     say(f"{args.out}: {len(over)} of {len(names)} runs ({told}), in {', '.join(sorted(texts))}")
@@ -72,7 +80,20 @@ def _tell_left_out(found: list[Result], over: list[Result], wanted: int) -> None
         if result.name not in kept:
             say(f"left out: {result.name}: {result.state}, {result.note}", error=True)
     if missing := wanted - len(found):
-        say(f"left out: {missing} runs that are missing", error=True)
+        say(f"left out: {missing} runs of which there is nothing", error=True)
+
+
+def _searches(runs: Path, names: Sequence[RunName]) -> list[dict[str, Any]]:
+    """Of the rows of these runs."""
+    rows = {str(searched_row(name)) for name in names}
+    return [line for line in search_lines(runs) if line["name"] in rows]
+
+
+def _merged_searches(file: Path, lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    if not lines:
+        return {}
+    old = read_searches(file) if file.exists() else []
+    return {file.name: searches_csv(merge_searches(old, lines))}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from jaxws.paper.jobs import Job, job_state
 from jaxws.paper.measuring import measure
 from jaxws.paper.slots import Slot, free_memory
 from jaxws.paper.state import DONE, MISSING, STARTED, RunState
-from jaxws.system.terminal import duration, print_table
+from jaxws.system.terminal import duration, print_list
 from jaxws.system.text import say, size_text
 
 _HEAD = ("row", "done", "to go on", "to start", "no", "steps", "a run", "memory", "disk")
@@ -53,7 +53,7 @@ def show_forecast(jobs: Sequence[Job], slots: Sequence[Slot], runs: Path) -> Non
         cost = costs.cost(job.config) or Costs().cost(job.config)
         assert cost is not None
         planned.append(_Planned(job, states[job.name], cost))
-    print_table(_rows(jobs, states, planned), title="runs", head=_HEAD, last_is_text=False)
+    print_list(_rows(jobs, states, planned), _HEAD)
     say(_total(planned, _compiling(jobs, states, planned, measured), len(slots), runs))
 
 

@@ -10,6 +10,7 @@ from jaxws.commands.paper.selection import add_selection, selected
 from jaxws.paper.collected import read_results
 from jaxws.paper.names import RunName
 from jaxws.paper.report.build import build, make_sections, with_companions
+from jaxws.paper.report.document import Figure
 from jaxws.paper.report.markdown import to_markdown
 from jaxws.paper.report.rows_csv import to_csv
 from jaxws.paper.report.web_page import to_html
@@ -82,11 +83,16 @@ def run(args: argparse.Namespace) -> int:
 def _contents(
     names: Sequence[RunName], results: Sequence[Result], problems: Sequence[str]
 ) -> dict[str, bytes]:
-    document = build(names, results, {}, problems)
+    from jaxws.paper.figures import draw_figures
+
+    drawn = draw_figures(results, SCALES[names[0].scale])
+    figures = [Figure(f"{name}.png", *figure) for name, figure in drawn.items()]
+    document = build(names, results, figures, problems)
     return {
         "report.md": to_markdown(document).encode(),
         "report.html": to_html(document).encode(),
         "report.csv": to_csv(make_sections(names, results)).encode(),
+        **{figure.name: figure.png for figure in figures},
     }
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from typing import Any
 
 from jaxws.commands.paper.cluster_arguments import add_cluster_arguments, submit
+from jaxws.commands.paper.execution import add_execution, fields_given
 from jaxws.commands.paper.forecast import show_forecast
 from jaxws.commands.paper.selection import add_selection, selected
-from jaxws.commands.parse_config import parse_config
-from jaxws.config.fields import flat_fields
 from jaxws.paper.choices import searched_rates
 from jaxws.paper.costs import Costs
 from jaxws.paper.execute import run_jobs
-from jaxws.paper.jobs import Job, check_settable, make_jobs
-from jaxws.paper.names import RunName, all_rows
+from jaxws.paper.jobs import Job, make_jobs
+from jaxws.paper.names import RunName
 from jaxws.paper.running import Ended
-from jaxws.paper.shards import Shard, parse_shard
 from jaxws.paper.slots import make_slots, probe
 from jaxws.paper.state import RunState
 from jaxws.system.text import say
@@ -27,7 +24,8 @@ _MORE = """\
 what tells rows from each other cannot be changed.
 
 The same command goes on where it was stopped, killed or interrupted, and several of them, also on
-machines that share the directory, divide the runs among themselves.
+machines that share the directory, divide the runs among themselves. What a run prints is in RUNS
+beside its directory: NAME.log.
 
 exit status:
   0   all runs are done
@@ -41,17 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the action's arguments to a parser."""
     parser.epilog, parser.formatter_class = _MORE, argparse.RawDescriptionHelpFormatter
     add_selection(parser)
-    parser.set_defaults(overrides=[])
-    parser.add_argument(
-        "--jobs",
-        type=_positive,
-        metavar="N",
-        help="runs at once (default: one on each GPU; on a CPU one on each core for small networks,"
-        " or one on all cores)",
-    )
-    parser.add_argument(
-        "--retry", action="store_true", help="go on with runs that have diverged, too"
-    )
+    add_execution(parser)
     parser.add_argument(
         "--searched",
         action="store_true",
@@ -62,12 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train nothing; tell runs, steps, time, memory and disk, after a short measurement of"
         " each kind of run that was not measured on this machine before",
-    )
-    parser.add_argument(
-        "--shard",
-        type=_shard,
-        metavar="I/N",
-        help="only this one of N shares of the runs, from 0/N, for machines that do not share RUNS",
     )
     add_cluster_arguments(parser)
 
@@ -84,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ValueError: names or fields that cannot be.
     """
-    names = selected(args) if args.shard is None else args.shard.of(selected(args))
+    names = args.shard.of(selected(args))
     rates = partial(searched_rates, args.runs) if args.searched else _usual
-    jobs = make_jobs(names, args.runs, _fields_given(args.overrides), rates)
+    jobs = make_jobs(names, args.runs, fields_given(args.overrides), rates)
     if (status := submit(args, names)) is not None:
         return status
     slots = make_slots([job.config for job in jobs], probe(), args.jobs)
@@ -118,28 +100,3 @@ def _seconds(costs: Costs, job: Job, state: RunState) -> float | None:
 def _learn(costs: Costs, job: Job, before: RunState, how: Ended) -> None:
     if before.run is None:  # it was done in one go
         costs.learn(job.config, how.seconds, how.memory)
-
-
-def _fields_given(overrides: list[str]) -> dict[str, Any]:
-    """Values of ``--config.FIELD=VALUE``, by field."""
-    names = [
-        override.partition("=")[0].removeprefix("--config.").removeprefix("--noconfig.")
-        for override in overrides
-    ]
-    check_settable(dict.fromkeys(names))
-    config, _, _ = parse_config([f"--config=paper:{all_rows()[0]}", *overrides])
-    fields = dict(flat_fields(config))
-    return {name: fields[name] for name in names}
-
-
-def _shard(text: str) -> Shard:
-    try:
-        return parse_shard(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of runs, at least 1")
-    return int(text)

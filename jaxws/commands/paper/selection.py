@@ -12,11 +12,12 @@ RUNS = Path("runs/paper")
 _MOST_SEEDS = 1000  # more are a slip of the hand
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
+def add_selection(parser: argparse.ArgumentParser, *, seeds: bool = True) -> None:
     """Adds names, ``--scale``, ``--seeds`` and ``--runs``.
 
     Args:
       parser: of an action.
+      seeds: whether it is about runs; False for one about rows.
     """
     parser.add_argument(
         "names",
@@ -30,12 +31,13 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="SCALE",
         help="paper (default), small (digits, minutes) or reduced (CIFAR-10 at 16 pixels, hours)",
     )
-    parser.add_argument(
-        "--seeds",
-        type=_seeds,
-        metavar="N,...",
-        help="seeds of each row, such as 0,1,2 or 0-4 (default: as many as the scale has)",
-    )
+    if seeds:
+        parser.add_argument(
+            "--seeds",
+            type=_seeds,
+            metavar="N,...",
+            help="seeds of each row, such as 0,1,2 or 0-4 (default: as many as the scale has)",
+        )
     add_runs(parser)
 
 

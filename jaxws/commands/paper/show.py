@@ -114,8 +114,8 @@ def here_lines(name: RunName, runs: Path) -> Iterator[str]:
         yield line
         for field, value in state.changes.items():
             yield f"  {field}={value!r} instead"
-    if score := found.score("test_top1"):
-        yield _score_text(score)
+    if together := found.score("test_top1"):
+        yield _score_text(together)
 
 
 def published_lines(row: RunName, directory: Path) -> Iterator[str]:

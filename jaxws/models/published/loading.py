@@ -43,7 +43,9 @@ class Loaded(NamedTuple):
         ``data``: shape of an image, normalisation, names of the classes; ``dataset``, ``versions``.
 
     Example:
-      >>> model, variables, config, info = load("small/lc-ws1")  # doctest: +SKIP
+      >>> info = {"data": {"class_names": ["cat", "dog"]}}
+      >>> Loaded(nn.Dense(2), {}, ConfigDict(), info).class_names
+      ('cat', 'dog')
     """
 
     model: nn.Module

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 DIRECTORY = Path(__file__).parent
 SUFFIX = ".safetensors"
-# What a short name, SCALE/ROW, leaves out: of table 5, the padding of 4, the first seed.
-_SHORT = "{scale}/table5/*/{row}/seed0"
 
 
 def published_names() -> list[str]:
@@ -42,30 +41,29 @@ def find_published(name: str) -> tuple[str, Path]:
       Traceback (most recent call last):
       ValueError: no published network, file or run is called 'small/lc-ws3'...
     """
-    parts = name.strip("/").split("/")
-    patterns = [name.strip("/"), f"{name.strip('/')}/seed0"]
-    if len(parts) == 2:
-        patterns.append(_SHORT.format(scale=parts[0], row=parts[1]))
-    for known in published_names():
-        if any(Path(known).match(pattern) for pattern in patterns if len(parts) > 1):
-            return known, DIRECTORY / f"{known}{SUFFIX}"
-    raise ValueError(f"no published network, file or run is called {name!r}{_hint(name)}")
+    known = {alias: whole for whole in published_names() for alias in _aliases(whole)}
+    if name not in known:
+        raise ValueError(
+            f"no published network, file or run is called {name!r}{_hint(name, known)}"
+        )
+    return known[name], DIRECTORY / f"{known[name]}{SUFFIX}"
 
 
-def _hint(name: str) -> str:
-    """Names that are like another one, or all in short."""
-    whole = published_names()
-    short = {_short(known): known for known in whole}
-    near = difflib.get_close_matches(name, [*short, *whole], n=2, cutoff=0.6)
-    if near:
-        return f": did you mean {' or '.join(map(repr, near))}?"
-    return f"; there are the networks {', '.join(short)}." if short else "."
-
-
-def _short(name: str) -> str:
-    """The shortest name that finds a network."""
+def _aliases(name: str) -> list[str]:
+    """What a network may be called, in short first."""
     scale, table, _, row, seed = name.split("/")
-    return f"{scale}/{row}" if (table, seed) == ("table5", "seed0") else name
+    if seed != "seed0":
+        return [name]
+    short = [f"{scale}/{row}"] if table == "table5" else []
+    return [*short, name.removesuffix("/seed0"), name]
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """Names that are like another one, or the shortest of all."""
+    if near := difflib.get_close_matches(name, known, n=2, cutoff=0.6):
+        return f": did you mean {' or '.join(map(repr, near))}?"
+    listed = [_aliases(whole)[0] for whole in published_names()]
+    return f"; there are the networks {', '.join(listed)}." if listed else "."
 
 
 def _name_of(path: Path) -> str:

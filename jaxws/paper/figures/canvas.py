@@ -97,7 +97,7 @@ def make_canvas(title: str, height: float) -> figures.Figure:
       A figure of matplotlib.
 
     Example:
-      >>> make_canvas("Table 5", height=3).get_figheight()
+      >>> float(make_canvas("Table 5", height=3).get_figheight())
       3.0
     """
     canvas = figures.Figure(figsize=(_WIDTH, height))

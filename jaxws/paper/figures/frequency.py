@@ -6,9 +6,10 @@ import numpy as np
 
 from jaxws.paper.figures.amounts import Point, draw_amounts, how_to_read, set_amounts
 from jaxws.paper.figures.canvas import FAINT, SMALL, Drawing, make_canvas, panels_of
-from jaxws.paper.figures.labels import row_line, title_of
+from jaxws.paper.figures.labels import row_line
 from jaxws.paper.figures.lines import Band, draw_band, label_ends
 from jaxws.paper.figures.runs import Runs, caption_of, describe
+from jaxws.paper.labels import title_of
 
 _EVERY = (1, 2, 5, 10, 20, 50, 100)
 _IN_TABLE = (1, 10, 100)  # which are rows of Table 5
@@ -48,9 +49,9 @@ def draw_frequency(runs: Runs, experiment: str, dataset: str) -> Drawing | None:
     draw_amounts(axes, points, **row_line("lc-ws1"))
     lines = {"LC": draw_amounts(axes, [never], **row_line("lc"))}
     if conv.done:  # it has no n: across the figure
-        ends = np.array([_EVERY[0] / 1.2, _NEVER * 1.2])
+        across = np.array([_EVERY[0] / 1.2, _NEVER * 1.2])
         values = np.array(conv.accuracies)[:, None] * np.ones(2)
-        lines["conv"] = draw_band(axes, Band(ends, values), **row_line("conv"))
+        lines["conv"] = draw_band(axes, Band(across, values), **row_line("conv"))
     ticks = {float(every): str(every) for every in _EVERY} | {_NEVER: "never"}
     set_amounts(axes, ticks, "n: weights are shared after every n-th batch (logarithmic)")
     axes.axvline((_EVERY[-1] * _NEVER) ** 0.5, color=FAINT, linewidth=0.8, linestyle=":")
@@ -63,8 +64,8 @@ def draw_frequency(runs: Runs, experiment: str, dataset: str) -> Drawing | None:
         va="center",
         fontsize=SMALL,
     )
-    ends = {name: line for name, line in lines.items() if line is not None}
-    label_ends(axes, list(ends.values()), list(ends))
+    drawn = {name: line for name, line in lines.items() if line is not None}
+    label_ends(axes, list(drawn.values()), list(drawn))
     rows = [*(point.row for point in points), never.row, conv]
     text = "Batches are counted anew in each epoch."
     caption = caption_of(runs.scale, f"{how_to_read(runs)} {text}", rows)

@@ -1,24 +1,13 @@
-"""What rows and data sets are called in figures, and with which colour and line a row is drawn."""
+"""With which colour and line a row is drawn."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from jaxws.paper.experiments import TITLES
+from jaxws.paper.labels import FIRST_CONV
 
-DATASETS = MappingProxyType(
-    {
-        "cifar10": "CIFAR-10",
-        "cifar100": "CIFAR-100",
-        "tiny_imagenet": "TinyImageNet",
-        "imagenet": "ImageNet",
-        "digits": "digits",
-    }
-)
-FIRST_CONV = "conv1-"  # what names of rows with a convolution as first layer begin with
 # A hue for each way to regularise, from those of Okabe and Ito, which colour-blind people tell
 # apart; within one, lightness and dashes.
 _LINES = MappingProxyType(
@@ -38,49 +27,6 @@ _LINES = MappingProxyType(
         "lc-ws1-from-conv": ("#CC79A7", "--"),
     }
 )
-
-
-def row_label(row: str) -> str:
-    """A row as the paper's tables call it.
-
-    Args:
-      row: its name.
-
-    Returns:
-      A few words.
-
-    Example:
-      >>> [row_label(row) for row in ("conv", "lc-4reps", "conv1-lc-ws10")]
-      ['conv', 'LC - 4 reps', 'LC - ws(10), 1st layer conv']
-      >>> row_label("lc-ws1-from-conv")
-      'LC - ws(1), from conv'
-    """
-    first = row.startswith(FIRST_CONV)
-    network, *parts = row.removeprefix(FIRST_CONV).split("-", 2)
-    words = ["conv" if network == "conv" else "LC"]
-    for index, part in enumerate(parts):
-        said = re.sub(r"^(\d+)reps$", r"\1 reps", re.sub(r"^ws(\d+)$", r"ws(\1)", part))
-        is_of_table = index == 0 and said != part
-        words.append(f" - {said}" if is_of_table else ", " + re.sub(r"-(?=[a-z])", " ", said))
-    return "".join(words) + (", 1st layer conv" if first else "")
-
-
-def title_of(experiment: str, dataset: str) -> str:
-    """What a figure of an experiment is called.
-
-    Args:
-      experiment: such as ``'table5'``.
-      dataset: such as ``'cifar10'``.
-
-    Returns:
-      Its title, and the data set.
-
-    Example:
-      >>> title_of("table5", "cifar10"), title_of("table13", "imagenet")
-      ('Table 5, padding of 4: CIFAR-10', 'Table 13, ImageNet')
-    """
-    title, name = TITLES[experiment], DATASETS[dataset]
-    return title if name in title else f"{title}: {name}"
 
 
 def row_line(row: str) -> Mapping[str, Any]:

@@ -53,15 +53,17 @@ def label_ends(
 
     Args:
       axes: where the lines are.
-      lines: each with a point at least.
+      lines: each with a point at least; may be none.
       labels: of the lines.
       size: of the letters, points.
     """
     axes.autoscale_view()  # else limits are found only when they are drawn
-    height = axes.get_window_extent().height / axes.get_figure().dpi * 72
+    canvas = axes.get_figure(root=True)
+    assert canvas is not None
+    height = axes.get_window_extent().height / canvas.dpi * 72
     # What cannot be seen any more is labelled at the edge.
-    ends = [_last_point(line) for line in lines]
-    inside = axes.transAxes.inverted().transform(axes.transData.transform(np.array(ends)))
+    ends = np.array([_last_point(line) for line in lines]).reshape(-1, 2)
+    inside = axes.transAxes.inverted().transform(axes.transData.transform(ends))
     wanted = np.clip(inside[:, 1], 0, 1)
     places = spread_out(wanted, _LINE_HEIGHT * size / height)
     for line, label, end, at, place in zip(lines, labels, ends, inside[:, 0], places, strict=True):
@@ -78,7 +80,7 @@ def label_ends(
         }
         axes.annotate(
             label,
-            end,
+            tuple(end),
             xytext=(1.06, place),
             textcoords=axes.transAxes,
             va="center",
@@ -99,7 +101,7 @@ def spread_out(places: np.ndarray, gap: float) -> np.ndarray:
       Places of the same shape, from 0 to 1.
 
     Example:
-      >>> spread_out(np.array([0.5, 0.5, 0.75]), gap=0.25)
+      >>> spread_out(np.array([0.5, 0.5, 0.5]), gap=0.25)
       array([0.25, 0.5 , 0.75])
     """
     count = len(places)
@@ -122,6 +124,6 @@ def spread_out(places: np.ndarray, gap: float) -> np.ndarray:
 
 
 def _last_point(line: Line2D) -> tuple[float, float]:
-    x, y = line.get_xdata(), line.get_ydata()
-    last = np.flatnonzero(np.isfinite(y))[-1]
-    return float(x[last]), float(y[last])
+    points = np.asarray(line.get_xydata(), float)
+    x, y = points[np.isfinite(points[:, 1])][-1]
+    return float(x), float(y)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jaxws.paper.figures.canvas import mark_of
-from jaxws.paper.figures.labels import row_label
+from jaxws.paper.labels import row_label
 from jaxws.paper.names import RunName
 from jaxws.paper.results import Result
 from jaxws.paper.scales import Scale
@@ -48,9 +48,12 @@ class RowRuns(NamedTuple):
     @property
     def lacking(self) -> str:
         """How many runs of how many there are, and what is known of the others."""
-        states = Counter(result.state for result in self.others if result.state != MISSING)
+        named = {DONE: "without accuracy"}
+        there = [result.state for result in self.others if result.state != MISSING]
+        states = Counter(named.get(state, state) for state in there)
         known = "".join(f", {count} {state}" for state, count in states.items())
-        return f"{self.label} ({len(self.done)} of {self.expected} runs{known})"
+        runs = "run" if self.expected == 1 else "runs"
+        return f"{self.label} ({len(self.done)} of {self.expected} {runs}{known})"
 
 
 class Runs:

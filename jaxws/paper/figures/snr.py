@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 
 from jaxws.paper.experiments import experiment_rows
 from jaxws.paper.figures.canvas import FAINT, Drawing, make_canvas, panels_of
-from jaxws.paper.figures.labels import row_label, title_of
 from jaxws.paper.figures.lines import label_ends
 from jaxws.paper.figures.runs import RowRuns, Runs, caption_of
+from jaxws.paper.labels import row_label, title_of
 from jaxws.paper.results import Result
 from jaxws.paper.state import DIVERGED, DONE
 from jaxws.system.text import printable
@@ -102,7 +102,8 @@ def read_layers(row: RowRuns) -> Layers | None:
     Returns:
       Steps and values; None if no run recorded any.
     """
-    run = next((run for run in (*row.done, *row.others) if run.snr), None)
+    runs = (*row.done, *row.others)
+    run = next((run for run in runs if any(values for _, values in run.snr)), None)
     if run is None:
         return None
     names = list(dict.fromkeys(name for _, values in run.snr for name in values))

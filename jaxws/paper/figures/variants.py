@@ -9,8 +9,8 @@ from jaxws.paper.experiments import experiment_rows
 from jaxws.paper.figures.canvas import Drawing, make_canvas, panels_of
 from jaxws.paper.figures.curves import READ, draw_epochs, without_curves
 from jaxws.paper.figures.dots import ROW_HEIGHT, draw_dots
-from jaxws.paper.figures.labels import title_of
 from jaxws.paper.figures.runs import Runs, caption_of, describe
+from jaxws.paper.labels import title_of
 
 # What each row is called in its figure, from the top; those that the experiment lacks are of
 # Table 5.

@@ -5,9 +5,10 @@ Nothing in it depends on when or where it is made, so that the same results make
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from jaxws.paper.experiments import TITLES, experiment_rows
+from jaxws.paper.experiments import experiment_rows
+from jaxws.paper.labels import title_of
 from jaxws.paper.names import RunName
 from jaxws.paper.report.coverage import Coverage
 from jaxws.paper.report.document import (
@@ -17,10 +18,8 @@ from jaxws.paper.report.document import (
     Figure,
     Heading,
     Items,
-    Table,
     Text,
 )
-from jaxws.paper.report.labels import dataset_label
 from jaxws.paper.report.lines import is_done, make_parts
 from jaxws.paper.report.origin import differences, footer, rates_note
 from jaxws.paper.report.overview import Section, overview
@@ -92,7 +91,7 @@ def make_sections(names: Sequence[RunName], results: Sequence[Result]) -> list[S
 def build(
     names: Sequence[RunName],
     results: Sequence[Result],
-    figures: Mapping[str, tuple[bytes, str]],
+    figures: Sequence[Figure],
     problems: Sequence[str] = (),
 ) -> Document:
     """Builds a report.
@@ -100,7 +99,7 @@ def build(
     Args:
       names: of the runs that were asked for, of one scale.
       results: of runs, among which theirs are looked for.
-      figures: PNGs and their captions by name.
+      figures: of these results.
       problems: with where results come from, one line each.
 
     Returns:
@@ -120,9 +119,7 @@ def build(
     blocks += [Text(coverage.summary()), overview(sections)]
     for section in sections:
         blocks += _section(section)
-    if figures:
-        blocks.append(Heading(2, "Figures"))
-        blocks += [Figure(f"{name}.png", *both) for name, both in sorted(figures.items())]
+    blocks += [Heading(2, "Figures"), *figures] if figures else []
     blocks += _gaps(coverage, problems)
     blocks += _how(scale.is_paper)
     blocks += footer([result for result in used if is_done(result)])
@@ -132,16 +129,15 @@ def build(
 def _how(is_paper: bool) -> Iterator[Block]:
     yield Heading(2, "How rows are judged")
     yield Text(
-        "Accuracies are those on test images after the last epoch: means over n seeds, and largest"
-        " minus smallest. Diff is the difference to conv with the same data."
+        "Accuracies are those on test images after the last epoch: means over n seeds; spread is"
+        " largest minus smallest, Diff the difference to conv with the same data."
     )
     yield from (Text(rule) for rule in ((RULE, ORDER_RULE) if is_paper else (ORDER_RULE,)))
 
 
 def _section(section: Section) -> Iterator[Block]:
     first = section.parts[0].rows[-1]
-    title, dataset = TITLES[section.experiment], dataset_label(first.dataset)
-    yield Heading(2, title if dataset in title else f"{title}: {dataset}")
+    yield Heading(2, title_of(section.experiment, first.dataset))
     if len(section.parts) > 1:
         yield Text("Runs that differ in more than rates are not mixed: each kind has its tables.")
     for part in section.parts:
@@ -157,7 +153,8 @@ def _gaps(coverage: Coverage, problems: Sequence[str]) -> Iterator[Block]:
     if not_counted or commands or problems:
         yield Heading(2, "What is missing")
     if not_counted:
-        yield Table("Runs that do not count", ["run", "state", "why"], not_counted)
+        yield Text("These runs do not count:")
+        yield Items([f"{name}: {state}, {why}" for name, state, why in not_counted])
     if commands:
         yield Text("These commands make what is missing, or go on with it where it was stopped:")
         yield Code(commands)

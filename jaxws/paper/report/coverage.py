@@ -80,6 +80,6 @@ def _commands(lacking: Mapping[RunName, list[int]]) -> Iterator[str]:
 
 
 def _command(pattern: str, seeds: Sequence[int]) -> str:
-    usual = sorted({name.seed for name in select([pattern])}) == sorted(seeds)
+    usual = {name.seed for name in select([pattern])} == set(seeds)
     told = "" if usual else f" --seeds {','.join(map(str, seeds))}"
     return f"python -m jaxws paper run {pattern}{told}"

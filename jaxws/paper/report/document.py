@@ -72,11 +72,13 @@ class Figure(NamedTuple):
     Attributes:
       name: of its file, with the suffix.
       png: its content.
+      alt: what it shows, for those who do not see it; plain text.
       caption: plain text.
     """
 
     name: str
     png: bytes
+    alt: str
     caption: str
 
 

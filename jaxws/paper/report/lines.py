@@ -41,7 +41,7 @@ class Line(NamedTuple):
     @property
     def rates(self) -> str:
         """Learning rate and weight decay, with a star where they are not the row's."""
-        usual = usual_rates(self.row).fields | self.row.find().fields
+        usual = {**usual_rates(self.row).fields, **self.row.find().fields}
         used = {key: self.changes.get(key, usual[key]) for key in RATES}
         star = "" if self.has_usual_rates else " *"
         return ", ".join(f"{value:g}" for value in used.values()) + star

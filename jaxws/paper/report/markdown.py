@@ -51,8 +51,8 @@ def _block(block: Block) -> Iterator[str]:
             yield from ("```", *map(printable, lines), "```")
         case Table():
             yield from _table(block)
-        case Figure(name, _, caption):
-            yield f"![{_escape(caption)}]({name})"
+        case Figure(name, _, alt, caption):
+            yield f"![{_escape(alt)}]({name})"
             yield ""
             yield _escape(caption)
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from jaxws.paper.configs import fixes_rates
+from jaxws.paper.labels import name_label
 from jaxws.paper.report.document import Block, Heading, Table, Text
-from jaxws.paper.report.labels import label
 from jaxws.paper.report.lines import Line, Part
 from jaxws.paper.results import FACTS, Result
 from jaxws.paper.scales import SCALES
@@ -47,7 +47,9 @@ def rates_note(part: Part, experiment: str) -> Iterator[str]:
     lines = [line for line in part.lines if line.results]
     if not lines:
         return
-    changed = list(dict.fromkeys(label(x.row, experiment) for x in lines if not x.has_usual_rates))
+    changed = list(
+        dict.fromkeys(name_label(x.row, experiment) for x in lines if not x.has_usual_rates)
+    )
     if SCALES[lines[0].row.scale].is_paper:
         whose = f"those of {SOURCES.get(experiment, SOURCES['table5'])[2]}"
     else:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from jaxws.paper.experiments import TITLES
+from jaxws.paper.labels import DATASETS
 from jaxws.paper.report.comparison import compare, compare_with_like, judge_order, metrics_of
 from jaxws.paper.report.document import Table
-from jaxws.paper.report.labels import dataset_label
 from jaxws.paper.report.lines import Part
 from jaxws.paper.tables import SOURCES
 
@@ -35,8 +35,9 @@ def overview(sections: Iterable[Section]) -> Table:
     Returns:
       A line for each of them.
     """
-    rows = [_row(section) for section in sections]
-    head = ["table", "data", "rows with runs", "accuracies", "order of rows"]
+    names = ["table", "data", "rows with runs", "accuracies", "order of rows"]
+    columns = list(zip(names, *map(_row, sections), strict=True))
+    head, *rows = zip(*(column for column in columns if any(column[1:])), strict=True)
     return Table("What came out, in short", head, rows)
 
 
@@ -45,7 +46,7 @@ def _row(section: Section) -> list[str]:
     there = {line.row for part in section.parts for line in part.lines if line.results}
     return [
         TITLES[section.experiment].split(",")[0],
-        dataset_label(rows[-1].dataset),
+        DATASETS[rows[-1].dataset],
         f"{len(there)} of {len(rows)}",
         _counted(_agreements(section)),
         _counted(_order(section)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxws.paper.names import RunName
+from jaxws.paper.labels import DATASETS, name_label, row_label
 from jaxws.paper.report.comparison import (
     Judged,
     compare,
@@ -13,7 +13,6 @@ from jaxws.paper.report.comparison import (
     metrics_of,
 )
 from jaxws.paper.report.document import Block, Table
-from jaxws.paper.report.labels import dataset_label, label
 from jaxws.paper.report.lines import REFERENCE, Line, Part
 from jaxws.paper.report.verdicts import NO_SPREAD, OUTSIDE, Agreement, Stats
 from jaxws.paper.scales import SCALES
@@ -48,13 +47,13 @@ def _about(part: Part) -> str:
     scale = SCALES[name.scale]
     kind = f", with {part.kind}" if part.kind else ""
     mark = "" if scale.is_paper else f" (not the paper's: {scale.about})"
-    return f"on {dataset_label(name.dataset)}{kind}{mark}"
+    return f"on {DATASETS[name.dataset]}{kind}{mark}"
 
 
 def _accuracies(part: Part, experiment: str, metric: str) -> Table:
     scale = SCALES[part.rows[0].scale]
     by_row = {judged.expected.about: judged for judged in judge_order(part)}
-    head = ["row", "paper", "max - min", "Diff", "ours", "max - min", "n", "Diff", "rates"]
+    head = ["row", "paper", "spread", "Diff", "ours", "our spread", "n", "our Diff", "rates"]
     rows = []
     for line in part.lines:
         found = compare(line, part, metric)
@@ -67,14 +66,14 @@ def _accuracies(part: Part, experiment: str, metric: str) -> Table:
         published = (found.paper, found.paper_spread, found.paper_diff)
         texts = [_number(published[0]), _number(published[1]), _signed(published[2])]
         ours = [*_stats(found.ours, part.wanted[line.row]), _signed(found.diff), line.rates]
-        rows.append([label(line.row, experiment), *texts, *ours, verdict])
+        rows.append([name_label(line.row, experiment), *texts, *ours, verdict])
     if scale.is_paper:
         reference, verdict = "", "within the paper's spread?"
     else:
-        reference = f". The paper's numbers, of {dataset_label(REFERENCE)}, are for reference only"
+        reference = f". The paper's numbers, of {DATASETS[REFERENCE]}, are for reference only"
         verdict = "order of the paper?"
     caption = f"{_NAMES[metric]} accuracy (%) {_about(part)}{reference}"
-    return Table(caption, [*head, verdict], rows, numbers=range(1, 8))
+    return Table(caption, [*head, verdict], rows, numbers=range(1, 9))
 
 
 def _agreement(agreement: Agreement | None) -> str:
@@ -91,7 +90,7 @@ def _judgement(judged: Judged | None, line: Line, part: Part) -> str:
     if judged is None or part.find(line.row) is not line:
         return ""
     other = {judged.expected.lower, judged.expected.higher} - {line.row.row}
-    return f"{_sign(judged, line.row.row)} {_row_text(part, other.pop())}: {judged.verdict}"
+    return f"{_sign(judged, line.row.row)} {row_label(other.pop())}: {judged.verdict}"
 
 
 def _order(part: Part, judged: list[Judged]) -> Table:
@@ -99,10 +98,10 @@ def _order(part: Part, judged: list[Judged]) -> Table:
     for each in judged:
         lower, higher = each.lower, each.higher
         ours = _signed(higher.mean - lower.mean) if lower and higher else ""
-        text = f"{_row_text(part, each.expected.lower)} {_sign(each, each.expected.lower)}"
+        text = f"{row_label(each.expected.lower)} {_sign(each, each.expected.lower)}"
         rows.append(
             [
-                f"{text} {_row_text(part, each.expected.higher)}",
+                f"{text} {row_label(each.expected.higher)}",
                 _signed(each.expected.paper),
                 ours,
                 _range(lower),
@@ -120,24 +119,19 @@ def _beyond(part: Part, experiment: str) -> Table:
     for line in part.lines:
         found, own = compare(line, part), line.row.experiment == experiment
         difference, verdict = compare_with_like(line, part) if own and line.results else (None, "")
-        like = label(line.row._replace(experiment="table5", row=line.row.find().like))
+        like = row_label(line.row.find().like)
         told = f"{_signed(difference)} to {like}: {verdict}" if difference is not None else verdict
         ours = [*_stats(found.ours, part.wanted[line.row]), _signed(found.diff), line.rates]
         verdict = told if line.results else MISSING
-        rows.append([label(line.row, experiment), *ours, verdict])
-    head = ["row", "top-1", "max - min", "n", "Diff", "rates", "against its row of Table 5"]
+        rows.append([name_label(line.row, experiment), *ours, verdict])
+    head = ["row", "top-1", "spread", "n", "Diff", "rates", "against its row of Table 5"]
     caption = f"Top-1 accuracy (%) {_about(part)}. The paper has no such table"
-    return Table(caption, head, rows, numbers=range(1, 5))
+    return Table(caption, head, rows, numbers=range(1, 6))
 
 
 def _sign(judged: Judged, left: str) -> str:
     sign = "<" if left == judged.expected.lower else ">"
     return sign if judged.expected.strict else {"<": "≤", ">": "≥"}[sign]
-
-
-def _row_text(part: Part, row: str) -> str:
-    found: RunName = next(name for name in part.rows if name.row == row)
-    return label(found)
 
 
 def _stats(stats: Stats | None, wanted: int) -> list[str]:

@@ -17,7 +17,7 @@ def to_html(document: Document) -> str:
       HTML, with its figures in it.
 
     Example:
-      >>> to_html(Document("Report", [Heading(2, "Table <5>")])).splitlines()[-6]
+      >>> to_html(Document("Report", [Heading(2, "Table <5>")])).splitlines()[-4]
       '<h2>Table &lt;5&gt;</h2>'
     """
     title = f"<h1>{escape(document.title)}</h1>"
@@ -36,5 +36,5 @@ def _block(block: Block) -> str:
             return f"<pre><code>{escape(chr(10).join(lines))}</code></pre>"
         case Table(caption, head, rows, numbers):
             return html.table(caption, head, rows, numbers)
-        case Figure(_, png, caption):
-            return html.figure(png, caption, caption)
+        case Figure(_, png, alt, caption):
+            return html.figure(png, alt, caption)
