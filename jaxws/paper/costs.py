@@ -65,7 +65,7 @@ class Cost(NamedTuple):
           2405.0
         """
         left = max(config.epochs - epoch, 0.0)
-        evaluations = math.ceil(left / config.get("evaluate_every", 1))
+        evaluations = math.ceil(left / config.evaluate_every)
         return self.start + left * self.steps_per_epoch * self.step + evaluations * self.evaluation
 
     def disk(self, config: ConfigDict) -> float:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxws.paper.jobs import Job, job_state
+from jaxws.paper.remaining import Remaining
 from jaxws.paper.running import (
     DIVERGED_STATUS,
     STOPPED_STATUS,
@@ -19,6 +18,7 @@ from jaxws.paper.running import (
     claim,
     is_in_use,
     log_of,
+    passing_signals,
     train_command,
 )
 from jaxws.paper.slots import Slot
@@ -85,7 +85,7 @@ def run_jobs(
       What has become of each.
     """
     queue = _Queue(jobs, slots, retry, seconds, ended, command)
-    with _signals(queue.stop):
+    with passing_signals(queue.stop):
         queue.work()
     return queue.outcome()
 
@@ -103,7 +103,7 @@ class _Queue:
         command: Command,
     ):
         self._jobs, self._retry, self._command = jobs, retry, command
-        self._seconds, self._ended = seconds, ended
+        self._ended = ended
         self._free, self._running = list(slots), list[Running]()
         self._results: dict[str, str] = {}  # name of a field of Outcome, by name of the job
         self._not_before: dict[str, float] = {}  # of jobs that another process has
@@ -113,14 +113,13 @@ class _Queue:
             self._look(job, states[job.name])
         if before := len(self._results):
             done = sum(result == "done" for result in self._results.values())
-            say(
-                f"{done} of {len(jobs)} runs are done already"
-                if done == before
-                else f"{done} of {len(jobs)} runs are done already, {before - done} cannot be done"
-            )
-        lengths = {job.name: self._seconds(job, states[job.name]) or 0.0 for job in jobs}
+            others = f", {before - done} cannot be done" if done < before else ""
+            say(f"{done} of {len(jobs)} runs are done already{others}")
+        expected = {job.name: seconds(job, states[job.name]) for job in jobs}
+        self._remaining = Remaining(expected, len(slots))
         waiting = [job for job in jobs if job.name not in self._results]
-        self._waiting = sorted(waiting, key=lambda job: -lengths[job.name])  # long ones first
+        # Long ones first, so that slots come to their end together.
+        self._waiting = sorted(waiting, key=lambda job: -(expected[job.name] or 0.0))
 
     def work(self) -> None:
         """Until nothing is left to be done."""
@@ -136,24 +135,17 @@ class _Queue:
     def stop(self, name: str) -> None:
         """Takes a signal."""
         if self._signal is None:
-            runs = f"{len(self._running)} running" if self._running else "none is running"
-            say(
-                f"\n{name}: stopping ({runs}), with checkpoints; a second signal stops at once.",
-                error=True,
-            )
+            what = f"stopping ({len(self._running)} running), with checkpoints"
+            say(f"\n{name}: {what}; a second signal stops at once.", error=True)
         self._signal = self._signal or name
         for running in self._running:
             running.stop()
 
     def outcome(self) -> Outcome:
         """What has become of each job."""
-        results = {job.name: self._results.get(job.name, "stopped") for job in self._jobs}
-        return Outcome(
-            *(
-                tuple(n for n, is_now in results.items() if is_now == field)
-                for field in Outcome._fields
-            )
-        )
+        results = [(job.name, self._results.get(job.name, "stopped")) for job in self._jobs]
+        fields = Outcome._fields
+        return Outcome(*(tuple(n for n, result in results if result == f) for f in fields))
 
     def _look(self, job: Job, state: RunState) -> bool:
         """Whether a job is to be started; else says why not, unless it is done."""
@@ -230,7 +222,10 @@ class _Queue:
             self._ended(job, running.state, how)
             top1 = state.run.of_kind("epoch")[-1].get("test_top1") if state.run else None
             score = "" if top1 is None else f", {100 * top1:.2f} % right"
-            self._end(job, "done", f"done{score}, in {duration(how.seconds)}")
+            self._remaining.ended(job.name, how.seconds)
+            going = {r.job.name: r.seconds for r in self._running if r is not running}
+            left = self._remaining.text([each.name for each in self._waiting], going)
+            self._end(job, "done", f"done{score}, in {duration(how.seconds)}; {left}")
         elif how.status == DIVERGED_STATUS:
             self._end(job, "diverged", f"has diverged: {state.note}")
         elif how.was_stopped:
@@ -239,7 +234,7 @@ class _Queue:
             self._waiting.append(job)
             self._leave(job)
         else:
-            self._end(job, "failed", f"failed ({_status_text(how.status)}); {log_of(job.workdir)}:")
+            self._end(job, "failed", f"failed ({how.text}); {log_of(job.workdir)}:")
             for line in running.last_lines():
                 say(f"    {line}")
         running.close()
@@ -252,27 +247,3 @@ class _Queue:
 
     def _count(self) -> str:
         return f"[{len(self._results)}/{len(self._jobs)}]"
-
-
-def _status_text(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    name = signal.Signals(-status).name
-    return f"{name}, maybe for want of memory" if -status == signal.SIGKILL else name
-
-
-@contextmanager
-def _signals(stop: Callable[[str], None]) -> Iterator[None]:
-    """Passes SIGTERM and SIGINT on; those that the process was started to ignore stay ignored."""
-    taken = {
-        number: signal.getsignal(number)
-        for number in (signal.SIGTERM, signal.SIGINT)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    for number in taken:
-        signal.signal(number, lambda received, _: stop(signal.Signals(received).name))
-    try:
-        yield
-    finally:
-        for number, before in taken.items():
-            signal.signal(number, before)

@@ -42,8 +42,9 @@ class _Measurement:
 
     def __init__(self, job: Job, slot: Slot, workdir: Path, command: Command):
         every = () if uses_one_core(job.config) else ("--config.log_every=1",)
-        evaluate = ("--config.evaluate_every=1",) if "evaluate_every" in job.config else ()
-        arguments = (*job.arguments, *every, *evaluate)
+        # Where weights come from makes no step longer, and they may not be there yet.
+        own = (each for each in job.arguments if not each.startswith("--config.model.init_from"))
+        arguments = (*own, *every, "--config.evaluate_every=1")
         self.job = job
         self._timed = job._replace(workdir=workdir, arguments=arguments, after=None)
         self._slot, self._command = slot, command
@@ -127,7 +128,8 @@ class _Measurement:
         data = provenance_file.read(self._timed.workdir)["data"]
         config = self.job.config
         if len(ends) < 2:
-            steps = math.ceil(data["train_images"] * config.data.n_reps / config.batch_size)
+            images = config.batch_size // config.data.n_reps
+            steps = math.ceil(data["train_images"] / images)
             return steps, _EVALUATION * step * data["test_images"] / config.batch_size
         a, b = ends[-2:]
         between = b.record["step"] - a.record["step"]

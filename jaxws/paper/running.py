@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -117,6 +118,14 @@ class Ended(NamedTuple):
         told = [number for signal in _TOLD_TO_END for number in (-signal, 128 + signal)]
         return self.status in (STOPPED_STATUS, *told)
 
+    @property
+    def text(self) -> str:
+        """For people: a status, or the signal that has ended it."""
+        if self.status >= 0:
+            return f"exit status {self.status}"
+        name = signal.Signals(-self.status).name
+        return f"{name}, maybe for want of memory" if name == "SIGKILL" else name
+
 
 class Running:
     """A run's process.
@@ -184,3 +193,24 @@ class Running:
     def close(self) -> None:
         """Lets go of the run."""
         self._log.close()
+
+
+@contextmanager
+def passing_signals(stop: Callable[[str], None]) -> Iterator[None]:
+    """Takes SIGTERM and SIGINT; those that the process was started to ignore stay ignored.
+
+    Args:
+      stop: is told the name of each that comes.
+
+    Yields:
+      While they are taken.
+    """
+    given = {number: signal.getsignal(number) for number in _TOLD_TO_END}
+    taken = [number for number, handler in given.items() if handler is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, lambda received, _: stop(signal.Signals(received).name))
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, given[number])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxws.paper.configs import row_config
 from jaxws.paper.names import RunName
+from jaxws.paper.slots import size_of_image
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,18 @@ class Shard:
 
         Example:
           >>> from jaxws.paper.names import select
-          >>> names = select(["table5/cifar10/conv", "untied"], seeds=[0, 1])
-          >>> [str(name) for name in Shard(1, 2).of(names)][:2]
-          ['table5/cifar10/conv/seed1', 'untied/cifar10/lc-from-conv/seed1']
+          >>> names = select(["table5/cifar10/conv", "table5/cifar10/lc-4reps"], seeds=[0, 1, 2])
+          >>> [str(name) for name in Shard(0, 2).of(names)]
+          ['table5/cifar10/lc-4reps/seed0', 'table5/cifar10/lc-4reps/seed2']
         """
-        share = {name for group in groups(names)[self.index :: self.count] for name in group}
-        return tuple(name for name in names if name in share)
+        shares: list[list[RunName]] = [[] for _ in range(self.count)]
+        sizes = [0.0] * self.count
+        # Longest first, each to the smallest share: shares take about the same time.
+        for group in sorted(groups(names), key=_size, reverse=True):
+            smallest = sizes.index(min(sizes))
+            shares[smallest] += group
+            sizes[smallest] += _size(group)
+        return tuple(name for name in names if name in set(shares[self.index]))
 
 
 def parse_shard(text: str) -> Shard:
@@ -83,3 +91,9 @@ def groups(names: Sequence[RunName]) -> tuple[tuple[RunName, ...], ...]:
         root = name._replace(experiment="table5", row=first) if first else name
         found.setdefault(root, []).append(name)
     return tuple(map(tuple, found.values()))
+
+
+def _size(group: Sequence[RunName]) -> float:
+    """How long runs take, in no unit, the same on all machines: values of the first layer."""
+    configs = map(row_config, group)
+    return sum(c.epochs * c.data.train_fraction * c.data.n_reps * size_of_image(c) for c in configs)

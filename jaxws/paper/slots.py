@@ -128,8 +128,8 @@ def _of_gpus(devices: int, count: int, environment: Mapping[str, str]) -> tuple[
     return tuple(Slot((), ((VISIBLE, names[i % len(names)]), *part)) for i in range(count))
 
 
-def values_in_first_layer(config: ConfigDict) -> int:
-    """The size of a step: numbers that the first layer computes for a batch.
+def size_of_image(config: ConfigDict) -> int:
+    """How much there is to compute for an image, about: numbers in the network's first layer.
 
     Args:
       config: of a run.
@@ -139,12 +139,12 @@ def values_in_first_layer(config: ConfigDict) -> int:
 
     Example:
       >>> from jaxws.config.fields import base_config
-      >>> values_in_first_layer(base_config())
-      8388608
+      >>> size_of_image(base_config())
+      16384
     """
     data = config.data
     side = data.crop_size or data.image_size or _SIDES.get(data.name, 32)
-    return config.batch_size * side**2 * config.model.width
+    return side**2 * config.model.width
 
 
 def uses_one_core(config: ConfigDict) -> bool:
@@ -163,7 +163,7 @@ def uses_one_core(config: ConfigDict) -> bool:
       ... )
       (True, False)
     """
-    return values_in_first_layer(config) < _ONE_CORE
+    return config.batch_size * size_of_image(config) < _ONE_CORE
 
 
 def guessed_memory(config: ConfigDict) -> float:
@@ -180,7 +180,8 @@ def guessed_memory(config: ConfigDict) -> float:
       >>> 1e9 < guessed_memory(base_config()) < 1e10
       True
     """
-    return _BASE_BYTES + _BYTES_PER_VALUE * values_in_first_layer(config) * config.model.depth
+    values = config.batch_size * size_of_image(config) * config.model.depth
+    return _BASE_BYTES + _BYTES_PER_VALUE * values
 
 
 def cores() -> tuple[int, ...]:

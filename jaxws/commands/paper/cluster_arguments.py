@@ -144,11 +144,11 @@ def _check(args: argparse.Namespace) -> None:
         return
     if args.executor == LOCAL and (wrong := [name for name in given if name in only_slurm]):
         raise ValueError(f"--{wrong[0]} is for --slurm, and --executor=local is given.")
-    for name, instead in (
-        ("dry_run", "--print_script shows what --slurm would submit"),
-        ("shard", "each task gets its share by it"),
+    for name, is_given, instead in (
+        ("dry_run", args.dry_run, "--print_script shows what --slurm would submit"),
+        ("shard", args.shard.count > 1, "each task gets its share by it"),
     ):
-        if getattr(args, name, None):
+        if is_given:
             raise ValueError(f"--{name} with --executor={args.executor}: leave it out; {instead}.")
     if args.cpus is not None and args.cpus < 1:
         raise ValueError(f"--cpus={args.cpus}: expected a number of CPUs for each task.")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from functools import partial
 
 from jaxws.commands.paper.cluster_arguments import add_cluster_arguments, submit
+from jaxws.commands.paper.execution import add_execution, fields_given
+from jaxws.commands.paper.forecast import show_forecast
 from jaxws.commands.paper.selection import add_selection, selected
-from jaxws.commands.parse_config import parse_config
-from jaxws.config.fields import flat_fields
+from jaxws.paper.choices import searched_rates
+from jaxws.paper.costs import Costs
 from jaxws.paper.execute import run_jobs
-from jaxws.paper.jobs import check_settable, make_jobs
-from jaxws.paper.shards import Shard, parse_shard
+from jaxws.paper.jobs import Job, make_jobs
+from jaxws.paper.names import RunName
+from jaxws.paper.running import Ended
 from jaxws.paper.slots import make_slots, probe
+from jaxws.paper.state import RunState
 from jaxws.system.text import say
 
 _MORE = """\
@@ -20,7 +24,8 @@ _MORE = """\
 what tells rows from each other cannot be changed.
 
 The same command goes on where it was stopped, killed or interrupted, and several of them, also on
-machines that share the directory, divide the runs among themselves.
+machines that share the directory, divide the runs among themselves. What a run prints is in RUNS
+beside its directory: NAME.log.
 
 exit status:
   0   all runs are done
@@ -34,22 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the action's arguments to a parser."""
     parser.epilog, parser.formatter_class = _MORE, argparse.RawDescriptionHelpFormatter
     add_selection(parser)
-    parser.set_defaults(overrides=[])
+    add_execution(parser)
     parser.add_argument(
-        "--jobs",
-        type=_positive,
-        metavar="N",
-        help="runs at once (default: one on each GPU; on a CPU one on each core for small networks,"
-        " or one on all cores)",
+        "--searched",
+        action="store_true",
+        help="with the rates that python -m jaxws paper search has found in RUNS",
     )
     parser.add_argument(
-        "--retry", action="store_true", help="go on with runs that have diverged, too"
-    )
-    parser.add_argument(
-        "--shard",
-        type=_shard,
-        metavar="I/N",
-        help="only this one of N shares of the runs, from 0/N, for machines that do not share RUNS",
+        "--dry_run",
+        action="store_true",
+        help="train nothing; tell runs, steps, time, memory and disk, after a short measurement of"
+        " each kind of run that was not measured on this machine before",
     )
     add_cluster_arguments(parser)
 
@@ -66,36 +66,37 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ValueError: names or fields that cannot be.
     """
-    names = selected(args) if args.shard is None else args.shard.of(selected(args))
-    jobs = make_jobs(names, args.runs, _fields_given(args.overrides))
+    names = args.shard.of(selected(args))
+    rates = partial(searched_rates, args.runs) if args.searched else _usual
+    jobs = make_jobs(names, args.runs, fields_given(args.overrides), rates)
     if (status := submit(args, names)) is not None:
         return status
-    outcome = run_jobs(jobs, make_slots([job.config for job in jobs], probe(), args.jobs))
+    slots = make_slots([job.config for job in jobs], probe(), args.jobs)
+    if args.dry_run:
+        show_forecast(jobs, slots, args.runs)
+        return 0
+    costs = Costs()
+    outcome = run_jobs(
+        jobs,
+        slots,
+        retry=args.retry,
+        seconds=partial(_seconds, costs),
+        ended=partial(_learn, costs),
+    )
     if outcome.stopped:
         say(f"{len(outcome.stopped)} runs are not done; the same command goes on.")
     return outcome.status
 
 
-def _fields_given(overrides: list[str]) -> dict[str, Any]:
-    """Values of ``--config.FIELD=VALUE``, by field."""
-    names = [
-        override.partition("=")[0].removeprefix("--config.").removeprefix("--noconfig.")
-        for override in overrides
-    ]
-    check_settable(dict.fromkeys(names))
-    config, _, _ = parse_config(["--config=paper", *overrides])
-    fields = dict(flat_fields(config))
-    return {name: fields[name] for name in names}
+def _usual(name: RunName) -> None:
+    """No other rates than those of the row."""
 
 
-def _shard(text: str) -> Shard:
-    try:
-        return parse_shard(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _seconds(costs: Costs, job: Job, state: RunState) -> float | None:
+    cost = costs.cost(job.config)
+    return None if cost is None else cost.seconds(job.config, state.epoch)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of runs, at least 1")
-    return int(text)
+def _learn(costs: Costs, job: Job, before: RunState, how: Ended) -> None:
+    if before.run is None:  # it was done in one go
+        costs.learn(job.config, how.seconds, how.memory)
