@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxws.paper.rows import Rates
-from jaxws.system.atomic import read_plain, write_atomically
+from jaxws.system.atomic import read_plain
 
 TABLE = "searches.csv"
 
@@ -186,29 +186,6 @@ def merge_searches(
         if _has_choice(before[name]) and not _has_choice(after[name]):
             merged[name] = before[name]
     return [line for lines in merged.values() for line in lines]
-
-
-def write_searches(file: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Writes searches.csv, or brings one that is there up to date.
-
-    Args:
-      file: its path.
-      lines: of searches that are here.
-
-    Raises:
-      ValueError: the file is there, and something else.
-      OSError: it cannot be written.
-
-    Example:
-      >>> import tempfile
-      >>> file = Path(tempfile.mkdtemp()) / TABLE
-      >>> score = Score("table5/cifar10/lc", 1e-3, 1e-4, 200, "done", 0.8, 0.7, chosen=True)
-      >>> write_searches(file, [score.line])
-      >>> read_searches(file) == [score.line]
-      True
-    """
-    old = read_searches(file) if file.exists() else []
-    write_atomically(file, searches_csv(merge_searches(old, lines)))
 
 
 def _by_row(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

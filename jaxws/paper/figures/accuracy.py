@@ -7,13 +7,11 @@ from jaxws.paper.figures.canvas import Drawing, make_canvas, panels_of
 from jaxws.paper.figures.dots import ROW_HEIGHT, draw_dots, rank
 from jaxws.paper.figures.runs import Runs, caption_of, describe
 from jaxws.paper.labels import DATASETS, title_of
-from jaxws.paper.tables import find_published
+from jaxws.paper.tables import RUNS, find_published
 
 _READ = "A dot for each run, a bar at their mean."
-_PAPER = (
-    "Diamonds are the paper's means, their lines as long as its largest minus smallest of five"
-    " runs, drawn around the mean."
-)
+_PAPER = "Diamonds are the paper's numbers"
+_SPREAD = "; lines through them are as long as its largest minus its smallest of {} runs"
 _ORDER = "Places are among the rows that have a finished run; the paper's are of {}."
 
 
@@ -37,7 +35,8 @@ def draw_accuracy(runs: Runs, experiment: str, dataset: str) -> Drawing | None:
     canvas = make_canvas(title, 1.2 + ROW_HEIGHT * len(rows))
     (axes,) = panels_of(canvas, 1)
     if scale.is_paper:
-        ranks, read = [], f"{_READ} {_PAPER}"
+        spread = _SPREAD.format(RUNS[experiment]) if RUNS[experiment] > 1 else ""
+        ranks, read = [], f"{_READ} {_PAPER}{spread}."
     else:
         lines = [find_published(experiment, "cifar10", row.name.row) for row in rows]
         both = zip(lines, rows, strict=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from jaxws.paper.experiments import experiment_rows
 from jaxws.paper.figures.canvas import Drawing, make_canvas, panels_of
@@ -17,7 +18,6 @@ from jaxws.paper.labels import FIRST_CONV, row_label, title_of
 from jaxws.paper.results import Result
 
 READ = "Lines are means over runs, bands reach from the smallest to the largest of them."
-
 _ALL, _FIRST = "all layers locally connected", "1st layer convolutional"
 
 
@@ -36,7 +36,7 @@ def draw_curves(runs: Runs, experiment: str, dataset: str) -> Drawing | None:
     names = [row.name for row in experiment_rows(scale.name, experiment, dataset)]
     rows = [runs.row(experiment, dataset, name) for name in names]
     panels = {head: _panel(rows, head == _FIRST) for head in (_ALL, _FIRST)}
-    panels = {head: panel for head, panel in panels.items() if any(map(_has_curve, panel))}
+    panels = {head: panel for head, panel in panels.items() if panel}
     if not panels:
         return None
     title = title_of(experiment, dataset)
@@ -65,6 +65,7 @@ def draw_epochs(axes: Axes, rows: Sequence[RowRuns]) -> None:
     ]
     axes.set_ylabel("test top-1 accuracy (%)")
     axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(axes, lines, list(drawn))
 
 
@@ -119,12 +120,12 @@ def _has_curve(row: RowRuns) -> bool:
 
 
 def _panel(rows: Sequence[RowRuns], first_conv: bool) -> list[RowRuns]:
-    """Rows with a convolution as first layer or not, and conv beside them; none if it is alone."""
-    names = {row.name.row for row in rows if row.name.row.startswith(FIRST_CONV) == first_conv}
-    if not names - {"conv"}:
+    """Rows with a convolution as first layer or not, and conv beside them; none without curves."""
+    own = [row for row in rows if row.name.row.startswith(FIRST_CONV) == first_conv]
+    if not any(map(_has_curve, own)):
         return []
     return [
         row._replace(label=row_label(row.name.row.removeprefix(FIRST_CONV)))
         for row in rows
-        if row.name.row in {*names, "conv"}
+        if row in own or row.name.row == "conv"
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -83,7 +84,7 @@ def _column(axes: Axes, offset: int, head: str, texts: Sequence[str]) -> None:
         _write(axes, (1, place), offset, text)
 
 
-def _write(axes: Axes, at: tuple[float, float], offset: int, text: str, **options: str) -> None:
+def _write(axes: Axes, at: tuple[float, float], offset: int, text: str, **options: Any) -> None:
     """A text some points beside a place, in widths of the axes and in rows."""
     axes.annotate(
         text,
@@ -93,5 +94,5 @@ def _write(axes: Axes, at: tuple[float, float], offset: int, text: str, **option
         textcoords="offset points",
         fontsize=SMALL,
         annotation_clip=False,
-        **{"ha": "center", "va": "center"} | options,
+        **({"ha": "center", "va": "center"} | options),
     )

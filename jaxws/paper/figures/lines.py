@@ -58,7 +58,9 @@ def label_ends(
       size: of the letters, points.
     """
     axes.autoscale_view()  # else limits are found only when they are drawn
-    height = axes.get_window_extent().height / axes.get_figure().dpi * 72
+    canvas = axes.get_figure(root=True)
+    assert canvas is not None
+    height = axes.get_window_extent().height / canvas.dpi * 72
     # What cannot be seen any more is labelled at the edge.
     ends = np.array([_last_point(line) for line in lines]).reshape(-1, 2)
     inside = axes.transAxes.inverted().transform(axes.transData.transform(ends))
@@ -78,7 +80,7 @@ def label_ends(
         }
         axes.annotate(
             label,
-            end,
+            tuple(end),
             xytext=(1.06, place),
             textcoords=axes.transAxes,
             va="center",
@@ -122,6 +124,6 @@ def spread_out(places: np.ndarray, gap: float) -> np.ndarray:
 
 
 def _last_point(line: Line2D) -> tuple[float, float]:
-    x, y = line.get_xdata(), line.get_ydata()
-    last = np.flatnonzero(np.isfinite(y))[-1]
-    return float(x[last]), float(y[last])
+    points = np.asarray(line.get_xydata(), float)
+    x, y = points[np.isfinite(points[:, 1])][-1]
+    return float(x), float(y)

@@ -48,7 +48,9 @@ class RowRuns(NamedTuple):
     @property
     def lacking(self) -> str:
         """How many runs of how many there are, and what is known of the others."""
-        states = Counter(result.state for result in self.others if result.state != MISSING)
+        named = {DONE: "without accuracy"}
+        there = [result.state for result in self.others if result.state != MISSING]
+        states = Counter(named.get(state, state) for state in there)
         known = "".join(f", {count} {state}" for state, count in states.items())
         runs = "run" if self.expected == 1 else "runs"
         return f"{self.label} ({len(self.done)} of {self.expected} {runs}{known})"

@@ -16,6 +16,8 @@ from jaxws.paper.scales import SCALES
 from jaxws.paper.tables import find_published
 from tests.support.paper_results import LAYERS, make_result, make_results
 
+REDUCED = SCALES["reduced"]
+RUNS = f"{REDUCED.seeds} runs"
 TABLE5 = ["conv", "lc", "lc-4reps", "lc-8reps", "lc-16reps", "lc-ws1", "lc-ws10", "lc-ws100"]
 
 
@@ -26,7 +28,7 @@ def drawings(results, scale):
 
 @pytest.fixture(scope="module")
 def results():
-    return make_results("reduced")
+    return make_results("reduced", seeds=range(REDUCED.seeds))
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +104,9 @@ def test_curves_are_means_in_a_band_and_each_has_a_label(results, drawn):
 
 def test_amounts_are_numbers_of_images_and_of_batches(results, drawn):
     (axes,) = drawn["images-cifar10"].canvas.axes
-    images = [500, 1250, 2500, 5000]
-    assert [label.get_text() for label in axes.get_xticklabels()] == [f"{n:,}" for n in images]
+    total = 50_000 * REDUCED.datasets["cifar10"]["data.train_fraction"]
+    images = [total * part for part in (0.1, 0.25, 0.5, 1)]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"{n:,.0f}" for n in images]
     conv = curves(axes)[0]
     np.testing.assert_allclose(conv.get_xdata(), images)
     of_parts = [np.mean(top1(results, "images", f"conv-{percent}pct")) for percent in (10, 25, 50)]
@@ -160,7 +163,7 @@ def test_lines_of_fig_6_stop_where_snr_is_infinite(results):
     assert f"infinite throughout: {LAYERS[0]}" in texts(panels[2])
     assert "diverged after 4,321 steps" in panels[2].get_title("left")
     assert "SNR is infinite from here on" in drawing.note and "diverged" in drawing.note
-    assert "(0 of 3 runs, 1 diverged)" in drawing.caption
+    assert f"(0 of {RUNS}, 1 diverged)" in drawing.caption
     assert "SNR is infinite" not in drawings(runs[:2], "reduced")["fig6-cifar10"].note
 
 
@@ -180,11 +183,11 @@ def test_what_lacks_is_said_and_nothing_raises(results):
     drawn = drawings(list(some.values()), "reduced")
     assert len(drawn) == 9
     caption = drawn["table5-cifar10-curves"].caption
-    assert "conv (0 of 3 runs), LC (0 of 3 runs), LC - 4 reps (0 of 3 runs, 1 started)" in caption
-    assert "LC - 8 reps (0 of 3 runs, 1 done)" in caption
+    assert f"conv (0 of {RUNS}), LC (0 of {RUNS}), LC - 4 reps (0 of {RUNS}, 1 started)" in caption
+    assert f"LC - 8 reps (0 of {RUNS}, 1 without accuracy)" in caption
     assert "Without epochs in their results: runs of LC - ws(1)." in caption
     assert "Some runs differ from their rows in optimizer.learning_rate." in caption
-    assert f"Not the paper's: {SCALES['reduced'].about}." in caption
+    assert f"Not the paper's: {REDUCED.about}." in caption
     (axes,) = drawn["table5-cifar10-accuracy"].canvas.axes
     assert texts(axes).count("no finished run") == 4
     alone = {run.name.experiment: run for run in some.values()}
@@ -200,11 +203,13 @@ def test_rows_with_a_convolution_first_have_a_panel_of_their_own():
     assert [texts(axes) for axes in drawing.canvas.axes] == [["conv", "LC", "LC - ws(1)"]] * 2
     # One run is all that there is.
     assert "Lacking: LC - ws(10) (0 of 1 run), LC - ws(100) (0 of 1 run)," in drawing.caption
+    (axes,) = drawings(runs[:1], "paper")["table13-imagenet-curves"].canvas.axes
+    assert texts(axes) == ["conv"]
 
 
 def test_pictures_are_the_same_bytes_twice(results):
     some = [run for run in results if run.name.experiment == "pools"]
-    first, second = (draw_figures(some, SCALES["reduced"]) for _ in range(2))
+    first, second = (draw_figures(some, REDUCED) for _ in range(2))
     assert first == second and list(first) == ["pools-cifar10"]
     figure = first["pools-cifar10"]
     image = Image.open(io.BytesIO(figure.png))
