@@ -156,6 +156,7 @@ class Running:
         log.seek(0, os.SEEK_END)
         log.write(f"$ {' '.join(train)}\n".encode(errors="backslashreplace"))
         self._begin, self._started = log.tell(), time.monotonic()
+        self._ended: Ended | None = None
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), cpus, *train],
             stdin=subprocess.DEVNULL,
@@ -172,12 +173,14 @@ class Running:
 
     def ended(self) -> Ended | None:
         """How it has ended, or None while it runs."""
-        number, status, usage = os.wait4(self._process.pid, os.WNOHANG)
-        if not number:
-            return None
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        unit = 1 if sys.platform == "darwin" else 1024
-        return Ended(self._process.returncode, self.seconds, usage.ru_maxrss * unit)
+        if self._ended is None:
+            number, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+            if number:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                unit = 1 if sys.platform == "darwin" else 1024
+                memory = usage.ru_maxrss * unit
+                self._ended = Ended(self._process.returncode, self.seconds, memory)
+        return self._ended
 
     def stop(self) -> None:
         """Tells it to end in order; a second time, at once."""
