@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxws.config.fields import flat_fields
+from jaxws.config.fields import base_config, flat_fields, unknown_field
 from jaxws.config.identity import FREE_FIELDS
 from jaxws.paper.configs import fixes_rates, row_config
 from jaxws.paper.names import RunName
@@ -105,14 +105,17 @@ def check_settable(fields: Mapping[str, Any]) -> None:
       fields: values by dotted name.
 
     Raises:
-      ValueError: one would make another run of it.
+      ValueError: one would make another run of it, or is none.
 
     Example:
       >>> check_settable({"epochs": 3})  # doctest: +ELLIPSIS
       Traceback (most recent call last):
       ValueError: --config.epochs is what makes a run one of its row: ...
     """
+    known = dict(flat_fields(base_config()))
     for field in fields:
+        if field not in known:
+            raise ValueError(unknown_field(field, known))
         if field not in SETTABLE:
             raise ValueError(
                 f"--config.{field} is what makes a run one of its row: leave it out, or train a"

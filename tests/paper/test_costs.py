@@ -18,8 +18,8 @@ COST = Cost(5, 20, 0.1, 2, 100, 1e9, 1e6)
 PACE = (0.2, 0.3, 0.03, 0.2)
 
 
-def test_steps_of_known_lengths_are_measured(tmp_path):
-    """Two at once: one of epochs that are short; one that is looked at for too short a time."""
+def test_steps_of_known_lengths_are_measured(tmp_path, monkeypatch):
+    """Of a run of short epochs, and of one whose epochs are too long to be awaited."""
     names = "small/table4/digits/conv/seed0", "untied/cifar10/lc-from-conv/seed0"
     jobs = [make_job(parse_name(name), tmp_path / "runs") for name in names]
     commands, found = [], []
@@ -29,23 +29,22 @@ def test_steps_of_known_lengths_are_measured(tmp_path):
         workdir = arguments[-1].removeprefix("--workdir=")
         return [sys.executable, "-I", "-S", paced_train.__file__, workdir, *map(str, PACE)]
 
-    measuring.measure(jobs[:1], [Slot()], lambda job, cost: found.append(cost), command)
-    (small,) = found
+    def measured(job):
+        measuring.measure([job], [Slot()], lambda job, cost: found.append((job, cost)), command)
+        assert found[-1][0] == job
+        return found[-1][1]
+
+    small = measured(jobs[0])
     assert 0.15 < small.start < 1 and 0.1 < small.compile < 0.6
     assert small.step == pytest.approx(0.03)
     assert 0.1 < small.evaluation < 0.5
     assert (small.steps_per_epoch, small.checkpoint) == (4, paced_train.CHECKPOINT)
     assert 1e6 < small.memory < 1e9
     assert len(commands) == 2 and commands[0] == commands[1]
-    # Of a long run no epoch is awaited, and it is started once; its other network is not there.
-    patch = pytest.MonkeyPatch()
-    patch.setattr(measuring, "_SECONDS", 0.05)
-    jobs[1].config.batch_size = 8
-    jobs[1].config.model.width = 4000
-    with patch.context():
-        measuring.measure(jobs[1:], [Slot()], lambda job, cost: found.append(cost), command)
-    patch.undo()
-    large = found[1]
+    # A large one is started once, and the network that it starts from need not be there.
+    monkeypatch.setattr(measuring, "_SECONDS", 0.05)
+    jobs[1].config.batch_size, jobs[1].config.model.width = 8, 4000
+    large = measured(jobs[1])
     assert large.step == pytest.approx(0.03, rel=0.9) and large.compile == 0
     assert large.steps_per_epoch == 3
     assert large.evaluation == pytest.approx(large.step / 3 * 12 / 8)

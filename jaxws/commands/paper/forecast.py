@@ -16,7 +16,7 @@ from jaxws.paper.state import DONE, MISSING, STARTED, RunState
 from jaxws.system.terminal import duration, print_list
 from jaxws.system.text import say, size_text
 
-_HEAD = ("row", "done", "to go on", "to start", "no", "steps", "a run", "memory", "disk")
+_HEAD = ("row", "done", "to go on", "to start", "cannot", "steps", "a run", "memory", "disk")
 
 
 class _Planned(NamedTuple):
@@ -47,20 +47,23 @@ def show_forecast(jobs: Sequence[Job], slots: Sequence[Slot], runs: Path) -> Non
     """
     states = {job.name: job_state(job) for job in jobs}
     todo = [job for job in jobs if states[job.name].kind in (MISSING, STARTED)]
-    costs, measured = Costs(), _measure_missing(todo, slots)
-    planned = []
-    for job in todo:
-        cost = costs.cost(job.config) or Costs().cost(job.config)
-        assert cost is not None
-        planned.append(_Planned(job, states[job.name], cost))
+    costs = Costs()
+    measured = _measure_missing(todo, slots, costs)
+    planned = [
+        _Planned(job, states[job.name], cost)
+        for job in todo
+        if (cost := costs.cost(job.config)) is not None
+    ]
     print_list(_rows(jobs, states, planned), _HEAD)
     say(_total(planned, _compiling(jobs, states, planned, measured), len(slots), runs))
 
 
-def _measure_missing(todo: Sequence[Job], slots: Sequence[Slot]) -> set[str]:
+def _measure_missing(todo: Sequence[Job], slots: Sequence[Slot], costs: Costs) -> set[str]:
     """Measures a run of each kind that is not known; returns programs that are compiled now."""
-    costs = Costs()
-    unknown = {kind_of(job.config): job for job in todo if costs.cost(job.config) is None}
+    unknown: dict[str, Job] = {}
+    for job in todo:
+        if costs.cost(job.config) is None:
+            unknown.setdefault(kind_of(job.config), job)
     if unknown:
         say(f"measuring {len(unknown)} kinds of runs, {len(slots)} at once ...")
 
