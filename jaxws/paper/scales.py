@@ -85,9 +85,10 @@ _RESNET_8 = {
 _DIGITS = {**_RESNET_8, "epochs": 20, "data.name": "digits", "data.flip": False}
 _SMALL_CIFAR = {
     **_RESNET_8,
-    "epochs": 40,
+    "epochs": 30,
+    "eval_batch_size": 1000,
     "data.name": "cifar10",
-    "data.image_size": 16,
+    "data.image_size": 24,
     "data.train_fraction": 0.1,
 }
 
@@ -118,7 +119,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
         ),
         "reduced": Scale(
             name="reduced",
-            about="ResNet-8 of width 8 on 5,000 images of CIFAR-10 at 16x16 pixels, 40 epochs in"
+            about="ResNet-8 of width 8 on 5,000 images of CIFAR-10 at 24x24 pixels, 30 epochs in"
             " batches of 64",
             datasets={"cifar10": _SMALL_CIFAR},
             experiments=("table5", *_CIFAR),

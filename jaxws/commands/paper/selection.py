@@ -29,7 +29,7 @@ def add_selection(parser: argparse.ArgumentParser, *, seeds: bool = True) -> Non
     parser.add_argument(
         "--scale",
         metavar="SCALE",
-        help="paper (default), small (digits, minutes) or reduced (CIFAR-10 at 16 pixels, hours)",
+        help="paper (default), small (digits, minutes) or reduced (part of CIFAR-10 at 24 pixels)",
     )
     if seeds:
         parser.add_argument(
