@@ -233,7 +233,8 @@ def finished_after(seconds: Iterable[float], slots: int) -> float:
 
 def _parsed(entry: Any) -> Cost | None:
     try:
-        cost = Cost(**{key: float(value) for key, value in entry.items()})
+        values: dict[str, Any] = {key: float(value) for key, value in entry.items()}
+        cost = Cost(**values)
     except (TypeError, ValueError, AttributeError):
         return None
     fine: Sequence[bool] = [math.isfinite(value) and value >= 0 for value in cost]

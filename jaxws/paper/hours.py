@@ -7,12 +7,12 @@ files). Only what was measured stands there, or what follows from a step that wa
 from __future__ import annotations
 
 import csv
-import importlib
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxws.paper.costs import known_hours
 from jaxws.paper.names import RunName
 
 _FILE = Path(__file__).with_name("hours.csv")
@@ -92,8 +92,4 @@ def hours_here(name: RunName) -> float | None:
     Returns:
       Hours; None where nothing was measured here.
     """
-    try:
-        costs = importlib.import_module("jaxws.paper.costs")
-    except ImportError:
-        return None
-    return costs.known_hours(name)
+    return known_hours(name)

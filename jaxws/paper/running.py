@@ -190,7 +190,7 @@ class Running:
         """The end of what it has printed."""
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(self._begin, end - _TAIL_BYTES))
-        lines = (self._log.readall() or b"").decode(errors="replace").splitlines()
+        lines = self._log.read().decode(errors="replace").splitlines()
         return [one_line(line) for line in lines if line.strip()][-_LAST_LINES:]
 
     def close(self) -> None:

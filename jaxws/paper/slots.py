@@ -47,7 +47,7 @@ class Devices(NamedTuple):
     """What JAX would use here: ``platform`` such as ``'cpu'``, and how many of them."""
 
     platform: str
-    count: int
+    number: int
     is_cuda: bool = False
 
 
@@ -98,7 +98,7 @@ def make_slots(
     if devices.platform == "cpu":
         return _of_cores(wanted or _suits_cpu(configs))
     if devices.is_cuda:
-        return _of_gpus(devices.count, wanted or devices.count, os.environ)
+        return _of_gpus(devices.number, wanted or devices.number, os.environ)
     return (Slot(),) * (wanted or 1)
 
 

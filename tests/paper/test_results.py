@@ -6,9 +6,11 @@ import json
 import pytest
 
 from jaxws.__main__ import main
+from jaxws.paper.choices import write_choice
 from jaxws.paper.collected import read_results
 from jaxws.paper.names import parse_name
 from jaxws.paper.rows import Rates
+from jaxws.paper.searches import Score
 from tests.support.paper_runs import write_run
 
 TABLE = "small/table5/digits"
@@ -222,3 +224,19 @@ def test_curves_are_thinned_evenly(tmp_path):
     assert (len(steps), steps[0], steps[-1]) == (100, 0, 949)
     assert {b - a for a, b in itertools.pairwise(steps)} <= {9, 10}
     assert lines[1] == f"{name},{steps[1]},{steps[1] / 7:.6g},-1.5"
+
+
+def test_searches_of_the_rows_are_collected_too(tmp_path, capsys):
+    out, runs = tmp_path / "published", tmp_path / "runs"
+    for row in ("reduced/table5/cifar10/lc-ws10", f"{TABLE}/lc"):
+        score = Score(row, 1e-3, 1e-2, 10, "done", 0.5, 1.5, chosen=True)
+        write_choice(runs, parse_name(row), [score], {})
+    arguments = ["paper", "collect", "reduced/fig6", f"--runs={runs}", f"--out={out}"]
+    main(arguments)
+    first = contents(out)
+    assert [*first] == ["searches.csv"]
+    _, line = first["searches.csv"].decode().splitlines()
+    assert line == "reduced/table5/cifar10/lc-ws10,0.001,0.01,10,done,0.5,1.5,yes"
+    assert "searches.csv: 1 searches" in capsys.readouterr().out
+    main(arguments)
+    assert contents(out) == first

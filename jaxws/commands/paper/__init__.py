@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 from typing import Any
 
 ACTIONS = {
@@ -25,8 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, what in ACTIONS.items():
-        if importlib.util.find_spec(_path(name)) is None:
-            continue  # until all are merged
         action = actions.add_parser(name, help=what, description=what, allow_abbrev=False)
         _module(name).add_arguments(action)
 

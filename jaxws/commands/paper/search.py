@@ -19,10 +19,10 @@ from jaxws.paper.jobs import Job, job_state
 from jaxws.paper.names import RunName, select
 from jaxws.paper.running import DIVERGED_STATUS
 from jaxws.paper.search import candidates, searched_row
-from jaxws.paper.search_runs import ENDED, choose, search_job, search_scores
+from jaxws.paper.search_runs import choose, search_job, search_scores
 from jaxws.paper.searches import Score
 from jaxws.paper.slots import make_slots, probe
-from jaxws.paper.state import DIVERGED
+from jaxws.paper.state import DIVERGED, MISSING, STARTED
 from jaxws.system.text import say
 
 _MORE = """\
@@ -121,7 +121,7 @@ def _jobs(args: argparse.Namespace, rows: Sequence[RunName], given: Mapping[str,
 
 def _plan(jobs: Sequence[Job], *, to_stderr: bool) -> None:
     states = [job_state(job) for job in jobs]
-    todo = [(job, s) for job, s in zip(jobs, states, strict=True) if s.kind not in ENDED]
+    todo = [(job, s) for job, s in zip(jobs, states, strict=True) if s.kind in (MISSING, STARTED)]
     for job, state in todo:
         say(
             f"{job.name}: {state.kind}, {job.config.epochs - state.epoch:g} epochs", error=to_stderr
