@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from jaxws.paper.experiments import TITLES
 from jaxws.paper.names import RunName
+from jaxws.paper.rows import split_row
 
 DATASETS: Mapping[str, str] = MappingProxyType(
     {
@@ -17,11 +18,6 @@ DATASETS: Mapping[str, str] = MappingProxyType(
         "imagenet": "ImageNet",
         "digits": "digits",
     }
-)
-FIRST_CONV = "conv1-"  # what names of rows with a convolution as first layer begin with
-_ROW = re.compile(
-    rf"(?P<first>{FIRST_CONV})?(?P<net>conv|lc)(-(?P<reps>\d+)reps|-ws(?P<every>\d+))?"
-    r"(-(?P<variant>.+))?"
 )
 
 
@@ -40,7 +36,7 @@ def row_label(row: str) -> str:
       >>> row_label("lc-ws1-from-conv"), row_label("lc-from-conv")
       ('LC - ws(1), from conv', 'LC, from conv')
     """
-    found = _ROW.fullmatch(row)
+    found = split_row(row)
     assert found is not None, row
     reps, every, variant = found["reps"], found["every"], found["variant"]
     text = "conv" if found["net"] == "conv" else "LC"

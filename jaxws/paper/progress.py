@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,40 +10,7 @@ from typing import NamedTuple
 from jaxws.paper.configs import row_config
 from jaxws.paper.names import RunName
 from jaxws.paper.state import DONE, MISSING, RunState, run_state
-
-
-class Score(NamedTuple):
-    """A score of several runs, in %.
-
-    Attributes:
-      mean: over the runs.
-      spread: the largest minus the smallest, as in Tables 7 to 9; None for a single run.
-      runs: how many there are.
-    """
-
-    mean: float
-    spread: float | None
-    runs: int
-
-
-def score_of(values: Iterable[float | None]) -> Score | None:
-    """What several runs have come to together.
-
-    Args:
-      values: scores in %; None where a run has none.
-
-    Returns:
-      Their mean and spread; None where no run has a score.
-
-    Example:
-      >>> score_of([50.0, 25.0, None])
-      Score(mean=37.5, spread=25.0, runs=2)
-    """
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    spread = max(known) - min(known) if len(known) > 1 else None
-    return Score(statistics.fmean(known), spread, len(known))
+from jaxws.paper.stats import Stats, stats_of
 
 
 class RunProgress(NamedTuple):
@@ -88,7 +54,7 @@ class RowProgress(NamedTuple):
         """Of what kind the states of its runs are."""
         return [run.state.kind for run in self.runs]
 
-    def score(self, metric: str) -> Score | None:
+    def score(self, metric: str) -> Stats | None:
         """The score of the runs that are done.
 
         Args:
@@ -97,7 +63,7 @@ class RowProgress(NamedTuple):
         Returns:
           The score; None where no run is done.
         """
-        return score_of(run.score(metric) for run in self.runs if run.state.kind == DONE)
+        return stats_of(run.score(metric) for run in self.runs if run.state.kind == DONE)
 
 
 def look(names: Iterable[RunName], runs: Path) -> list[RowProgress]:

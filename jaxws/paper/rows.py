@@ -47,7 +47,11 @@ DATASETS: Mapping[str, Fields] = MappingProxyType(
 SEARCH_EPOCHS = MappingProxyType(
     {"cifar10": 200, "cifar100": 200, "tiny_imagenet": 50, "imagenet": 20}
 )
-_ROW = re.compile(r"(?P<first>conv1-)?(?P<net>conv|lc)(-(?P<reps>\d+)reps)?(-ws(?P<every>\d+))?")
+FIRST_CONV = "conv1-"  # what names of rows with a convolution as first layer begin with
+_ROW = re.compile(
+    rf"(?P<first>{FIRST_CONV})?(?P<net>conv|lc)(-(?P<reps>\d+)reps)?(-ws(?P<every>\d+))?"
+    r"(-(?P<variant>.+))?"
+)
 
 
 class Rates(NamedTuple):
@@ -60,6 +64,24 @@ class Rates(NamedTuple):
     def fields(self) -> dict[str, float]:
         """As fields of a configuration."""
         return {f"optimizer.{name}": value for name, value in self._asdict().items()}
+
+
+def split_row(row: str) -> dict[str, str | None] | None:
+    """The parts of a row's name.
+
+    Args:
+      row: such as ``'lc-ws10'``, or with what a row beyond the tables varies, ``'lc-ws1-global'``.
+
+    Returns:
+      ``first``, ``net``, ``reps``, ``every`` and ``variant``; None of those that it has not. None
+      where it is no such name.
+
+    Example:
+      >>> split_row("lc-ws1-global")["variant"]
+      'global'
+    """
+    found = _ROW.fullmatch(row)
+    return found.groupdict() if found else None
 
 
 def row_fields(row: str) -> dict[str, Any]:
@@ -80,7 +102,8 @@ def row_fields(row: str) -> dict[str, Any]:
       >>> row_fields("lc-16reps")
       {'model.connectivity': 'local', 'data.n_reps': 16}
     """
-    if not (found := _ROW.fullmatch(row)):
+    found = split_row(row)
+    if not found or found["variant"]:
         raise ValueError(f"row {row!r}: expected a name such as conv, lc, lc-4reps or lc-ws10.")
     fields: dict[str, Any] = {
         "model.connectivity": "conv" if found["net"] == "conv" else "local",
@@ -115,13 +138,13 @@ def grid(dataset: str, row: str) -> tuple[Rates, ...]:
         rates = (1e-1, 5e-2, 1e-2, 5e-3) if is_conv else (1e-3, 5e-4, 1e-4, 5e-5)
     elif dataset == "tiny_imagenet":
         rates = (5e-3, 1e-3, 5e-4) if is_conv else (1e-3, 5e-4)
-    elif is_conv or row.startswith("conv1-"):
+    elif is_conv or row.startswith(FIRST_CONV):
         rates, decays = (1e-3, 5e-4), (1e-2, 1e-4, 1e-6)
     else:
         rates, decays = (1e-3, 5e-4, 1e-4, 5e-5), (1e-2,)
     both = [Rates(rate, decay) for rate in rates for decay in decays]
     # "for weight decay of 1e-2 [we] only tested learning rate of 5e-4" (B.2).
-    left_out = Rates(1e-3, 1e-2) if row.startswith("conv1-") and dataset == "imagenet" else None
+    left_out = Rates(1e-3, 1e-2) if row.startswith(FIRST_CONV) and dataset == "imagenet" else None
     return tuple(each for each in both if each != left_out)
 
 

@@ -18,6 +18,7 @@ from jaxws.paper.hours import hours_here
 from jaxws.paper.progress import RowProgress, RunProgress, look
 from jaxws.paper.scales import SCALES
 from jaxws.paper.state import DONE, KINDS, MISSING, OTHER
+from jaxws.paper.stats import Stats
 from jaxws.paper.tables import Published, find_published
 from jaxws.system.terminal import print_list
 from jaxws.system.text import say
@@ -157,7 +158,7 @@ def _facts(row: RowProgress) -> dict[str, Any]:
     """A row for ``--json``; scores are in %."""
     paper, scale = published_row(row), SCALES[row.name.scale]
     scores = {name: row.score(f"test_{name}") for name in ("top1", "top5")}
-    ours = {name: score._asdict() for name, score in scores.items() if score}
+    ours = {name: _score_facts(score) for name, score in scores.items() if score}
     return {
         "name": str(row.name),
         "scale": scale.name,
@@ -191,3 +192,8 @@ def _kinds(text: str) -> frozenset[str]:
             hint = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(KINDS)}"
             raise argparse.ArgumentTypeError(f"{kind!r}: {hint}")
     return frozenset(text.split(","))
+
+
+def _score_facts(score: Stats) -> dict[str, float | None]:
+    spread = score.spread if score.n > 1 else None
+    return {"mean": score.mean, "spread": spread, "runs": score.n}

@@ -14,12 +14,13 @@ from jaxws.paper.configs import row_config
 from jaxws.paper.experiments import TITLES
 from jaxws.paper.hours import hours_here, measured
 from jaxws.paper.names import RunName, parse_name, usual_seeds
-from jaxws.paper.progress import Score, look, score_of
+from jaxws.paper.progress import look
 from jaxws.paper.published_results import read_published
 from jaxws.paper.results import Result
 from jaxws.paper.row_text import change_lines, paper_lines, protocol_lines
 from jaxws.paper.scales import SCALES
 from jaxws.paper.state import DONE, MISSING
+from jaxws.paper.stats import Stats, stats_of
 from jaxws.system.text import say
 
 # Committed results, which a clone has; a directory for each scale.
@@ -146,7 +147,7 @@ def result_lines(results: Iterable[Result]) -> Iterator[str]:
       []
     """
     done = [result for result in results if result.state == DONE]
-    score = score_of(
+    score = stats_of(
         100 * result.metrics["test_top1"] for result in done if "test_top1" in result.metrics
     )
     if score:
@@ -177,7 +178,9 @@ def hours_lines(row: RunName) -> Iterator[str]:
         yield f"python -m jaxws paper run {row} --dry_run predicts them for this machine"
 
 
-def _score_text(score: Score) -> str:
-    runs = f"mean of {score.runs} runs that are done" if score.runs > 1 else "the run that is done"
-    spread = f", spread {score.spread:.2f}" if score.spread is not None else ""
-    return f"top-1 {score.mean:.2f} %, {runs}{spread}"
+def _score_text(score: Stats) -> str:
+    if score.n == 1:
+        return f"top-1 {score.mean:.2f} %, the run that is done"
+    return (
+        f"top-1 {score.mean:.2f} %, mean of {score.n} runs that are done, spread {score.spread:.2f}"
+    )

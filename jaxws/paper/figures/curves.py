@@ -14,8 +14,9 @@ from jaxws.paper.figures.canvas import Drawing, make_canvas, panels_of
 from jaxws.paper.figures.labels import row_line
 from jaxws.paper.figures.lines import Band, draw_band, label_ends
 from jaxws.paper.figures.runs import RowRuns, Runs, caption_of, describe
-from jaxws.paper.labels import FIRST_CONV, row_label, title_of
+from jaxws.paper.labels import row_label, title_of
 from jaxws.paper.results import Result
+from jaxws.paper.rows import FIRST_CONV
 
 READ = "Lines are means over runs, bands reach from the smallest to the largest of them."
 _ALL, _FIRST = "all layers locally connected", "1st layer convolutional"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from jaxws.paper.labels import FIRST_CONV
+from jaxws.paper.rows import FIRST_CONV
 
 # A hue for each way to regularise, from those of Okabe and Ito, which colour-blind people tell
 # apart; within one, lightness and dashes.

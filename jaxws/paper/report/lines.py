@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from jaxws.paper.configs import usual_rates
 from jaxws.paper.names import RunName
 from jaxws.paper.published_results import changes_text
-from jaxws.paper.report.verdicts import Stats
 from jaxws.paper.results import Result
 from jaxws.paper.scales import SCALES
 from jaxws.paper.state import DONE, RATES
+from jaxws.paper.stats import Stats, stats_of
 from jaxws.paper.tables import Published, find_published
 
 METRICS = ("top1", "top5")
@@ -56,8 +56,7 @@ class Line(NamedTuple):
           They, in %; None if there are none.
         """
         key = f"test_{metric}"
-        values = tuple(100 * r.metrics[key] for r in self.results if key in r.metrics)
-        return Stats(values) if values else None
+        return stats_of(100 * r.metrics[key] for r in self.results if key in r.metrics)
 
 
 class Part(NamedTuple):

@@ -7,6 +7,9 @@ import statistics
 from itertools import pairwise
 from typing import NamedTuple
 
+from jaxws.paper.rows import FIRST_CONV
+from jaxws.paper.stats import Stats
+
 WITHIN, OUTSIDE, NO_SPREAD = "within", "outside", "no spread"
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 # The mean of largest minus smallest of five normal numbers, in standard deviations.
@@ -27,31 +30,6 @@ ORDER_RULE = (
     " overlap. Of two rows that do not differ, seeds do not overlap once in 10 times with 3 seeds"
     " each, once in 120 with 5."
 )
-
-
-class Stats(NamedTuple):
-    """An accuracy over the seeds of a row.
-
-    Attributes:
-      values: of each seed, in %.
-    """
-
-    values: tuple[float, ...]
-
-    @property
-    def n(self) -> int:
-        """Number of seeds."""
-        return len(self.values)
-
-    @property
-    def mean(self) -> float:
-        """Their mean, %."""
-        return statistics.fmean(self.values)
-
-    @property
-    def spread(self) -> float:
-        """Largest minus smallest, %; 0 of one."""
-        return max(self.values) - min(self.values)
 
 
 class Agreement(NamedTuple):
@@ -117,7 +95,6 @@ class Inequality(NamedTuple):
 # From the worst to the best; and rows that share more and more seldom, best first.
 _CHAIN = ("lc", "lc-4reps", "lc-8reps", "lc-16reps", "lc-ws1", "conv")
 _SELDOM = ("lc-ws1", "lc-ws10", "lc-ws100")
-_FIRST = "conv1-"  # rows whose first layer is a convolution: an order of their own
 _MAY_BE_EQUAL = {"lc-ws1", "conv"}
 
 
@@ -139,7 +116,7 @@ def order_of(means: dict[str, float]) -> list[Inequality]:
       lc-ws1 < lc-ws10
     """
     pairs = []
-    for prefix in ("", _FIRST):
+    for prefix in ("", FIRST_CONV):  # whose first layer is a convolution: an order of their own
         chain = [name for name in (prefix + row for row in _CHAIN) if name in means]
         seldom = [name for name in (prefix + row for row in _SELDOM) if name in means]
         pairs += [*pairwise(chain), *pairwise(seldom)]
