@@ -157,6 +157,7 @@ class Running:
         log.write(f"$ {' '.join(train)}\n".encode(errors="backslashreplace"))
         self._begin, self._started = log.tell(), time.monotonic()
         self._ended: Ended | None = None
+        self._memory = 0
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), cpus, *train],
             stdin=subprocess.DEVNULL,
@@ -178,8 +179,10 @@ class Running:
             if number:
                 self._process.returncode = os.waitstatus_to_exitcode(status)
                 unit = 1 if sys.platform == "darwin" else 1024
-                memory = usage.ru_maxrss * unit
+                memory = self._memory or usage.ru_maxrss * unit
                 self._ended = Ended(self._process.returncode, self.seconds, memory)
+            else:
+                self._memory = _peak_memory(self._process.pid) or self._memory
         return self._ended
 
     def stop(self) -> None:
@@ -196,6 +199,19 @@ class Running:
     def close(self) -> None:
         """Lets go of the run."""
         self._log.close()
+
+
+def _peak_memory(process: int) -> int:
+    """Bytes that a process has had at most; 0 where Linux does not tell.
+
+    What `os.wait4` says is never less than this process had when it started that one.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(lines[0][1]) * 1024 if lines else 0
 
 
 @contextmanager

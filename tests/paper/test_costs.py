@@ -11,46 +11,62 @@ from jaxws.paper.costs import Cost, Costs, kind_of, known_hours, program_of
 from jaxws.paper.jobs import make_job
 from jaxws.paper.names import parse_name
 from jaxws.paper.slots import Slot
-from tests.support import paced_train
+from tests.support import paced_run
+from tests.support.paced_run import Clock, Pace, PacedRun
 
 COST = Cost(5, 20, 0.1, 2, 100, 1e9, 1e6)
-# Seconds: of a start, of a compilation, of a step, of an evaluation.
-PACE = (0.2, 0.3, 0.03, 0.2)
+# Seconds; those of a large network are between those that an epoch may take and those it may not.
+SMALL = Pace(start=2, compile=3, step=0.3, evaluation=2, ending=1)
+LARGE = Pace(start=20, compile=60, step=9, evaluation=100, ending=10)
 
 
-def test_steps_of_known_lengths_are_measured(tmp_path, monkeypatch):
-    """Of a run of short epochs, and of one whose epochs are too long to be awaited."""
-    names = "small/table4/digits/conv/seed0", "untied/cifar10/lc-from-conv/seed0"
-    jobs = [make_job(parse_name(name), tmp_path / "runs") for name in names]
-    commands, found = [], []
+@pytest.fixture
+def paced(monkeypatch):
+    """Measures a job whose run has a pace; also, the arguments of each start."""
+    clock, started = Clock(), []
+    monkeypatch.setattr(measuring.time, "sleep", clock.sleep)
 
-    def command(arguments):
-        commands.append(arguments)
-        workdir = arguments[-1].removeprefix("--workdir=")
-        return [sys.executable, "-I", "-S", paced_train.__file__, workdir, *map(str, PACE)]
+    def measured(job, pace):
+        def start(timed, slot, state, log, command):
+            started.append(timed.arguments)
+            return PacedRun(pace, clock, timed, log)
 
-    def measured(job):
-        measuring.measure([job], [Slot()], lambda job, cost: found.append((job, cost)), command)
-        assert found[-1][0] == job
-        return found[-1][1]
+        found = []
+        monkeypatch.setattr(measuring, "Running", start)
+        measuring.measure([job], [Slot()], lambda job, cost: found.append((job, cost)))
+        assert [each for each, _ in found] == [job]
+        return found[0][1]
 
-    small = measured(jobs[0])
-    assert 0.15 < small.start < 1 and 0.1 < small.compile < 0.6
-    assert small.step == pytest.approx(0.03)
-    assert 0.1 < small.evaluation < 0.5
-    assert (small.steps_per_epoch, small.checkpoint) == (4, paced_train.CHECKPOINT)
-    assert 1e6 < small.memory < 1e9
-    assert len(commands) == 2 and commands[0] == commands[1]
-    # A large one is started once, and the network that it starts from need not be there.
-    monkeypatch.setattr(measuring, "_SECONDS", 0.05)
-    jobs[1].config.batch_size, jobs[1].config.model.width = 8, 4000
-    large = measured(jobs[1])
-    assert large.step == pytest.approx(0.03, rel=0.9) and large.compile == 0
-    assert large.steps_per_epoch == 3
-    assert large.evaluation == pytest.approx(large.step / 3 * 12 / 8)
-    assert len(commands) == 3 and "--config.log_every=1" in commands[2]
-    assert not any("init_from" in argument for argument in commands[2])
+    return measured, started
+
+
+def test_a_run_of_short_epochs_is_started_twice(paced, tmp_path):
+    measured, started = paced
+    cost = measured(
+        make_job(parse_name("small/table4/digits/conv/seed0"), tmp_path / "runs"), SMALL
+    )
+    # What is seen is seen up to a twentieth of a second late.
+    assert cost.start == pytest.approx(SMALL.start + SMALL.ending, abs=0.15)
+    assert cost.compile == pytest.approx(SMALL.compile, abs=0.15)
+    assert cost.step == pytest.approx(SMALL.step)
+    assert cost.evaluation == pytest.approx(SMALL.evaluation, abs=0.15)
+    assert cost[4:] == (paced_run.STEPS, paced_run.MEMORY, paced_run.CHECKPOINT)
+    assert len(started) == 2 and started[0] == started[1]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_whose_epochs_are_too_long_to_be_awaited_is_started_once(paced, tmp_path):
+    """And the network that it starts from need not be there."""
+    measured, started = paced
+    job = make_job(parse_name("untied/cifar10/lc-from-conv/seed0"), tmp_path)
+    job.config.batch_size, job.config.model.width = 8, 4000
+    cost = measured(job, LARGE)
+    assert cost.step == pytest.approx(LARGE.step, abs=0.15) and cost.compile == 0
+    assert cost.start == pytest.approx(LARGE.start + LARGE.compile + LARGE.ending, abs=0.15)
+    assert cost.steps_per_epoch == 3
+    assert cost.evaluation == pytest.approx(cost.step / 3 * 12 / 8)
+    assert len(started) == 1 and "--config.log_every=1" in started[0]
+    assert not any("init_from" in argument for argument in started[0])
 
 
 def test_a_run_that_fails_is_told_by_its_last_line(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -12,8 +13,9 @@ import pytest
 
 from jaxws.paper.execute import run_jobs
 from jaxws.paper.jobs import job_state
-from jaxws.paper.running import claim, log_of
+from jaxws.paper.running import Running, claim, log_of
 from jaxws.paper.slots import Slot, cores
+from jaxws.paper.state import RunState
 from tests.support.paper_parent import ROW, fake_command, fake_jobs
 from tests.support.paper_runs import write_run
 
@@ -45,6 +47,19 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_process_has_its_own_memory(tmp_path):
+    """Not that of the process which has started it, here one with JAX in it."""
+    (job,) = fake_jobs(tmp_path, names(0))
+    sleeps = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
+    running = Running(job, Slot(), RunState("missing"), claim(job.workdir), lambda _: sleeps)
+    wait_for(lambda: running.ended() or running._memory)
+    running.stop()
+    wait_for(running.ended)
+    running.close()
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert running.ended().was_stopped and 1e6 < running.ended().memory < own / 2
 
 
 def test_each_run_ends_as_it_can_and_no_other_is_touched(tmp_path, capsys):
