@@ -72,8 +72,8 @@ def searched_rates(place: Path, name: RunName) -> Rates:
         else "give the directory of runs that has one"
     )
     raise ValueError(
-        f"--searched: {row}{whose} has no finished search in {table or place}: {remedy}; without"
-        " --searched, runs take the usual rates."
+        f"{row}{whose} has no finished search in {table or place}: {remedy}; without --searched and"
+        " --searches, runs take the usual rates."
     )
 
 

@@ -48,7 +48,9 @@ def paper_run(tmp_path, monkeypatch, capfd):
         ([f"{CONV}/seed0", "--config.model.dtyp=x"], "config.model.dtyp: did you mean 'config.mod"),
         (["small/table4/digits/comv"], "did you mean 'conv'"),
         ([CONV, "--jobs=0"], "'0': expected a number of runs, at least 1"),
-        ([CONV, "--searched"], "has no finished search"),
+        ([CONV, "--searched"], "has no finished search in "),
+        ([CONV, "--searches=docs"], "has no finished search in docs: "),
+        ([CONV, "--searches=docs", "--searched"], "--searched: not allowed with argument --sea"),
     ],
 )
 def test_mistakes_are_told_in_one_line(paper_run, tmp_path, arguments, told):

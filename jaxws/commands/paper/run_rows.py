@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from pathlib import Path
 
 from jaxws.commands.paper.cluster_arguments import add_cluster_arguments, submit
 from jaxws.commands.paper.execution import add_execution, fields_given
@@ -40,10 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog, parser.formatter_class = _MORE, argparse.RawDescriptionHelpFormatter
     add_selection(parser)
     add_execution(parser)
-    parser.add_argument(
+    rates = parser.add_mutually_exclusive_group()
+    rates.add_argument(
         "--searched",
         action="store_true",
         help="with the rates that python -m jaxws paper search has found in RUNS",
+    )
+    rates.add_argument(
+        "--searches",
+        type=Path,
+        metavar="PLACE",
+        help="with those that it has found in another directory of runs, or that a directory of"
+        " published results has in its searches.csv, or that such a file has",
     )
     parser.add_argument(
         "--dry_run",
@@ -67,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
       ValueError: names or fields that cannot be.
     """
     names = args.shard.of(selected(args))
-    rates = partial(searched_rates, args.runs) if args.searched else _usual
+    place = args.runs if args.searched else args.searches
+    rates = _usual if place is None else partial(searched_rates, place)
     jobs = make_jobs(names, args.runs, fields_given(args.overrides), rates)
     if (status := submit(args, names)) is not None:
         return status
