@@ -26,7 +26,7 @@ class Trainer:
         self.diverging, self.most = diverging, most
         self.calls, self.trained = [], []
 
-    def __call__(self, jobs, slots, *, retry):
+    def __call__(self, jobs, slots, *, retry, seconds):
         self.calls.append([job.name for job in jobs])
         ends = {"done": [], "diverged": [], "stopped": []}
         for job in jobs:
@@ -79,11 +79,23 @@ def paper_search(monkeypatch, tmp_path, capsys):
     return run
 
 
-def test_a_search_from_start_to_choice(paper_search, tmp_path):
+@pytest.fixture
+def forecast(monkeypatch):
+    """Names of the jobs of each forecast, which measures none."""
+    shown = []
+    monkeypatch.setattr(
+        search, "show_forecast", lambda jobs, slots, runs: shown.append([job.name for job in jobs])
+    )
+    return shown
+
+
+def test_a_search_from_start_to_choice(paper_search, forecast, tmp_path):
     file = tmp_path / "search" / ROW / "choice.json"
     status, out, _ = paper_search(ROW, "--dry_run")
-    assert status == 0 and "6 of 6 runs would be trained, 60 epochs" in out
-    assert not list(tmp_path.iterdir())
+    assert status == 0 and forecast[-1] == [
+        f"search/{ROW}/lr{rates.learning_rate:g}-wd{rates.weight_decay:g}" for rates in PAIRS
+    ]
+    assert "No choice yet: 0 of 6 runs have ended." in out and not list(tmp_path.iterdir())
     # A signal stops it after two runs; it goes on with the others, and then finds nothing to do.
     begun, rest, nothing = Trainer(most=2), Trainer(diverging=[5e-3]), Trainer()
     status, out, _ = paper_search(ROW, trainer=begun)
@@ -124,9 +136,12 @@ def test_all_have_diverged(paper_search):
     assert status == 3 and "No choice: all runs have diverged." in out
 
 
-def test_decays_come_last_where_the_scale_says_so(paper_search, monkeypatch):
+def test_decays_come_last_where_the_scale_says_so(paper_search, forecast, monkeypatch):
     small = SCALES["small"]._replace(decays_last=True)
-    monkeypatch.setattr(search_runs, "SCALES", {"small": small})
+    for module in (search_runs, search):
+        monkeypatch.setattr(module, "SCALES", {"small": small})
+    status, out, _ = paper_search(ROW, "--dry_run")
+    assert len(forecast[-1]) == 3 and "Runs at another weight decay follow" in out
     trainer = Trainer()
     status, out, _ = paper_search(ROW, trainer=trainer)
     assert status == 0 and "No choice" not in out
@@ -136,14 +151,14 @@ def test_decays_come_last_where_the_scale_says_so(paper_search, monkeypatch):
     ]
 
 
-def test_rows_with_the_rates_of_others(paper_search):
+def test_rows_with_the_rates_of_others(paper_search, forecast):
     others = ["fig6/cifar10", "frequency/cifar10/lc-ws2"]
     status, _, error = paper_search(*others)
     assert status == 2 and error.count("\n") == 1
     assert "rows of fig6, frequency are not searched: they take the rates of" in error
     assert "table5/cifar10/lc-ws10, table5/cifar10/lc-ws1; search for these" in error
     status, out, _ = paper_search(*others, "table5/cifar10/conv", "--dry_run")
-    assert status == 0 and "8 of 8 runs would be trained, 1600 epochs" in out
+    assert status == 0 and len(forecast[-1]) == 8
     assert "rows of fig6, frequency are not searched" in out
 
 

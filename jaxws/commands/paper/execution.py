@@ -8,9 +8,11 @@ from typing import Any
 
 from jaxws.commands.parse_config import parse_config
 from jaxws.config.fields import flat_fields
-from jaxws.paper.jobs import check_settable
+from jaxws.paper.costs import Costs
+from jaxws.paper.jobs import Job, check_settable
 from jaxws.paper.names import all_rows
 from jaxws.paper.shards import Shard, parse_shard
+from jaxws.paper.state import RunState
 
 
 def add_execution(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +66,21 @@ def fields_given(overrides: Sequence[str]) -> Mapping[str, Any]:
     config, _, _ = parse_config([f"--config=paper:{all_rows()[0]}", *overrides])
     fields = dict(flat_fields(config))
     return {name: fields[name] for name in names}
+
+
+def predicted_seconds(costs: Costs, job: Job, state: RunState) -> float | None:
+    """How long a run goes on, as far as that was measured on this machine.
+
+    Args:
+      costs: that are known.
+      job: the run.
+      state: how far it is.
+
+    Returns:
+      Seconds, or None.
+    """
+    cost = costs.cost(job.config)
+    return None if cost is None else cost.seconds(job.config, state.epoch)
 
 
 def _positive(text: str) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from jaxws.commands.paper.cluster_arguments import add_cluster_arguments, submit
-from jaxws.commands.paper.execution import add_execution, fields_given
+from jaxws.commands.paper.execution import add_execution, fields_given, predicted_seconds
 from jaxws.commands.paper.forecast import show_forecast
 from jaxws.commands.paper.selection import add_selection, selected
 from jaxws.paper.choices import searched_rates
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         jobs,
         slots,
         retry=args.retry,
-        seconds=partial(_seconds, costs),
+        seconds=partial(predicted_seconds, costs),
         ended=partial(_learn, costs),
     )
     if outcome.stopped:
@@ -100,11 +100,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _usual(name: RunName) -> None:
     """No other rates than those of the row."""
-
-
-def _seconds(costs: Costs, job: Job, state: RunState) -> float | None:
-    cost = costs.cost(job.config)
-    return None if cost is None else cost.seconds(job.config, state.epoch)
 
 
 def _learn(costs: Costs, job: Job, before: RunState, how: Ended) -> None:

@@ -7,22 +7,26 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
+from functools import partial
 from typing import Any
 
 from jaxws.commands.arguments import add_json
-from jaxws.commands.paper.execution import add_execution, fields_given
+from jaxws.commands.paper.execution import add_execution, fields_given, predicted_seconds
+from jaxws.commands.paper.forecast import show_forecast
 from jaxws.commands.paper.searches_shown import facts, show
 from jaxws.commands.paper.selection import add_selection
 from jaxws.paper.choices import write_choice
+from jaxws.paper.costs import Costs
 from jaxws.paper.execute import run_jobs
-from jaxws.paper.jobs import Job, job_state
+from jaxws.paper.jobs import Job
 from jaxws.paper.names import RunName, select
 from jaxws.paper.running import DIVERGED_STATUS
+from jaxws.paper.scales import SCALES
 from jaxws.paper.search import candidates, searched_row
 from jaxws.paper.search_runs import choose, search_job, search_scores
 from jaxws.paper.searches import Score
 from jaxws.paper.slots import make_slots, probe
-from jaxws.paper.state import DIVERGED, MISSING, STARTED
+from jaxws.paper.state import DIVERGED
 from jaxws.system.text import say
 
 _MORE = """\
@@ -54,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="choose among the runs that are done, though others are not",
     )
     parser.add_argument(
-        "--dry_run", action="store_true", help="say what would be trained, and change nothing"
+        "--dry_run",
+        action="store_true",
+        help="train nothing; tell runs, steps, time, memory and disk",
     )
     add_json(parser)
 
@@ -73,15 +79,14 @@ def run(args: argparse.Namespace) -> int:
       OSError: a choice cannot be written.
     """
     rows, given = _rows(args), fields_given(args.overrides)
-    status = 0
-    if args.dry_run:
-        found = {row: search_scores(args.runs, row)[0] for row in rows}
-        _plan(_jobs(args, rows, given), to_stderr=args.json)
-    else:
-        # What is told of runs is not part of the JSON.
-        with redirect_stdout(sys.stderr) if args.json else nullcontext():
+    # What is told of runs is not part of the JSON.
+    with redirect_stdout(sys.stderr) if args.json else nullcontext():
+        if args.dry_run:
+            _forecast(args, rows, given)
+            status, found = 0, {row: search_scores(args.runs, row)[0] for row in rows}
+        else:
             status = _train(args, rows, given)
-        found = {row: _conclude(args, row) for row in rows}
+            found = {row: _conclude(args, row) for row in rows}
     if args.json:
         print(json.dumps({str(row): facts(scores) for row, scores in found.items()}, indent=1))
     else:
@@ -119,24 +124,20 @@ def _jobs(args: argparse.Namespace, rows: Sequence[RunName], given: Mapping[str,
     ]
 
 
-def _plan(jobs: Sequence[Job], *, to_stderr: bool) -> None:
-    states = [job_state(job) for job in jobs]
-    todo = [(job, s) for job, s in zip(jobs, states, strict=True) if s.kind in (MISSING, STARTED)]
-    for job, state in todo:
-        say(
-            f"{job.name}: {state.kind}, {job.config.epochs - state.epoch:g} epochs", error=to_stderr
-        )
-    epochs = sum(job.config.epochs - state.epoch for job, state in todo)
-    say(f"{len(todo)} of {len(jobs)} runs would be trained, {epochs:g} epochs", error=to_stderr)
+def _forecast(args: argparse.Namespace, rows: Sequence[RunName], given: Mapping[str, Any]) -> None:
+    jobs = _jobs(args, rows, given)
+    show_forecast(jobs, make_slots([job.config for job in jobs], probe(), args.jobs), args.runs)
+    if any(SCALES[row.scale].decays_last for row in rows):
+        say("Runs at another weight decay follow, for the best learning rate of each row.")
 
 
 def _train(args: argparse.Namespace, rows: Sequence[RunName], given: Mapping[str, Any]) -> int:
     """Trains until no further run is needed; for the status, divergence is no failure."""
-    status, tried = 0, set[str]()
+    status, tried, costs = 0, set[str](), Costs()
     while new := [job for job in _jobs(args, rows, given) if job.name not in tried]:
         tried |= {job.name for job in new}
         slots = make_slots([job.config for job in new], probe(), args.jobs)
-        outcome = run_jobs(new, slots, retry=args.retry)
+        outcome = run_jobs(new, slots, retry=args.retry, seconds=partial(predicted_seconds, costs))
         if outcome.stopped:
             return outcome.status
         if outcome.failed or outcome.refused:
