@@ -85,7 +85,9 @@ _RESNET_8 = {
 _DIGITS = {**_RESNET_8, "epochs": 20, "data.name": "digits", "data.flip": False}
 _SMALL_CIFAR = {
     **_RESNET_8,
+    "model.width": 16,
     "epochs": 30,
+    "evaluate_every": 10,
     "eval_batch_size": 1000,
     "data.name": "cifar10",
     "data.image_size": 24,
@@ -119,7 +121,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
         ),
         "reduced": Scale(
             name="reduced",
-            about="ResNet-8 of width 8 on 5,000 images of CIFAR-10 at 24x24 pixels, 30 epochs in"
+            about="ResNet-8 of width 16 on 5,000 images of CIFAR-10 at 24x24 pixels, 30 epochs in"
             " batches of 64",
             datasets={"cifar10": _SMALL_CIFAR},
             experiments=("table5", *_CIFAR),
@@ -127,9 +129,10 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             rates={"conv": Rates(1e-2, 1e-2), "local": Rates(1e-3, 1e-2)},
             grids={
                 "conv": _grid((5e-2, 1e-2, 5e-3), (1e-2, 1e-4)),
-                "local": _grid((3e-3, 1e-3, 5e-4), (1e-2, 1e-4)),
+                "local": _grid((4e-3, 2e-3, 1e-3, 5e-4), (1e-2, 1e-4)),
             },
             search_epochs={"cifar10": 10},
+            decays_last=True,
         ),
     }
 )
