@@ -54,7 +54,7 @@ def test_a_process_has_its_own_memory(tmp_path):
     (job,) = fake_jobs(tmp_path, names(0))
     sleeps = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
     running = Running(job, Slot(), RunState("missing"), claim(job.workdir), lambda _: sleeps)
-    wait_for(lambda: running.ended() or running._memory)
+    wait_for(lambda: running.ended() or running._memory > 1e6)
     running.stop()
     wait_for(running.ended)
     running.close()
