@@ -57,7 +57,7 @@ def usual_rates(name: RunName) -> Rates:
     """
     row, scale = name.find(), SCALES[name.scale]
     if scale.rates is not None:
-        return scale.rates[row_fields(row.like)["model.connectivity"]]
+        return scale.rates.get(row.like) or scale.rates[row_fields(row.like)["model.connectivity"]]
     line = published_like(name)
     return Rates(line.learning_rate, line.weight_decay)
 

@@ -134,7 +134,7 @@ def job_state(job: Job) -> RunState:
       As :func:`jaxws.paper.state.run_state`; a run that has another value of a field that the job
       sets is ``'other'``.
     """
-    state = run_state(job.workdir, job.config)
+    state = run_state(job.workdir, job.config, job.after)
     for field in _fields_set(job):
         if field in state.changes and field != _INIT_FROM:
             there, here = state.changes[field], dict(flat_fields(job.config)).get(field)

@@ -96,6 +96,6 @@ def _look_at_row(row: RunName, names: Sequence[RunName], runs: Path) -> list[Run
         state = RunState(MISSING)
         if config is not None:
             config.seed = name.seed
-            state = run_state(runs / str(name), config)
+            state = run_state(runs / str(name), config, name.find().starts_from)
         found.append(RunProgress(name, state))
     return found

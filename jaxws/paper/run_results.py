@@ -9,7 +9,7 @@ from typing import Any
 from jaxws.paper.configs import row_config
 from jaxws.paper.names import RunName, parse_name
 from jaxws.paper.results import FACTS, Result
-from jaxws.paper.state import DAMAGED, MISSING, OTHER, STARTED, RunState, run_state
+from jaxws.paper.state import DAMAGED, MISSING, STARTED, RunState, run_state
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_means
 
@@ -59,14 +59,12 @@ def read_result(runs: Path, name: RunName) -> Result | None:
     if not workdir.exists():  # most of them; configurations take their time
         return None
     try:
-        state = run_state(workdir, row_config(name))
+        state = run_state(workdir, row_config(name), name.find().starts_from)
     except OSError as error:  # no right to look
         state = RunState(DAMAGED, note=f"cannot be read: {error.strerror}")
     if state.kind == MISSING and not state.note:
         return None
     run = state.run
-    if run and (why := _starts_otherwise(name, run)):
-        state = state._replace(kind=OTHER, note=why)
     return Result(
         name,
         state.kind,
@@ -80,16 +78,6 @@ def read_result(runs: Path, name: RunName) -> Result | None:
         snr=_snr(run) if run and run.config.sharing.every else [],
         source=str(workdir),
     )
-
-
-def _starts_otherwise(name: RunName, run: RunDirectory) -> str:
-    """Where a run starts from says no more than whether: the path is another on each machine."""
-    expected, given = name.find().starts_from, run.config.model.init_from
-    if bool(given) == bool(expected):
-        return ""
-    if given:
-        return "starts from weights of another run (config.model.init_from), the row does not"
-    return f"starts from new weights, the row from those of {expected}"
 
 
 def _note(state: RunState, workdir: Path) -> str:

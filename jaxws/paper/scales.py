@@ -24,9 +24,9 @@ class Scale(NamedTuple):
       datasets: what their runs have in common, by the name that runs have.
       experiments: that there are.
       seeds: how many runs a row has by default.
-      rates: of networks with ``model.connectivity`` ``'conv'`` and ``'local'``; None for the
-        published ones.
-      grids: rates to search, likewise; None for the paper's.
+      rates: of rows by name; for others, of networks with ``model.connectivity`` ``'conv'`` and
+        ``'local'``. None for the published ones.
+      grids: rates to search, by connectivity; None for the paper's.
       search_epochs: of the runs of a search, by data set.
       decays_last: search the learning rates at the first weight decay of the grid, and then other
         decays at the best of them only; not the whole grid, as the paper did.

@@ -42,12 +42,13 @@ class RunState(NamedTuple):
     changes: Mapping[str, Any] = {}
 
 
-def run_state(workdir: Path, config: ConfigDict) -> RunState:
+def run_state(workdir: Path, config: ConfigDict, starts_from: object = None) -> RunState:
     """Looks at the directory of a run, which may be going on.
 
     Args:
       workdir: the directory.
       config: of the run's row, see :func:`jaxws.paper.configs.row_config`.
+      starts_from: the run whose network it starts from, if it does.
 
     Returns:
       Its state; never raises for what is in the directory.
@@ -72,6 +73,8 @@ def run_state(workdir: Path, config: ConfigDict) -> RunState:
         return RunState(
             OTHER, note=f"config.{key} is {there!r} there, {here!r} in the row", run=run
         )
+    if why := _starts_otherwise(starts_from, run.config.model.init_from):
+        return RunState(OTHER, note=why, run=run)
     told = {key: value for key, value in changes.items() if key not in FREE_FIELDS}
     kind, note = STARTED, ""
     if _is_complete(run):
@@ -98,6 +101,15 @@ def is_done(workdir: Path) -> bool:
         return _is_complete(read_run(workdir))
     except (ValueError, OSError):
         return False
+
+
+def _starts_otherwise(expected: object, given: str | None) -> str:
+    """Where a run starts from says no more than whether: the path is another on each machine."""
+    if bool(given) == bool(expected):
+        return ""
+    if given:
+        return "starts from weights of another run (config.model.init_from), the row does not"
+    return f"starts from new weights, the row from those of {expected}"
 
 
 def _epoch(run: RunDirectory) -> float:

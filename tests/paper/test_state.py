@@ -101,6 +101,16 @@ def test_a_run_goes_on_as_it_began_and_not_as_another_one(tmp_path, config):
     assert job_state(make_job(name, tmp_path, rates=Rates(0.5, 0.25))).kind == "started"
 
 
+@pytest.mark.parametrize("starts_from", [None, "small/table5/digits/conv"])
+@pytest.mark.parametrize("given", ["", "/home/me/weights"])
+def test_a_run_starts_from_weights_where_its_row_does(tmp_path, config, starts_from, given):
+    workdir = write_run(tmp_path, NAME, epochs=EPOCHS, changes={"model.init_from": given})
+    state = run_state(workdir, config, starts_from)
+    assert state.kind == ("done" if bool(given) == bool(starts_from) else "other")
+    if state.kind == "other":
+        assert state.note.startswith(f"starts from {'weights of another' if given else 'new'}")
+
+
 def test_fields_that_tell_rows_apart_are_not_set(tmp_path):
     for field in ("epochs", "model.init_from", "max_steps", "optimizer.learning_rate"):
         with pytest.raises(ValueError, match=rf"--config\.{field} is what makes a run one of its"):
