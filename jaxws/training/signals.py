@@ -1,8 +1,10 @@
 """Stopping a run in order: SIGTERM, which is a pod's preemption notice too, and Ctrl-C.
 
 The first signal is noted; the loop looks at it between steps. A second one ends the process at
-once. Both work while the main thread is deep in a compilation, where Python's own handlers have to
-wait: the signal's number arrives through a pipe, which a thread reads.
+once, but for a SIGTERM right after another: schedulers tell a group of processes and the one that
+has started it, which passes it on. Both work while the main thread is deep in a compilation, where
+Python's own handlers have to wait: the signal's number arrives through a pipe, which a thread
+reads.
 
 Where several processes share a run, a signal to one stops all of them before the same step. None of
 them waits for the others at each step to find out. Only once there was a signal, each tells how far
@@ -15,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import ExitStack
 
 from jaxws.parallel import processes
@@ -25,6 +28,7 @@ from jaxws.system.text import say
 RESUMABLE = 75
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
+_SAME_SECONDS = 1.0  # in which a second SIGTERM is the first one, come by another way
 _STOPPING = "stopping after this step, with a checkpoint"
 
 
@@ -83,6 +87,7 @@ class Signals:
         self._lock = threading.Lock()
         self._asked = 0  # how often all processes have asked whether to stop
         self._stop_at: int | None = None  # the number of the question to stop at
+        self._came: float | None = None  # when this process got a signal for the first time
         self._told, self._agreed = False, threading.Event()
         self._taken: list[signal.Signals] = []
         self._give_back = ExitStack()
@@ -153,10 +158,16 @@ class Signals:
                 self._take(signal.Signals(number[0]))
 
     def _take(self, number: signal.Signals) -> None:
-        if self.received is not None:
+        now, first = time.monotonic(), self._came
+        if first is not None:
+            if number == signal.SIGTERM and now - first < _SAME_SECONDS:
+                return
             if sys.stdout.isatty():
                 os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the cursor that the bar has hidden
             os._exit(128 + number)
+        self._came = now
+        if self.received is not None:  # another process was told before, and all of them are
+            return
         self.received = number.name
         say(f"\n{number.name}: {_STOPPING}; a second signal stops at once.", error=True)
         self._notice.post(f"{number.name} to process {processes.index()}")
