@@ -1,6 +1,7 @@
 """Searches: the paper's grids as runs, which of them is the best, and how that is kept."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from jaxws.paper.choices import (
     searched_rates,
     write_choice,
 )
-from jaxws.paper.configs import row_config
+from jaxws.paper.configs import row_config, usual_rates
 from jaxws.paper.names import all_rows, parse_name
 from jaxws.paper.scales import SCALES
 from jaxws.paper.search import candidates, search_directory, searched_row
@@ -222,3 +223,11 @@ def test_damaged_tables(tmp_path, damage, message):
     file.write_text(text)
     with pytest.raises(ValueError, match=message):
         chosen_rates(tmp_path, ROW)
+
+
+def test_rates_of_the_reduced_scale_are_those_that_its_searches_chose():
+    published = Path(__file__).parents[2] / "docs" / "results" / "paper" / "reduced"
+    rows = {line["name"] for line in read_searches(published / TABLE)}
+    assert {row.rpartition("/")[2] for row in rows} >= {"conv", "lc", "lc-ws1", "lc-ws100"}
+    for row in map(parse_name, rows):
+        assert chosen_rates(published, row) == usual_rates(row), str(row)
