@@ -92,9 +92,9 @@ class Inequality(NamedTuple):
     about: str
 
 
-# From the worst to the best; and rows that share more and more seldom, best first.
+# From the worst to the best; and rows that share more and more seldom, at last never, best first.
 _CHAIN = ("lc", "lc-4reps", "lc-8reps", "lc-16reps", "lc-ws1", "conv")
-_SELDOM = ("lc-ws1", "lc-ws10", "lc-ws100")
+_SELDOM = ("lc-ws1", "lc-ws10", "lc-ws100", "lc")
 _MAY_BE_EQUAL = {"lc-ws1", "conv"}
 
 
@@ -114,13 +114,15 @@ def order_of(means: dict[str, float]) -> list[Inequality]:
       lc < lc-ws1
       lc-ws1 <= conv
       lc-ws1 < lc-ws10
+      lc < lc-ws10
     """
-    pairs = []
+    pairs: dict[frozenset[str], Inequality] = {}
     for prefix in ("", FIRST_CONV):  # whose first layer is a convolution: an order of their own
         chain = [name for name in (prefix + row for row in _CHAIN) if name in means]
         seldom = [name for name in (prefix + row for row in _SELDOM) if name in means]
-        pairs += [*pairwise(chain), *pairwise(seldom)]
-    return [_inequality(first, second, means) for first, second in pairs]
+        for first, second in (*pairwise(chain), *pairwise(seldom)):
+            pairs.setdefault(frozenset((first, second)), _inequality(first, second, means))
+    return list(pairs.values())
 
 
 def _inequality(first: str, second: str, means: dict[str, float]) -> Inequality:

@@ -153,11 +153,11 @@ def test_rows_are_held_against_the_paper_s():
     )
     assert missing.endswith("|  |  | 0 of 5 |  | 0.0005, 0.0001 | missing |")
     assert re.search(r"Top-5 .*\n\n.*\n.*\n\| conv \| 84.9 \| 0.2 \|  \| 84.0 \|  \| 1 of 5 ", text)
-    assert "| Table 5 | CIFAR-100 | 2 of 8 | outside: 2, within: 1 | missing: 7 |" in text
+    assert "| Table 5 | CIFAR-100 | 2 of 8 | outside: 2, within: 1 | missing: 8 |" in text
     assert "not the paper" not in text
     line = rows(names, results)["table5/cifar100/lc"]
     assert (line["top1_mean"], line["top1_diff"], line["seeds"]) == ("51.2", "-8.1", "0 1")
-    assert (line["top1_verdict"], line["is_paper"], line["order"]) == ("outside", "yes", "")
+    assert (line["top1_verdict"], line["is_paper"], line["order"]) == ("outside", "yes", "missing")
 
 
 def test_other_rates_and_precisions_are_not_mixed():
