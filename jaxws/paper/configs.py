@@ -39,6 +39,7 @@ def row_config(name: RunName | str, rates: Rates | None = None) -> ConfigDict:
         {"seed": name.seed or 0},
     )
     config.data.train_fraction *= row.images
+    config.epochs *= row.longer
     return config
 
 

@@ -22,8 +22,10 @@ TITLES = MappingProxyType(
         "pools": "Weights pooled over k x k grids, or over all positions",
         "modes": "Weight sharing at once, by sleep, and online",
         "untied": "LC networks that start as a trained convolutional one",
+        "longer": "Training for 4 times as many epochs",
     }
 )
+LONGER = 4  # as often as many epochs, at the end of a row's name: -4x
 # Fractions of the training images, in %; with all of them a row is that of Table 5.
 PERCENT = (10, 25, 50)
 
@@ -36,6 +38,7 @@ class Row(NamedTuple):
       fields: values by dotted name of the configuration's field.
       like: the row of a table whose rates it takes.
       images: the part of the scale's training images that it trains on.
+      longer: it trains for so many times the epochs of the scale.
       starts_from: the row of Table 5 whose trained network, of the same seed, it starts from.
     """
 
@@ -43,6 +46,7 @@ class Row(NamedTuple):
     fields: Fields
     like: str
     images: float = 1.0
+    longer: int = 1
     starts_from: str | None = None
 
 
@@ -114,6 +118,11 @@ _BEYOND: MappingProxyType[str, tuple[Row, ...]] = MappingProxyType(
         "untied": (
             _with("lc", "from-conv", {}, starts_from="conv"),
             _with("lc-ws1", "from-conv", {}, starts_from="conv"),
+        ),
+        # Repetitions have more steps, not only more views: what do more steps alone change?
+        "longer": tuple(
+            _with(row, f"{LONGER}x", {}, longer=LONGER)
+            for row in ("conv", "lc", "lc-ws1", "lc-ws10", "lc-ws100")
         ),
     }
 )

@@ -124,7 +124,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             about="ResNet-8 of width 16 on 5,000 images of CIFAR-10 at 24x24 pixels, 30 epochs in"
             " batches of 64",
             datasets={"cifar10": _SMALL_CIFAR},
-            experiments=("table5", *_CIFAR),
+            experiments=("table5", *_CIFAR, "longer"),
             seeds=3,
             rates={  # searched: docs/results/paper/reduced/searches.csv
                 "conv": Rates(5e-3, 1e-2),

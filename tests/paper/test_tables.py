@@ -117,7 +117,7 @@ def test_published_rates_lie_in_the_grids_of_appendix_b():
 
 
 def test_every_row_of_every_scale_is_a_configuration():
-    assert len(all_rows()) == len(set(all_rows())) == 72 + 24 + 21 + 32
+    assert len(all_rows()) == len(set(all_rows())) == 72 + 24 + 21 + 32 + 5
     distinct = set()
     for name in all_rows():
         config = row_config(name.with_seed(7))
@@ -131,7 +131,8 @@ def test_every_row_of_every_scale_is_a_configuration():
         rates = Rates(config.optimizer.learning_rate, config.optimizer.weight_decay)
         assert rates == usual_rates(name) or fixes_rates(name)
         scale = SCALES[name.scale]
-        assert config.epochs == (200 if scale.is_paper else scale.datasets[name.dataset]["epochs"])
+        epochs = 200 if scale.is_paper else scale.datasets[name.dataset]["epochs"]
+        assert config.epochs == epochs * (4 if name.experiment == "longer" else 1)
         assert scale.search_epochs[name.dataset] <= config.epochs
         assert usual_rates(name) in scale.grid(name.dataset, row.like)
         given = Rates(0.125, 0.25)

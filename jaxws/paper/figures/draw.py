@@ -29,6 +29,7 @@ _KINDS: Mapping[str, Mapping[str, _Draw]] = MappingProxyType(
         "pools": {"": draw_variants},
         "modes": {"": draw_variants},
         "untied": {"": draw_variants},
+        "longer": {"": draw_variants},
     }
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from jaxws.paper.experiments import LONGER
 from jaxws.paper.rows import FIRST_CONV
 
 # A hue for each way to regularise, from those of Okabe and Ito, which colour-blind people tell
@@ -27,6 +28,7 @@ _LINES = MappingProxyType(
         "lc-ws1-from-conv": ("#CC79A7", "--"),
     }
 )
+_OTHER = ("0.4", "-")
 
 
 def row_line(row: str) -> Mapping[str, Any]:
@@ -42,5 +44,5 @@ def row_line(row: str) -> Mapping[str, Any]:
       >>> row_line("conv")
       {'color': '#000000', 'linestyle': '-'}
     """
-    colour, line = _LINES.get(row.removeprefix(FIRST_CONV), ("0.4", "-"))
+    colour, line = _LINES.get(row.removeprefix(FIRST_CONV).removesuffix(f"-{LONGER}x"), _OTHER)
     return {"color": colour, "linestyle": line}

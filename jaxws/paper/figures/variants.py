@@ -35,6 +35,19 @@ _ROWS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "lc-ws1": "ws(1)",
             "lc": "LC",
         },
+        "longer": {
+            "conv": "conv",
+            "conv-4x": "conv, 4x",
+            "lc-ws1": "ws(1)",
+            "lc-ws1-4x": "ws(1), 4x",
+            "lc-ws10": "ws(10)",
+            "lc-ws10-4x": "ws(10), 4x",
+            "lc-ws100": "ws(100)",
+            "lc-ws100-4x": "ws(100), 4x",
+            "lc-4reps": "LC, 4 reps",
+            "lc-4x": "LC, 4x",
+            "lc": "LC",
+        },
     }
 )
 _WITH_CURVES = ("untied",)  # where the way to the end is what it is about
@@ -46,6 +59,8 @@ _ABOUT = MappingProxyType(
         " sleep phase of the Hebbian rule on noise; by one step of that rule.",
         "untied": "Networks 'from conv' start as the trained convolutional network of the same"
         " seed, one copy of its filters at each position.",
+        "longer": "Networks marked 4x are trained for 4 times as many epochs, which makes as many"
+        " steps as 4 reps have.",
     }
 )
 
@@ -55,7 +70,7 @@ def draw_variants(runs: Runs, experiment: str, dataset: str) -> Drawing | None:
 
     Args:
       runs: results.
-      experiment: one of pools, modes, untied.
+      experiment: one of pools, modes, untied, longer.
       dataset: one of its data sets.
 
     Returns:

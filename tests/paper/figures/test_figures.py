@@ -127,6 +127,7 @@ def test_variants_stand_beside_rows_of_table_5(results, drawn):
         ("pools-cifar10", "pools", {2: "lc-ws1-global"}),
         ("modes-cifar10", "modes", {1: "lc-ws1-sleep", 2: "lc-ws1-online"}),
         ("untied-cifar10", "untied", {1: "lc-from-conv", 2: "lc-ws1-from-conv"}),
+        ("longer-cifar10", "longer", {1: "conv-4x", 9: "lc-4x"}),
     ):
         axes = drawn[name].canvas.axes[0]
         for place, row in own.items():
@@ -181,7 +182,7 @@ def test_what_lacks_is_said_and_nothing_raises(results):
     }.items():
         some[name] = some[name]._replace(**changes)
     drawn = drawings(list(some.values()), "reduced")
-    assert len(drawn) == 9
+    assert len(drawn) == 10
     caption = drawn["table5-cifar10-curves"].caption
     assert f"conv (0 of {RUNS}), LC (0 of {RUNS}), LC - 4 reps (0 of {RUNS}, 1 started)" in caption
     assert f"LC - 8 reps (0 of {RUNS}, 1 without accuracy)" in caption
