@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import machine
 
 Record = dict[str, Any]
+# Wall time, and the CPU time of all threads, which a machine with other work to do blurs less.
+_TIMES = ("seconds", "cpu_seconds")
 
 
 class PeerError(Exception):
@@ -102,19 +104,27 @@ class Process:
         self.errors.close()
 
 
-def take_turns(processes: Sequence[Process], rounds: int, pause: float = 0.0) -> dict[str, Record]:
+def take_turns(
+    processes: Sequence[Process],
+    rounds: int,
+    pause: float = 0.0,
+    kept: Callable[[dict[str, Record]], None] = lambda records: None,
+) -> dict[str, Record]:
     """Times one step of each peer per round, then asks for their peaks of memory.
 
     Args:
       processes: ready to answer.
       rounds: number of samples of each.
       pause: seconds to wait before each step, for threads of the one before to fall asleep.
+      kept: is given the samples so far after each round.
 
     Returns:
-      By name ``seconds``, ``peak_bytes`` (of the device, if it has memory of its own) and
-      ``host_peak_bytes``, or ``error`` for one that ended.
+      By name ``seconds`` and ``cpu_seconds`` of each step, ``peak_bytes`` (of the device, if it
+      has memory of its own) and ``host_peak_bytes``, or ``error`` for one that ended.
     """
-    records: dict[str, Record] = {process.name: {"seconds": []} for process in processes}
+    records: dict[str, Record] = {
+        process.name: {key: [] for key in _TIMES} for process in processes
+    }
     for index in range(rounds):
         for process in processes if index % 2 == 0 else reversed(processes):
             record = records[process.name]
@@ -122,9 +132,13 @@ def take_turns(processes: Sequence[Process], rounds: int, pause: float = 0.0) ->
                 continue
             time.sleep(pause)
             try:
-                record["seconds"].append(process.ask("step")["seconds"])
+                step = process.ask("step")
             except PeerError as error:
                 record["error"] = str(error)
+                continue
+            for key in _TIMES:
+                record[key].append(step[key])
+        kept(records)
     for process in processes:
         record = records[process.name]
         if "error" not in record:
@@ -138,12 +152,14 @@ def add_ratios(records: dict[str, Record], reference: str) -> None:
     """Adds to every peer its median and what it takes relative to the reference, in place.
 
     Args:
-      records: as of :func:`take_turns`; those with an ``error`` are left alone.
+      records: as of :func:`take_turns`, or after any of its rounds, when there is no memory yet;
+        those with an ``error`` are left alone.
       reference: name of the peer to divide by.
     """
     done = {name: record for name, record in records.items() if "error" not in record}
     for record in done.values():
-        record["median_seconds"] = statistics.median(record["seconds"])
+        for key in _TIMES:
+            record[f"median_{key}"] = statistics.median(record[key])
     if reference not in done:
         return
     ours = done[reference]
@@ -151,7 +167,9 @@ def add_ratios(records: dict[str, Record], reference: str) -> None:
         per_round = [a / b for a, b in zip(record["seconds"], ours["seconds"], strict=True)]
         record["time_ratio"] = record["median_seconds"] / ours["median_seconds"]
         record["median_of_round_ratios"] = statistics.median(per_round)
-        record["memory_ratio"] = record["peak_bytes"] / ours["peak_bytes"]
+        record["cpu_ratio"] = record["median_cpu_seconds"] / ours["median_cpu_seconds"]
+        if "peak_bytes" in record:
+            record["memory_ratio"] = record["peak_bytes"] / ours["peak_bytes"]
 
 
 def disagreement(losses: Sequence[float], expected: Sequence[float], rtol: float) -> str | None:

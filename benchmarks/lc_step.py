@@ -6,15 +6,15 @@ Run ``python -m benchmarks.lc_step --help``; benchmarks/README.md says what is m
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import harness, machine
+from benchmarks import harness
 from benchmarks.problem import Problem, floor_seconds, step_cost
+from benchmarks.step_report import Report, table
 from jaxws.huge_pages import with_huge_pages
 
 Record = dict[str, Any]
@@ -70,7 +70,13 @@ def groups(options: argparse.Namespace) -> list[tuple[int, int, list[str]]]:
     return together
 
 
-def run_group(problem: Problem, rounds: int, names: Sequence[str], options: Any) -> Record:
+def run_group(
+    problem: Problem,
+    rounds: int,
+    names: Sequence[str],
+    options: Any,
+    kept: Callable[[Record], None],
+) -> Record:
     """Measures peers at one batch.
 
     Args:
@@ -78,6 +84,7 @@ def run_group(problem: Problem, rounds: int, names: Sequence[str], options: Any)
       rounds: timed steps of each.
       names: of the peers, the reference first.
       options: of the command line.
+      kept: is given the group after each round, as far as it has been measured.
 
     Returns:
       One of the ``groups`` of the results.
@@ -89,6 +96,12 @@ def run_group(problem: Problem, rounds: int, names: Sequence[str], options: Any)
         **({"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}),
     }
     facts: dict[str, Record] = {}
+
+    def measured(records: dict[str, Record]) -> Record:
+        peers = {name: facts[name] | records.get(name, {}) for name in facts}
+        harness.add_ratios(peers, REFERENCE)
+        return {"batch": problem.batch, "rounds": rounds, "rates": {}, "peers": peers}
+
     ready: list[harness.Process] = []
     opened: list[harness.Process] = []
     try:
@@ -105,7 +118,9 @@ def run_group(problem: Problem, rounds: int, names: Sequence[str], options: Any)
                 process.close()
                 say(f"{name} {error}")
         say(f"batch {problem.batch}: {rounds} rounds")
-        records = harness.take_turns(ready, rounds, options.pause)
+        records = harness.take_turns(
+            ready, rounds, options.pause, lambda records: kept(measured(records))
+        )
         rates = {}
         for process in ready:
             if "error" not in records[process.name]:
@@ -113,9 +128,7 @@ def run_group(problem: Problem, rounds: int, names: Sequence[str], options: Any)
     finally:
         for process in opened:
             process.close()
-    peers = {name: facts[name] | records.get(name, {}) for name in facts}
-    harness.add_ratios(peers, REFERENCE)
-    group = {"batch": problem.batch, "rounds": rounds, "rates": rates, "peers": peers}
+    group = measured(records) | {"rates": rates}
     add_floor(group, problem)
     return group
 
@@ -168,71 +181,28 @@ def add_floor(group: Record, problem: Problem) -> None:
             record[f"share_of_{key}_rate"] = floor[f"{key}_seconds"] / record["median_seconds"]
 
 
-def flat_ratios(results: Sequence[Record]) -> dict[str, dict[str, float]]:
-    """Ratios of all groups by "batch/peer", which is what :mod:`benchmarks.check` compares."""
-    return {
-        f"batch {group['batch']}/{name}": {
-            "time": record["time_ratio"],
-            "memory": record["memory_ratio"],
-        }
-        for group in results
-        for name, record in group["peers"].items()
-        if name != REFERENCE and "time_ratio" in record
-    }
-
-
-def table(group: Record) -> str:
-    """The group as a table for the terminal."""
-    lines = [
-        f"batch {group['batch']}, {group['rounds']} rounds",
-        f"{'peer':20} {'step (s)':>9} {'/ ours':>7} {'rounds':>7} {'peak (GB)':>9} {'/ ours':>7}"
-        f" {'flops':>6} {'bytes':>6}",
-    ]
-    for name, record in group["peers"].items():
-        if "error" in record:
-            lines.append(f"{name:20} {record['error']}")
-            continue
-        columns = [
-            f"{record['median_seconds']:9.3f}",
-            f"{record.get('time_ratio', float('nan')):7.2f}",
-            f"{record.get('median_of_round_ratios', float('nan')):7.2f}",
-            f"{record['peak_bytes'] / 1e9:9.2f}",
-            f"{record.get('memory_ratio', float('nan')):7.2f}",
-        ]
-        if "share_of_flops_rate" in record:
-            shares = (record["share_of_flops_rate"], record["share_of_bytes_rate"])
-            columns += [f"{100 * share:5.1f}%" for share in shares]
-        lines.append(f"{name:20} {' '.join(columns)}")
-    for dtype, floor in group.get("floor", {}).items():
-        rates = floor["rates"]
-        lines.append(
-            f"floor, {dtype}: {floor['flops_seconds']:.3f} s at {rates['flops'] / 1e9:.4g} GFLOP/s,"
-            f" {floor['bytes_seconds']:.3f} s at {rates['bytes'] / 1e9:.4g} GB/s"
-        )
-    return "\n".join(lines)
-
-
 def say(text: str) -> None:
     """Tells on standard error what goes on."""
     print(text, file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark; returns 1 if a peer failed."""
+    """Runs the benchmark; returns 1 if a peer failed, 130 if it was interrupted."""
     options = parse(arguments)
-    results = []
-    for batch, rounds, names in groups(options):
-        threads = os.cpu_count() or 1
-        problem = Problem(batch, options.depth, options.width, options.image, threads=threads)
-        results.append(run_group(problem, rounds, names, options))
-        print(table(results[-1]), flush=True)
-    if options.out:
-        report = {"benchmark": "lc_step", "reference": REFERENCE, **machine.metadata()}
-        report |= {"problem": problem._asdict(), "groups": results, "ratios": flat_ratios(results)}
-        report["problem"].pop("batch")
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
-    return int(any("error" in peer for group in results for peer in group["peers"].values()))
+    threads = os.cpu_count() or 1
+    problem = Problem(0, options.depth, options.width, options.image, threads=threads)
+    report = Report(options.out, "lc_step", REFERENCE, problem)
+    try:
+        for batch, rounds, names in groups(options):
+            of_batch = problem._replace(batch=batch)
+            group = run_group(of_batch, rounds, names, options, report.keep_unfinished)
+            report.add(group)
+            print(table(group), flush=True)
+    except KeyboardInterrupt:
+        say(f"interrupted; {report.place}")
+        return 130
+    report.end()
+    return int(report.has_errors)
 
 
 if __name__ == "__main__":

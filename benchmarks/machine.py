@@ -20,6 +20,8 @@ PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "numpy", "torch"),
     *("grain", "tensorflow-datasets", "pillow", "simplejpeg", "tensorflow-cpu"),
 )
+# Vectors, and matrix units, by their names in /proc/cpuinfo.
+FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8")
 # What changes speed or memory from outside.
 VARIABLES = (
     "GLIBC_TUNABLES",
@@ -41,6 +43,7 @@ def metadata() -> dict[str, Any]:
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "machine": {
             "cpu": _field("/proc/cpuinfo", "model name") or platform.processor(),
+            "cpu_flags": cpu_flags(),
             "cores": os.cpu_count(),
             "memory_bytes": _kilobytes("/proc/meminfo", "MemTotal"),
             "system": platform.platform(),
@@ -48,6 +51,12 @@ def metadata() -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **_versions()},
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
+
+
+def cpu_flags() -> list[str]:
+    """Those of the CPU's flags that decide how fast matrix products are (Linux)."""
+    present = (_field("/proc/cpuinfo", "flags") or "").split()
+    return [flag for flag in FLAGS if flag in present]
 
 
 def resident_bytes() -> int | None:

@@ -1,9 +1,9 @@
 """One peer in a process of its own: ``python -m benchmarks.peer NAME PROBLEM``, as JSON.
 
 It answers each line on its standard input by one line of JSON: ``step`` runs one training step and
-tells its seconds, ``memory`` the peak so far, ``rates SHRINK`` what the machine can do in this
-framework, by matrices whose sides are smaller by that factor; at the end of the input it ends.
-Whatever else is printed goes to standard error.
+tells its seconds, of wall time and of all threads' CPU time, ``memory`` the peak so far, ``rates
+SHRINK`` what the machine can do in this framework, by matrices whose sides are smaller by that
+factor; at the end of the input it ends. Whatever else is printed goes to standard error.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def serve(name: str, problem: Problem) -> None:
 
 
 def _step(peer: Any) -> dict[str, Any]:
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     peer.step()
-    return {"seconds": time.perf_counter() - start}
+    return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
 
 
 def _memory(peer: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The benchmark of a step: who is compared, whose turn it is, and what is reported."""
 
+import copy
 import json
 import sys
 import textwrap
@@ -71,7 +72,8 @@ PEER = """
         count += 1
         if count > limit:
             sys.exit("lost its way")
-        print(json.dumps({{"seconds": {scale} * (9.0 if count == 2 else 1.0)}}), flush=True)
+        seconds = {scale} * (9.0 if count == 2 else 1.0)
+        print(json.dumps({{"seconds": seconds, "cpu_seconds": 2 * seconds}}), flush=True)
 """
 
 
@@ -83,19 +85,26 @@ def fake(name, log, *, scale=1, limit=99):
 def test_turns_and_ratios(tmp_path):
     log = tmp_path / "log"
     processes = [fake("a", log), fake("b", log, scale=3), fake("c", log, limit=2)]
+    rounds = []
     try:
-        records = harness.take_turns(processes, 3)
+        records = harness.take_turns(
+            processes, 3, kept=lambda so_far: rounds.append(copy.deepcopy(so_far))
+        )
     finally:
         for process in processes:
             process.close()
     assert log.read_text() == "abccbaabc"
     harness.add_ratios(records, "a")
-    assert records["a"]["seconds"] == [1, 9, 1]
+    assert records["a"]["seconds"] == [1, 9, 1] and records["a"]["cpu_seconds"] == [2, 18, 2]
+    assert records["b"]["cpu_ratio"] == 3
     assert records["b"]["median_seconds"] == 3
     assert records["b"]["time_ratio"] == records["b"]["median_of_round_ratios"] == 3
     assert records["b"]["memory_ratio"] == 3
     assert records["c"]["error"] == "ended with exit code 1: lost its way"
     assert "time_ratio" not in records["c"]
+    assert [len(so_far["a"]["seconds"]) for so_far in rounds] == [1, 2, 3]
+    harness.add_ratios(rounds[1], "a")
+    assert rounds[1]["b"]["time_ratio"] == 3 and "memory_ratio" not in rounds[1]["b"]
 
 
 def test_memory_of_this_process():
@@ -124,6 +133,33 @@ def test_unknown_peer(capsys):
     assert "unknown peers ['tensorflow']" in capsys.readouterr().err
 
 
+def test_an_interrupted_run_keeps_its_rounds(tmp_path, capsys, monkeypatch):
+    """And the groups before, in a file that can be read at any time."""
+    out = tmp_path / "new.json"
+
+    def run_group(problem, rounds, names, options, kept):
+        peers = {name: {"time_ratio": 1.5, "device": {"backend": "cpu"}} for name in names}
+        group = {"batch": problem.batch, "rounds": rounds, "peers": peers}
+        kept(group)
+        if problem.batch == 8:
+            raise KeyboardInterrupt
+        return group
+
+    monkeypatch.setattr(lc_step, "run_group", run_group)
+    monkeypatch.setattr(lc_step, "table", lambda group: "")
+    arguments = ["--peers", "torch,conv_local", "--slow-batch", "8", "--out", str(out)]
+    assert lc_step.main(arguments) == 130
+    assert f"interrupted; {out} has all rounds that were over" in capsys.readouterr().err
+    results = json.loads(out.read_text())
+    assert not results["complete"] and [group["batch"] for group in results["groups"]] == [512, 8]
+    assert results["ratios"] == {
+        "batch 512/torch": {"time": 1.5},
+        "batch 8/conv_local": {"time": 1.5},
+    }
+    assert lc_step.main(arguments[:-2]) == 130
+    assert "interrupted; nothing is kept without --out" in capsys.readouterr().err
+
+
 def test_step_benchmark_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
     out = tmp_path / "new.json"
@@ -137,6 +173,8 @@ def test_step_benchmark_end_to_end(tmp_path, capsys, monkeypatch):
     assert len(record["seconds"]) == 2 and record["peak_bytes"] > record["baseline_bytes"] / 2
     assert results["ratios"]["batch 2/slices"]["time"] == record["time_ratio"]
     assert group["floor"]["float32"]["rates"]["flops"] > 1e8
+    assert results["complete"] and results["problem"]["threads"] == results["machine"]["cores"]
+    assert len(record["cpu_seconds"]) == 2 and "batch" not in results["problem"]
     assert results["machine"]["cores"] and results["versions"]["jax"] == jax.__version__
     assert check.main([str(out), str(out)]) == 0
     plot.draw(results, tmp_path / "new.png")
