@@ -11,19 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxws import LocalConv, LocalDense, share_weights, to_conv, to_local
 from jaxws.models import ResNet, resnet18, resnet_cifar
-
-
-def perturbed_variables(model, x):
-    """Parameters and statistics that differ everywhere, so that no leaf can be mixed up."""
-    variables = jax.jit(model.init)(jax.random.key(0), x)
-    leaves, structure = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [
-        leaf + 0.1 * jnp.abs(jax.random.normal(key, leaf.shape))
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(structure, noisy)
-
+from tests.support.drawn import drawn_variables, normal
 
 # Every kind of layer once, and whole networks.
 small = partial(ResNet, (0, 1), width=4, num_classes=7)
@@ -41,8 +29,8 @@ small = partial(ResNet, (0, 1), width=4, num_classes=7)
 )
 def test_whole_network_computes_the_same(build, size):
     conv, local = build(conv=nn.Conv), build(conv=LocalConv)
-    x = jax.random.normal(jax.random.key(2), (3, size, size - 2, 3))
-    variables = perturbed_variables(conv, x)
+    x = normal((3, size, size - 2, 3), 2)
+    variables = drawn_variables(conv, x)
     like = jax.eval_shape(local.init, jax.random.key(0), x)["params"]
     params = to_local(variables["params"], like)
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, like)
@@ -66,7 +54,7 @@ def test_whole_network_computes_the_same(build, size):
 def test_to_conv_inverts_to_local():
     conv, local = nn.Conv(4, (3, 2)), LocalConv(4, (3, 2))
     x = jnp.ones((1, 6, 5, 3))
-    params = perturbed_variables(conv, x)["params"]
+    params = drawn_variables(conv, x)["params"]
     like = jax.eval_shape(local.init, jax.random.key(0), x)["params"]
     back = to_conv(to_local(params, like))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), back, params)
@@ -75,7 +63,7 @@ def test_to_conv_inverts_to_local():
 def test_to_conv_of_globally_shared_weights_loses_nothing():
     layer, x = (
         LocalConv(4, (3, 3), use_bias=False),
-        jax.random.normal(jax.random.key(1), (2, 6, 5, 3)),
+        normal((2, 6, 5, 3), 1),
     )
     params = share_weights(layer.init(jax.random.key(0), x)["params"], pools="global")
     y = nn.Conv(4, (3, 3), use_bias=False).apply({"params": to_conv(params)}, x)
@@ -84,7 +72,7 @@ def test_to_conv_of_globally_shared_weights_loses_nothing():
 
 def test_dense_and_local_dense():
     dense, local, x = nn.Dense(3), LocalDense(3), jnp.ones((2, 7, 5))
-    params = perturbed_variables(dense, x)["params"]
+    params = drawn_variables(dense, x)["params"]
     like = jax.eval_shape(local.init, jax.random.key(0), x)["params"]
     untied = to_local(params, like)
     np.testing.assert_allclose(
@@ -150,7 +138,7 @@ def test_only_leaves_of_lc_layers_are_repeated():
 @pytest.mark.devices(8)
 def test_under_vmap_grad_and_pmap():
     like = {"local_kernel": jax.ShapeDtypeStruct((4, 5, 3, 3, 1, 2), jnp.float32)}
-    kernels = jax.random.normal(jax.random.key(0), (8, 3, 3, 1, 2))
+    kernels = normal((8, 3, 3, 1, 2))
     for mapped in (jax.vmap, jax.pmap):
         local = mapped(lambda p: to_local(p, like))({"kernel": kernels})
         assert local["local_kernel"].shape == (8, 4, 5, 3, 3, 1, 2)

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxws import local_conv
 from jaxws.core.implementations.autodiff import NAMES
 from jaxws.core.window import make_window
+from tests.support.drawn import normal
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
@@ -395,8 +396,8 @@ def test_split_over_devices():
 
 
 def test_vmap_over_networks():
-    x = jax.random.normal(jax.random.key(0), (2, 5, 5, 3))
-    kernels = jax.random.normal(jax.random.key(1), (4, 5, 5, 3, 3, 3, 2))
+    x = normal((2, 5, 5, 3))
+    kernels = normal((4, 5, 5, 3, 3, 3, 2), 1)
     together = jax.jit(jax.vmap(local_conv, in_axes=(None, 0)))(x, kernels)
     one_by_one = np.stack([local_conv(x, kernel) for kernel in np.asarray(kernels)])
     np.testing.assert_allclose(together, one_by_one, rtol=1e-5, atol=1e-5)

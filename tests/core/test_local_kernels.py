@@ -17,8 +17,9 @@ from jaxws.core.packed import pack_kernels
 from jaxws.core.pooled import expand_pools, pool_kernels
 from jaxws.core.sharing import pool_mean, pool_variance
 from jaxws.dynamics import sleep_phase
+from tests.support.drawn import normal
 
-KERNEL = jax.random.normal(jax.random.key(0), (7, 5, 3, 2, 2, 4))
+KERNEL = normal((7, 5, 3, 2, 2, 4))
 
 
 @partial(

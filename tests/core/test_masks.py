@@ -20,6 +20,7 @@ from jaxws import (
 from jaxws.core.packed import pack_kernels
 from jaxws.core.pooled import pool_kernels
 from jaxws.dynamics import sleep_phase
+from tests.support.drawn import normal
 
 RNG = np.random.default_rng(0)
 SHAPES = {"1-D": (7, 3, 2, 4), "2-D": (5, 4, 3, 2, 3, 2), "3-D": (3, 2, 4, 2, 1, 3, 2, 2)}
@@ -117,9 +118,9 @@ def masked():
     """A layer that computes a convolution with partial connectivity, whatever the mask removes."""
     mask = np.random.default_rng(1).uniform(size=(6, 6, 3, 3, 2, 4)) > 0.4
     layer = LocalConv(4, (3, 3), mask=jnp.asarray(mask), use_bias=False)
-    x = jax.random.normal(jax.random.key(0), (3, 6, 6, 2))
+    x = normal((3, 6, 6, 2))
     variables = layer.init(jax.random.key(1), x)
-    conv = {"kernel": jax.random.normal(jax.random.key(2), (3, 3, 2, 4))}
+    conv = {"kernel": normal((3, 3, 2, 4), 2)}
     tied = to_local(conv, variables["params"])
     noise = jnp.where(mask, 0, variables["params"]["masked_local_kernel"])
     params = {"masked_local_kernel": tied["masked_local_kernel"] + noise}

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxws import local_conv, pool_mean, pool_sizes, pool_variance, share_weights
 from jaxws.core.local_kernels import map_local_kernels
 from jaxws.core.pools import make_grid
+from tests.support.drawn import normal
 
 pytestmark = [pytest.mark.usefixtures("strict_promotion"), pytest.mark.versions]
 
@@ -209,8 +210,8 @@ def test_keeps_sharding(axis_type, spec):
 
 def test_global_pools_make_a_convolution():
     """A convolution is equivariant: shifting the image shifts the output (circular images)."""
-    x = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
-    kernel = jax.random.normal(jax.random.key(1), (6, 6, 3, 3, 3, 4))
+    x = normal((2, 6, 6, 3))
+    kernel = normal((6, 6, 3, 3, 3, 4), 1)
 
     @jax.jit
     def layer(x, kernel):

@@ -6,6 +6,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxws import pool_mean, pool_variance, share_weights, weight_snr
+from tests.support.drawn import normal
 
 
 def numpy_snr(kernel):
@@ -57,13 +58,13 @@ def test_variance_in_one_pass_is_accurate(outlier):
 
 
 def test_shared_weights_have_infinite_snr():
-    kernel = jax.random.normal(jax.random.key(0), (6, 6, 3, 3, 1, 2))
+    kernel = normal((6, 6, 3, 3, 1, 2))
     assert weight_snr(share_weights({"local_kernel": kernel}))[""] == np.inf
     assert weight_snr({"local_kernel": jnp.zeros_like(kernel)})[""] == np.inf
 
 
 def test_pools_of_one_neuron_do_not_count():
-    kernel = jax.random.normal(jax.random.key(0), (4, 1, 3, 1, 1, 2))  # pools of 2, 1, 1 neurons
+    kernel = normal((4, 1, 3, 1, 1, 2))  # pools of 2, 1, 1 neurons
     np.testing.assert_allclose(
         weight_snr({"local_kernel": kernel})[""], numpy_snr(np.asarray(kernel)), rtol=1e-4
     )
@@ -72,7 +73,7 @@ def test_pools_of_one_neuron_do_not_count():
 
 def test_snr_of_a_signal_with_known_noise():
     """Weights ~ N(mean, sigma^2) over many neurons: SNR tends to mean^2 / sigma^2."""
-    noise = jax.random.normal(jax.random.key(0), (100, 100, 1, 1, 1, 8))
+    noise = normal((100, 100, 1, 1, 1, 8))
     snr = weight_snr({"local_kernel": 3 + 0.5 * noise})[""]
     np.testing.assert_allclose(snr, 36, rtol=0.02)
 
@@ -112,7 +113,7 @@ def test_explicit_mesh_axes(spec):
 
 @pytest.mark.devices(8)
 def test_under_vmap_pmap_and_grad():
-    kernels = jax.random.normal(jax.random.key(0), (8, 6, 5, 3, 3, 2, 4)) + 1
+    kernels = normal((8, 6, 5, 3, 3, 2, 4)) + 1
     expected = [weight_snr({"a": {"local_kernel": kernel}})["a"] for kernel in kernels]
     for mapped in (jax.vmap, jax.pmap):
         snr = mapped(weight_snr)({"a": {"local_kernel": kernels}})["a"]

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxws.dynamics import Rule, sleep_phase, variance_ratio
+from tests.support.drawn import normal
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
@@ -45,7 +46,7 @@ def test_no_rate_shares_faster_than_the_fastest():
         for factor in (0.9, 1.1):
             other = rule._replace(rate=factor * rule.rate_for(inputs))
             assert variance_ratio(inputs, other) > best
-    params = {"conv": {"local_kernel": jax.random.normal(jax.random.key(0), (9, 9, 3, 3, 2, 3))}}
+    params = {"conv": {"local_kernel": normal((9, 9, 3, 3, 2, 3))}}
     rule = Rule(3, 9, None)
     np.testing.assert_array_equal(
         *(
@@ -58,8 +59,7 @@ def test_no_rate_shares_faster_than_the_fastest():
 def test_the_library_falls_as_the_closed_form_says():
     rule = Rule(iterations=10, patterns=16, rate=0.1, gamma=0.1)
     params = {
-        str(index): {"local_kernel": jax.random.normal(jax.random.key(index), (40, 1, 8, 50))}
-        for index in range(10)
+        str(index): {"local_kernel": normal((40, 1, 8, 50), seed=index)} for index in range(10)
     }
     slept = jax.jit(lambda p: sleep_phase(jax.random.key(1), p, rule))(params)
     ratios = [

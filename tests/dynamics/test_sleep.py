@@ -99,9 +99,12 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("borders", ["in", "out"])
-@pytest.mark.parametrize("composed", [False, True], ids=["step by step", "composed"])
+# Borders choose neurons, before weights are evolved in either way: all pairs for two of the layers.
+PAIRS = [(name, *pair) for name in LAYERS for pair in (("in", False), ("out", True))]
+PAIRS += [(name, *pair) for name in ("plain", "groups") for pair in (("in", True), ("out", False))]
+
+
+@pytest.mark.parametrize(("name", "borders", "composed"), PAIRS)
 def test_it_is_the_rule_on_a_tiled_image(name, borders, composed):
     image, layer = LAYERS[name]
     (path, (window, groups)), *_ = layer_windows(OneLayer(layer), image).items()
@@ -123,7 +126,7 @@ def test_it_is_the_rule_on_a_tiled_image(name, borders, composed):
 def test_border_neurons_keep_their_weights_when_out_of_the_pools():
     image, layer = LAYERS["plain"]
     windows = layer_windows(OneLayer(layer), image)
-    kernel = jax.random.normal(jax.random.key(0), (8, 7, 3, 3, 2, 3))
+    kernel = np.random.default_rng(0).normal(size=(8, 7, 3, 3, 2, 3)).astype(np.float32)
     params = {"conv": {"local_kernel": kernel}}
     slept = sleep_phase(jax.random.key(1), params, borders="out", windows=windows)
     same = np.asarray(slept["conv"]["local_kernel"] == kernel).all(axis=(2, 3, 4, 5))
@@ -135,15 +138,23 @@ def test_border_neurons_keep_their_weights_when_out_of_the_pools():
 @pytest.fixture(scope="module")
 def network():
     model = ResNet((0, 1), 4, 10, LocalConv)  # every kind of layer once
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 13, 13, 3)))
-    params = jax.tree.map(lambda w: w + 0.1, variables["params"])
-    return params, layer_windows(model, (13, 13, 3))
+    return drawn(model, (13, 13, 3)), layer_windows(model, (13, 13, 3))
+
+
+def drawn(model, image_shape):
+    """Weights of a network with means, drawn without compiling anything."""
+    rng = np.random.default_rng(0)
+    like = jax.eval_shape(model.init, jax.random.key(0), np.ones((1, *image_shape), np.float32))
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(0.1, 0.3, leaf.shape), leaf.dtype), like["params"]
+    )
+
+
+share, ratios = jax.jit(share_weights), jax.jit(weight_snr)
 
 
 def means(params):
-    return [
-        np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(jax.jit(share_weights)(params))
-    ]
+    return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(share(params))]
 
 
 def test_all_layers_of_a_network_rise_in_snr_and_keep_their_means(network):
@@ -151,7 +162,7 @@ def test_all_layers_of_a_network_rise_in_snr_and_keep_their_means(network):
     rule = Rule(iterations=50, gamma=0.0)
     sleep = jax.jit(lambda key, p: sleep_phase(key, p, rule, windows=windows))
     slept = sleep(jax.random.key(1), params)
-    before, after = weight_snr(params), weight_snr(slept)
+    before, after = ratios(params), ratios(slept)
     assert len(before) == 4
     assert all(after[name] > 10 * before[name] for name in before)
     for old, new in zip(means(params), means(slept), strict=True):
@@ -168,9 +179,7 @@ def test_many_iterations_without_gamma_are_instant_sharing(network):
     slept = jax.jit(lambda key, p: sleep_phase(key, p, rule, windows=windows))(
         jax.random.key(1), params
     )
-    for new, shared in zip(
-        jax.tree.leaves(slept), jax.tree.leaves(jax.jit(share_weights)(params)), strict=True
-    ):
+    for new, shared in zip(jax.tree.leaves(slept), jax.tree.leaves(share(params)), strict=True):
         np.testing.assert_allclose(new, shared, rtol=0, atol=2e-6)
 
 
@@ -178,26 +187,28 @@ def test_packed_and_pooled_kernels_stay_so(network):
     params, windows = network
     rule, key = Rule(iterations=3), jax.random.key(1)
     plain = sleep_phase(key, params, rule, windows=windows)
-    packed = sleep_phase(key, pack_kernels(params), rule, windows=windows)
-    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(unpack_kernels(packed)), strict=True):
+    start = jax.jit(pack_kernels)(params)
+    packed = sleep_phase(key, start, rule, windows=windows)
+    unpacked = jax.jit(unpack_kernels)(packed)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(unpacked), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
-    assert jax.tree.structure(packed) == jax.tree.structure(pack_kernels(params))
-    pooled = pool_kernels(params)
-    slept = expand_pools(sleep_phase(key, pooled, rule))
-    for a, b in zip(jax.tree.leaves(slept), jax.tree.leaves(expand_pools(pooled)), strict=True):
+    assert jax.tree.structure(packed) == jax.tree.structure(start)
+    pooled = jax.jit(pool_kernels)(params)
+    slept, expected = map(jax.jit(expand_pools), (sleep_phase(key, pooled, rule), pooled))
+    for a, b in zip(jax.tree.leaves(slept), jax.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_tokens_of_a_linear_layer_become_equal():
     model = LocalDense(3)
-    params = model.init(jax.random.key(0), jnp.ones((1, 16, 5)))["params"]
+    params = drawn(model, (16, 5))
     windows = layer_windows(model, (16, 5))
     assert windows[""].window.output_size == (16,)
     slept = sleep_phase(
         jax.random.key(1), params, Rule(300, gamma=0.0), borders="out", windows=windows
     )
     np.testing.assert_allclose(
-        slept["local_kernel"], share_weights(params)["local_kernel"], rtol=0, atol=1e-5
+        slept["local_kernel"], share(params)["local_kernel"], rtol=0, atol=1e-5
     )
 
 

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from jaxws import LocalConv, LocalDense, to_local
 from jaxws.models.resnet import conv_init
+from tests.support.drawn import normal
 
 pytestmark = pytest.mark.versions
 
@@ -93,7 +94,7 @@ def test_an_image_with_other_positions_or_channels_is_named():
 @pytest.mark.parametrize("size", [8, 16])
 def test_lc_and_conv_outputs_start_with_the_same_variance(size, strides):
     """Fans are counted per position: 2 / (c_out k^2), whatever h and w (appendix B)."""
-    x = jax.random.normal(jax.random.key(1), (64, size, size, 32))
+    x = normal((64, size, size, 32), 1)
     arguments = {
         "features": 48, "kernel_size": (3, 3), "strides": strides, "padding": "VALID",
         "use_bias": False, "kernel_init": conv_init,

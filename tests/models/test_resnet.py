@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 from jaxws import LocalConv, to_local
 from jaxws.models import ResNet, resnet18, resnet_cifar
 from jaxws.models.resnet import conv_init
+from tests.support.drawn import drawn_variables, normal
 
 LAYERS = pytest.mark.parametrize("layer", [nn.Conv, LocalConv], ids=["conv", "local"])
 small_cifar = partial(resnet_cifar, 8, width=4, num_classes=5)
@@ -34,7 +35,7 @@ def init(model, x, seed=0):
 
 
 def images(*shape, seed=0):
-    return jax.random.normal(jax.random.key(seed), (*shape, 3))
+    return normal((*shape, 3), seed=seed)
 
 
 def close(a, b, rtol=1e-4):
@@ -159,7 +160,7 @@ def test_dtypes(build, layer, dtype):
 @TINY
 def test_masked_rows_do_not_count(build, layer):
     model, x = build(conv=layer), images(5, 14, 11)
-    variables = init(model, x, seed=1)
+    variables = drawn_variables(model, x, seed=1)
     rubbish = 100 + 50 * images(5, 14, 11, seed=1)
     mask = jnp.array([True, True, False, True, False])
     filled = jnp.where(mask[:, None, None, None], x, rubbish)
@@ -249,7 +250,7 @@ def test_batch_norm_of_the_first_layer(layer):
 def test_untied_net_takes_the_gradient_of_the_convolutional_one(build):
     """A step of gradient descent runs under jit, and copies' gradients add up to the filter's."""
     x, labels = images(6, 18, 15), jnp.arange(6) % 5
-    variables = init(build(conv=nn.Conv), x)
+    variables = drawn_variables(build(conv=nn.Conv), x)
     like = jax.eval_shape(build(conv=LocalConv).init, jax.random.key(0), x)["params"]
 
     def loss(params, layer):

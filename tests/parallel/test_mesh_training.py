@@ -33,7 +33,8 @@ STEPS = 3  # of 20 images in batches of 8: the last one is ragged
 
 # Layers of 7 x 7 positions are split by features or not at all, those of 8 x 8 by position.
 NEVER = {"sharing.every": 0, "accumulate": 2, "batch_size": 16}
-WS1 = {"sharing.every": 1, "data.image_size": 8}
+# Of as many steps an epoch as small_run's.
+WS1 = {"sharing.every": 1, "data.image_size": 8, "data.n_reps": 4, "batch_size": 24}
 WS1_ODD = {"sharing.every": 1}
 WS2 = {"sharing.every": 2, "data.image_size": 8, "data.n_reps": 2, "batch_size": 16}
 SLEEP = {"sharing.every": 2, "sharing.mode": "sleep", "data.image_size": 8}
@@ -49,8 +50,8 @@ VIT = {
 }
 CASES = [
     ((8, 1, 1), NEVER),
-    ((1, 8, 1), WS1),
-    ((1, 4, 2), WS2),
+    ((1, 4, 2), WS1),
+    ((1, 8, 1), WS2),
     ((2, 2, 2), WS1_ODD),
     ((4, 2, 1), SLEEP),
     pytest.param((2, 2, 2), VIT, marks=pytest.mark.slow),
@@ -149,9 +150,12 @@ def no_weight_or_gradient_of_one_position_is_sent(run):
 
 
 def test_a_whole_run_on_a_mesh_is_resumed_and_has_the_records_of_one_device(base, tmp_path):
-    """First weights, weights that become shared, evaluation and checkpoints too."""
+    """First weights, weights that become shared, evaluation and checkpoints too.
+
+    Its steps are those of a case above, whose programs it finds.
+    """
     config = configured(base, WS1, (1, 4, 2))
-    config.epochs, config.data.n_reps, config.batch_size = 3, 4, 24  # as small_run's epochs
+    config.epochs = 3
     run = train_whole_and_stopped(prepare, config, tmp_path)
     config = configured(config, {}, (1, 1, 1))
     one = prepare(config, tmp_path / "one")

@@ -21,7 +21,7 @@ from tests.support.small_run import (
 @pytest.fixture
 def config(folder, tmp_path):
     config = small_config(folder, tmp_path / "tfds")
-    config.epochs, config.optimizer.drop_epochs = 2, (1,)
+    config.epochs = 2
     return config
 
 

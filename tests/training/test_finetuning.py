@@ -54,7 +54,7 @@ def conv(tiny_config, tmp_path_factory):
 
 def outputs(model, weights):
     images = jnp.asarray(np.random.default_rng(0).normal(size=(5, 7, 7, 3)), jnp.float32)
-    return model.apply(jax.tree.map(jnp.asarray, weights), images)
+    return jax.jit(model.apply)(jax.tree.map(jnp.asarray, weights), images)
 
 
 def variables_of(run):

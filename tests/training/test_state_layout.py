@@ -7,14 +7,13 @@ import pytest
 from jaxws.core.packed import PackedKernel
 from jaxws.core.pooled import PooledKernel
 from jaxws.training import loop, programs, resume, state_layout
-from tests.support.small_run import checkpoint_of, prepare_small, small_config
+from tests.support.small_run import STEPS_PER_EPOCH, checkpoint_of, prepare_small, small_config
 
 
 @pytest.fixture
 def config(folder, tmp_path):
     config = small_config(folder, tmp_path / "tfds")
-    config.epochs, config.batch_size, config.eval_batch_size = 2, 10, 7  # 2 steps an epoch
-    config.sharing.every, config.optimizer.drop_epochs = 1, (1,)
+    config.epochs, config.sharing.every = 2, 1
     return config
 
 
@@ -33,7 +32,7 @@ def train(config, workdir):
 def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monkeypatch):
     """Packed for the first epoch, plain for the second, against plain throughout."""
     expected, expected_state = train(config, tmp_path / "plain")
-    config.max_steps = 2
+    config.max_steps = STEPS_PER_EPOCH
     kernels = []
     steps = programs.train_step
 
@@ -50,7 +49,7 @@ def test_packed_runs_leave_the_checkpoints_of_all_others(config, tmp_path, monke
     assert kernels == [(PackedKernel, type(None)), (PooledKernel, PackedKernel)]
     config.max_steps = None
     actual, state = train(config, tmp_path / "mixed")
-    assert actual["step"] == expected["step"] == 4
+    assert actual["step"] == expected["step"] == 2 * STEPS_PER_EPOCH
     assert actual["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-3)
     assert jax.tree.structure(state) == jax.tree.structure(expected_state)
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state), strict=True):

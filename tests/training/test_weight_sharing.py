@@ -1,6 +1,6 @@
 """When weights are shared, and sharing by plasticity in training: sleep and online."""
 
-from functools import partial
+from functools import cache, partial
 
 import flax.linen as nn
 import jax
@@ -45,6 +45,7 @@ def hebbian(every, seed=0, borders="in", rule=RULE):
     return Sharing(every, "grid", 4, Hebbian(rule, borders, WINDOWS, seed))
 
 
+@cache
 def stepper(sharing):
     return jax.jit(partial(train_step, model=MODEL, optimizer=OPTIMIZER, sharing=sharing))
 
@@ -126,7 +127,11 @@ def config(folder, tmp_path):
     return config
 
 
-@pytest.mark.parametrize(("mode", "borders"), [("sleep", "out"), ("online", "in")])
+# Of online, the tests above have what is its own: its rule, and noise that is of the step alone.
+@pytest.mark.parametrize(
+    ("mode", "borders"),
+    [("sleep", "out"), pytest.param("online", "in", marks=pytest.mark.slow)],
+)
 def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, mode, borders):
     config.sharing.mode, config.sharing.borders = mode, borders
     train_whole_and_stopped(prepare_small, config, tmp_path)

@@ -24,6 +24,7 @@ from tests.core.test_local_conv import (
     problems,
     shape_of,
 )
+from tests.support.drawn import normal
 
 pytestmark = [
     pytest.mark.usefixtures("strict_promotion"),
@@ -160,14 +161,13 @@ def test_empty_axes():
 
 
 def test_vmap_over_networks():
-    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
-    kernels = jax.random.normal(jax.random.key(1), (3, 4, 4, 3, 3, 3, 2))
+    x, kernels = normal((2, 4, 4, 3)), normal((3, 4, 4, 3, 3, 3, 2), 1)
 
     def loss(kernel, implementation):
         return jnp.sum(local_conv(x, kernel, implementation=implementation) ** 2)
 
     together, one_by_one = (
-        jax.vmap(jax.value_and_grad(partial(loss, implementation=name)))(kernels)
+        jax.jit(jax.vmap(jax.value_and_grad(partial(loss, implementation=name))))(kernels)
         for name in ("triton", "slices")
     )
     for actual, expected in zip(together, one_by_one, strict=True):
@@ -178,8 +178,7 @@ def test_vmap_over_networks():
 def test_shard_map_over_images():
     """Lowered with its types checked; interpreted without, which Pallas's interpreter cannot."""
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    x = jax.random.normal(jax.random.key(0), (4, 4, 4, 3))
-    kernel = jax.random.normal(jax.random.key(1), (4, 4, 3, 3, 3, 2))
+    x, kernel = normal((4, 4, 4, 3)), normal((4, 4, 3, 3, 3, 2), 1)
 
     def gradients(x, kernel, implementation="triton"):
         def loss(x, kernel):
@@ -193,7 +192,8 @@ def test_shard_map_over_images():
 
     specs = {"mesh": mesh, "in_specs": (P("data"), P()), "out_specs": (P("data"), P())}
     unchecked = jax.jit(jax.shard_map(total, **specs, check_vma=False))
-    for actual, expected in zip(unchecked(x, kernel), gradients(x, kernel, "slices"), strict=True):
+    slices_too = jax.jit(gradients, static_argnums=2)(x, kernel, "slices")
+    for actual, expected in zip(unchecked(x, kernel), slices_too, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
     # With types checked, JAX itself adds up the gradient of what all devices share.
     mesh = ampere(2)
