@@ -18,6 +18,7 @@ from benchmarks.problem import Problem
 from jaxws import LocalConv
 from jaxws.core.local_kernels import LOCAL_KERNEL, map_local_kernels
 from jaxws.data.batch import Batch
+from jaxws.layers.tied import Conv
 from jaxws.models import ResNet, from_torch_state_dict
 from jaxws.training.state import TrainState
 from jaxws.training.state_layout import pool_if_shared
@@ -65,18 +66,20 @@ def channel_major(local_kernel: jax.Array) -> jax.Array:
     return local_kernel.transpose(0, 1, 4, 2, 3, 5).reshape(local_kernel.shape)
 
 
-# Class of the layers and dtype of the activations. "conv" is the only network that is not LC.
+# Class of the layers and dtype of the activations.
 PEERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "ours": (LocalConv, jnp.float32),
     "ours_bf16": (LocalConv, jnp.bfloat16),
     "unpooled": (LocalConv, jnp.float32),
     "slices": (partial(LocalConv, implementation="slices"), jnp.float32),
     "conv_local": (FlaxConvLocal, jnp.float32),
-    "conv": (nn.Conv, jnp.float32),
-    "conv_bf16": (nn.Conv, jnp.bfloat16),
+    "conv": (Conv, jnp.float32),
+    "conv_bf16": (Conv, jnp.bfloat16),
+    "conv_flax": (nn.Conv, jnp.float32),
 }
 
 
+CONVOLUTIONS = (Conv, nn.Conv)
 # As train.py does; the others keep all positions' weights between steps.
 POOLED = ("ours", "ours_bf16")
 SHARING = Sharing(every=1, pools="grid", steps_per_epoch=100)
@@ -103,7 +106,7 @@ class Peer:
         optimizer = optax.adamw(problems.LEARNING_RATE, weight_decay=problems.WEIGHT_DECAY)
         variables = from_torch_state_dict(
             model,
-            problems.state_dict(problem, local=layer is not nn.Conv),
+            problems.state_dict(problem, local=layer not in CONVOLUTIONS),
             image_shape=(problem.image, problem.image, 3),
         )
         params = variables["params"]
@@ -118,7 +121,7 @@ class Peer:
             opt_state=optimizer.init(params),
         )
         # A convolution shares already, and has nothing to share.
-        sharing = SHARING._replace(every=0) if layer is nn.Conv else SHARING
+        sharing = SHARING._replace(every=0) if layer in CONVOLUTIONS else SHARING
         step = partial(train_step, model=model, optimizer=optimizer, sharing=sharing)
         self._step = jax.jit(step, donate_argnums=0)
         jax.block_until_ready((self.state, self.batch))

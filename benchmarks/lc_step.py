@@ -24,7 +24,7 @@ LOCAL = (
     *("ours", "ours_bf16", "unpooled", "slices", "conv_local"),
     *("torch", "torch_published", "torch_bf16", "torch_compile", "torch_compile_bf16"),
 )
-CONVOLUTIONAL = ("conv", "conv_bf16", "torch_conv", "torch_conv_bf16")
+CONVOLUTIONAL = ("conv", "conv_bf16", "conv_flax", "torch_conv", "torch_conv_bf16")
 # Peers too slow or too large for the batch of the others meet ours again at one of their own.
 SLOW = ("conv_local", "torch_published")
 DEFAULT = ("ours", "slices", "torch", "torch_published", "conv_local", "conv", "torch_conv")

@@ -23,8 +23,9 @@ LABELS = {
     "torch_bf16": "PyTorch, autocast",
     "torch_compile": "PyTorch, compiled",
     "torch_compile_bf16": "PyTorch, compiled, autocast",
-    "conv": "convolutional: Flax",
-    "conv_bf16": "convolutional: Flax, bfloat16",
+    "conv": "convolutional: jaxws",
+    "conv_flax": "convolutional: Flax",
+    "conv_bf16": "convolutional: jaxws, bfloat16",
     "torch_conv": "convolutional: PyTorch",
     "torch_conv_bf16": "convolutional: PyTorch, autocast",
 }

@@ -1,7 +1,8 @@
 """Residual networks of the paper, as functions of one convolution class.
 
 Images come as (n, H, W, c). A network of :class:`jaxws.LocalConv` layers turns them once, at its
-entry, into (H, W, c, n), in which the layers work, and never back.
+entry, into (H, W, c, n), in which the layers work, and never back; so does one of
+:data:`jaxws.layers.tied.Conv` on a CPU.
 
 Submodules bear torchvision's names with ``.`` replaced by ``_`` between a stage and its block
 (``layer2_0/conv1``), so that a convolutional network, an LC network and a PyTorch checkpoint of the
@@ -21,6 +22,7 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from jaxws.layers.conv import LocalConv
+from jaxws.layers.tied import Conv, prefers_batch_last
 from jaxws.models.initializers import HEAD_INIT, conv_init, uniform
 from jaxws.models.spec import ModelSpec
 
@@ -103,7 +105,7 @@ class ResNet(nn.Module):
         Returns:
           Logits of shape (n, num_classes), float32.
         """
-        batch_last = _is_local(self.conv)
+        batch_last = _is_local(self.conv) or (self.conv is Conv and prefers_batch_last(x))
         conv, first_conv = (
             partial(
                 _in_layout(layer, batch_last),
@@ -215,8 +217,8 @@ def _arguments(config: ConfigDict, num_classes: int) -> dict[str, Any]:
     return {
         "width": config.width,
         "num_classes": num_classes,
-        "conv": LocalConv if config.connectivity == "local" else nn.Conv,
-        "first_conv": nn.Conv if config.first_layer_conv else None,
+        "conv": LocalConv if config.connectivity == "local" else Conv,
+        "first_conv": Conv if config.first_layer_conv else None,
         "dtype": jnp.dtype(config.dtype),
     }
 

@@ -22,7 +22,6 @@ from jaxws.core.implementations.spec import Spec
 from jaxws.core.islands import exchange
 from jaxws.core.local_kernels import position_ndim
 from jaxws.core.pooled import PooledKernel
-from jaxws.core.pools import spread_pools
 from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
 
 PLAIN = {"slices": jax.checkpoint(slices.forward, static_argnums=2), "patches": patches.forward}
@@ -74,16 +73,13 @@ def _input_gradient(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _kernel_gradient(x: Images, dy: Outputs, spec: Spec, implementation: str | None) -> Filters:
+def _kernel_gradient(x: Images, dy: Outputs, spec: Spec, implementation: str | None) -> PoolFilters:
     return exchange.run("kernel_gradient", x, dy, spec, implementation)
 
 
-def _fold(gradient: Filters, kernel: PoolFilters) -> PoolFilters:
+def _folding(spec: Spec, kernel: PoolFilters) -> Spec:
     """A filter that repeats gets the gradients of all its positions, added up."""
-    positions = gradient.shape[: position_ndim(gradient)]
-    _, pull_back = jax.vjp(lambda filters: spread_pools(filters, positions), kernel)
-    folded: PoolFilters = pull_back(gradient)[0]
-    return folded
+    return spec.folding(kernel.shape[: position_ndim(kernel)])
 
 
 def _rule(function: Any, first: Callable[..., Any], second: Callable[..., Any]) -> None:
@@ -97,12 +93,12 @@ def _rule(function: Any, first: Callable[..., Any], second: Callable[..., Any]) 
 _rule(
     _forward,
     lambda x, kernel, t, *static: _input_gradient(t, kernel, *static),
-    lambda x, kernel, t, *static: _fold(_kernel_gradient(x, t, *static), kernel),
+    lambda x, kernel, t, spec, name: _kernel_gradient(x, t, _folding(spec, kernel), name),
 )
 _rule(
     _input_gradient,
     lambda dy, kernel, t, *static: _forward(t, kernel, *static),
-    lambda dy, kernel, t, *static: _fold(_kernel_gradient(t, dy, *static), kernel),
+    lambda dy, kernel, t, spec, name: _kernel_gradient(t, dy, _folding(spec, kernel), name),
 )
 _rule(
     _kernel_gradient,
@@ -125,7 +121,9 @@ def _probed_gradients(
 ) -> tuple[Images, PoolFilters, Filters]:
     x, filters = arrays
     dkernel = _kernel_gradient(x, t, spec, implementation)
-    return _input_gradient(t, filters, spec, implementation), _fold(dkernel, filters), dkernel
+    periods = filters.shape[: position_ndim(filters)]
+    folded = dispatch.fold(dkernel, periods)
+    return _input_gradient(t, filters, spec, implementation), folded, dkernel
 
 
 _forward_probed.defvjp(

@@ -12,6 +12,7 @@ from jaxws.core.implementations.proof import trusted
 from jaxws.core.implementations.spec import Contraction, Implementation, Spec, kernel_shape
 from jaxws.core.partitioning import may_be_partitioned
 from jaxws.core.platform import target_platform
+from jaxws.core.pools import spread_pools
 
 SLICES = "slices"
 _used: set[str] = set()
@@ -62,9 +63,8 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
     """
     if name is not None:
         _used.add(name)
-        named: Contraction = getattr(BY_NAME[name], map_name)
-        return named(a, b, spec)
-    plain: Contraction = getattr(slices.SLICES, map_name)
+        return _map(BY_NAME[name], map_name)(a, b, spec)
+    plain = _map(slices.SLICES, map_name)
     backend = target_platform()
     fastest, platform = FASTEST.get(backend, (SLICES, ""))
     shape, batch, dtype = _sizes(map_name, a, b, spec)
@@ -77,7 +77,7 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
         _used.add(SLICES)
         return plain(a, b, spec)
     _used.add(fastest)
-    fast: Contraction = getattr(BY_NAME[fastest], map_name)
+    fast = _map(BY_NAME[fastest], map_name)
     # A program of this process may be compiled for another platform all the same.
     result: jax.Array = lax.platform_dependent(
         a,
@@ -86,6 +86,36 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
         default=lambda a, b: plain(a, b, spec),
     )
     return result
+
+
+def fold(gradient: jax.Array, filters: tuple[int, ...]) -> jax.Array:
+    """Adds up a gradient over all positions that share a filter.
+
+    Args:
+      gradient: of every position, shape (h, w, i, j, c / groups, f).
+      filters: (p, q), as in :class:`jaxws.core.implementations.spec.Spec`.
+
+    Returns:
+      Shape (p, q, i, j, c / groups, f).
+    """
+    positions = gradient.shape[: len(filters)]
+    shape = jax.ShapeDtypeStruct((*filters, *gradient.shape[len(filters) :]), gradient.dtype)
+    spread = jax.linear_transpose(lambda array: spread_pools(array, positions), shape)
+    folded: jax.Array = spread(gradient)[0]
+    return folded
+
+
+def _map(implementation: Implementation, map_name: str) -> Contraction:
+    """A map, with a gradient as ``spec.filters`` says."""
+    function: Contraction = getattr(implementation, map_name)
+    if map_name != "kernel_gradient" or implementation.folds:
+        return function
+
+    def folded(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
+        gradient = function(x, dy, spec._replace(filters=None))
+        return gradient if spec.filters is None else fold(gradient, spec.filters)
+
+    return folded
 
 
 def default_name(dtype: jax.typing.DTypeLike = "float32") -> str:

@@ -27,8 +27,11 @@ from jaxws.core.implementations.manual_axes import vary_alike
 from jaxws.core.implementations.spec import MAPS, Implementation, Spec, kernel_shape
 from jaxws.core.local_kernels import position_ndim
 from jaxws.core.native import load_library
-from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
+from jaxws.core.shapes import Images, Outputs, PoolFilters
 from jaxws.core.window import Window
+
+# Sums over positions are made in so many parts, at most one of which a thread works on.
+_PARTS = 16
 
 
 @functools.cache
@@ -54,7 +57,7 @@ def _target(name: str) -> str:
     ``jax.export`` cannot serialise programs with kernels of ours, and quotes their names when it
     says so. It is the one place where we can tell what to do.
     """
-    return f"jaxws_{name} (for jax.export: implementation='slices')"
+    return f"jaxws_{name} (for jax.export: implementation='slices', conv=nn.Conv)"
 
 
 def forward(x: Images, kernel: PoolFilters, spec: Spec) -> Outputs:
@@ -69,24 +72,29 @@ def input_gradient(dy: Outputs, kernel: PoolFilters, spec: Spec) -> Images:
     return _call("input_gradient", _image(dy), _filters(kernel), shape, spec).astype(kernel.dtype)
 
 
-def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> Filters:
+def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> PoolFilters:
     """The kernel's gradient (h, w, i, j, c / groups, f) of x (H, W, c, n) and dy (h, w, f, n)."""
     shape = kernel_shape(x, dy, spec)
-    return _call("kernel_gradient", _image(x), _image(dy), shape, spec).astype(x.dtype)
+    if spec.filters is None:
+        return _call("kernel_gradient", _image(x), _image(dy), shape, spec).astype(x.dtype)
+    parts = _call("kernel_gradient", _image(x), _image(dy), (_PARTS, *shape), spec)
+    return parts.sum(0).astype(x.dtype)
 
 
 def _call(name: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], spec: Spec) -> jax.Array:
     """One of the three maps, on arrays with exactly three spatial axes, in float32."""
     ndim = len(spec.window.kernel_size)
-    full = (1,) * (3 - ndim) + shape
-    if len(shape) > ndim + 2:  # a kernel: positions and offsets
-        full = (1,) * (3 - ndim) + shape[:ndim] + (1,) * (3 - ndim) + shape[ndim:]
+    ones = (1,) * (3 - ndim)
+    full = (*ones, *shape)
+    if name == "kernel_gradient":
+        parts, sizes = shape[: -2 * ndim - 2], shape[-2 * ndim - 2 :]
+        full = (*parts, *ones, *sizes[:ndim], *ones, *sizes[ndim:])
     if 0 in (*full, *a.shape, *b.shape):
         return vary_alike(a, jnp.zeros(shape, jnp.float32))[1]
     result = jax.ShapeDtypeStruct(full, jnp.float32)
     call = jax.ffi.ffi_call(_target(name), result, vmap_method="sequential")
     # The kernel is the second of two arrays, or the result.
-    filters = full[:3] if name == "kernel_gradient" else b.shape[:3]
+    filters = full[-8:-5] if name == "kernel_gradient" else b.shape[:3]
     y = call(a, b, geometry=_geometry(spec.window, spec.groups, filters))
     _, y = vary_alike(a, y)
     return y.reshape(shape)
@@ -127,4 +135,4 @@ def _unsupported_reason(
     return None if available() else "this machine: the C++ kernels could not be built, see the log"
 
 
-NATIVE = Implementation(forward, input_gradient, kernel_gradient, _unsupported_reason)
+NATIVE = Implementation(forward, input_gradient, kernel_gradient, _unsupported_reason, folds=True)

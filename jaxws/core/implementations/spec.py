@@ -27,6 +27,8 @@ class Spec(NamedTuple):
       accumulate: dtype that sums are kept in.
       result: dtype of y, and so of its cotangent dy.
       precision: of matrix products, as in :func:`jax.lax.dot_general`.
+      filters: (p, q) of the kernel's gradient, where a filter that repeats over the positions gets
+        the sum over all of its own; None for a gradient at every position.
     """
 
     window: Window
@@ -34,6 +36,11 @@ class Spec(NamedTuple):
     accumulate: np.dtype
     result: np.dtype
     precision: lax.PrecisionLike = None
+    filters: tuple[int, ...] | None = None
+
+    def folding(self, filters: tuple[int, ...]) -> Spec:
+        """The layer with a gradient of so many filters."""
+        return self._replace(filters=None if filters == self.window.output_size else filters)
 
 
 def error_line(error: Exception) -> str:
@@ -48,10 +55,12 @@ def error_line(error: Exception) -> str:
 
 
 def kernel_shape(x: Images, dy: Outputs, spec: Spec) -> tuple[int, ...]:
-    """The kernel's shape (h, w, i, j, c / groups, f), from x (H, W, c, n) and dy (h, w, f, n)."""
-    window = spec.window
-    filters = (x.shape[-2] // spec.groups, dy.shape[-2])
-    return (*window.output_size, *window.kernel_size, *filters)
+    """The kernel's shape (h, w, i, j, c / groups, f), from x (H, W, c, n) and dy (h, w, f, n).
+
+    That of its gradient, with (p, q) in the place of (h, w) where ``spec.filters`` says so.
+    """
+    positions = spec.filters or spec.window.output_size
+    return (*positions, *spec.window.kernel_size, x.shape[-2] // spec.groups, dy.shape[-2])
 
 
 class Implementation(NamedTuple):
@@ -62,7 +71,8 @@ class Implementation(NamedTuple):
     also the derivative of the other two.
 
     A kernel that is given may have fewer positions (p, q) than the layer: its filters repeat, and
-    position (h, w) has filter (h mod p, w mod q). Its gradient is always that of every position.
+    position (h, w) has filter (h mod p, w mod q). Its gradient is that of every position, unless
+    the implementation ``folds``: then it is as ``spec.filters`` says.
 
     Attributes:
       forward: ``forward(x, kernel, spec)`` returns y in ``spec.result``.
@@ -71,9 +81,11 @@ class Implementation(NamedTuple):
         of x.
       unsupported_reason: ``unsupported_reason(spec, kernel_shape, batch, dtype)`` says what of a
         layer is not supported, or None.
+      folds: whether ``kernel_gradient`` adds up by itself over positions that share a filter.
     """
 
     forward: Contraction
     input_gradient: Contraction
     kernel_gradient: Contraction
     unsupported_reason: Callable[[Spec, Sequence[int], int, np.dtype], str | None]
+    folds: bool = False

@@ -44,6 +44,9 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
     mesh = current_mesh()
     if mesh is None or a.shape[-1] % mesh.size:  # as in init, whose batch is one image
         return dispatch.run(map_name, a, b, spec, name)
+    if map_name == "kernel_gradient" and spec.filters is not None:
+        gradient = run(map_name, a, b, spec._replace(filters=None), name)
+        return dispatch.fold(gradient, spec.filters)
     ndim = len(spec.window.kernel_size)
     images = PartitionSpec(*[None] * (a.ndim - 1), AXES)
     if map_name == "kernel_gradient":

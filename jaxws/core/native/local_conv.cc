@@ -21,6 +21,7 @@ namespace {
 namespace ffi = xla::ffi;
 
 constexpr int64_t kCacheFloats = 80 * 1024;  // of packed pixels per task: 320 KiB, most of an L2
+constexpr int64_t kFoldingThreads = 8;       // that blocks are made for, whatever there are
 constexpr int64_t kDepth = 256;              // rows of a panel per tile: 16 KiB, half of an L1
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -141,19 +142,25 @@ void contract(ffi::ThreadPool& pool, const Geometry& g, const Image& source, con
 }
 
 // The kernel's gradient of x and dy: per position and offset a (c x n) by (n x f) product.
+//
+// Where filters repeat over positions, they get the sum over theirs, in `parts`: arrays of all
+// filters one after the other, each the sum over some of the positions. Which ones does not depend
+// on the number of threads, and nor do the sums.
 void kernel_gradient(ffi::ThreadPool& pool, const Geometry& g, const Image& x, const Image& dy,
-                     float* out) {
+                     float* out, int64_t parts) {
   const int64_t n = x.batch, c = x.channels / g.groups, f = dy.channels, fg = f / g.groups;
   const int64_t f_padded = ceil_div(fg, kLanes) * kLanes * g.groups;
   const int64_t lanes = std::min<int64_t>(n, x.channels + f <= 64 ? 64 : 32);
   const int64_t columns = std::min<int64_t>(g.out[2], 8), column_blocks = ceil_div(g.out[2], columns);
   const int64_t seen = (columns - 1) * g.stride[2] + (g.kernel[2] - 1) * g.dilation[2] + 1;
+  const int64_t threads = parts ? kFoldingThreads : pool.num_threads();
   const int64_t rows = rows_per_task(
       g.out[1], std::min(seen, g.in[2]) * x.channels * lanes * g.kernel[0] + columns * f_padded * lanes,
-      g.kernel[1], column_blocks * g.out[0], pool.num_threads());
+      g.kernel[1], column_blocks * g.out[0], threads);
   const int64_t row_blocks = ceil_div(g.out[1], rows);
+  const int64_t blocks = g.out[0] * row_blocks * column_blocks;
 
-  parallel_for(pool, g.out[0] * row_blocks * column_blocks, [&](int64_t task) {
+  auto add_block = [&](int64_t task, float* result) {
     static thread_local Scratch packed_x, packed_dy, partial;
     const int64_t d = task / column_blocks / row_blocks;
     const Range ws = block_of(g.out[2], columns, task % column_blocks);
@@ -184,15 +191,15 @@ void kernel_gradient(ffi::ThreadPool& pool, const Geometry& g, const Image& x, c
             pack_transposed(part, dy.at(d, h, w) + group * fg * n, n0, depth,
                             dyp + group * (f_padded / g.groups), f_padded);
           }
-          const int64_t position = (d * g.out[1] + h) * g.out[2] + w;
+          const int64_t filter_index = parts ? g.filter(d, h, w) : (d * g.out[1] + h) * g.out[2] + w;
           for (int64_t a = 0; a < g.kernel[0]; ++a)
             for (int64_t i = 0; i < g.kernel[1]; ++i)
               for (int64_t j = 0; j < g.kernel[2]; ++j) {
                 const int64_t xd = g.pixel(0, d, a), ph = g.pixel(1, h, i), pw = g.pixel(2, w, j);
                 const int64_t offset = (a * g.kernel[1] + i) * g.kernel[2] + j;
-                float* filter = out + (position * g.offsets() + offset) * c * f;
+                float* filter = result + (filter_index * g.offsets() + offset) * c * f;
                 if (xd < 0 || ph < 0 || pw < 0) {
-                  if (n0 == 0) std::memset(filter, 0, c * f * sizeof(float));
+                  if (n0 == 0 && !parts) std::memset(filter, 0, c * f * sizeof(float));
                   continue;
                 }
                 for (int64_t group = 0; group < g.groups; ++group)
@@ -208,7 +215,7 @@ void kernel_gradient(ffi::ThreadPool& pool, const Geometry& g, const Image& x, c
                       for (int64_t r = 0; r < height; ++r) {
                         float* to = filter + (m + r) * f + group * fg + f0;
                         const float* add = sums + r * kLanes;
-                        if (n0 == 0)
+                        if (n0 == 0 && !parts)
                           for (int64_t q = 0; q < width; ++q) to[q] = add[q];
                         else
                           for (int64_t q = 0; q < width; ++q) to[q] += add[q];
@@ -217,6 +224,17 @@ void kernel_gradient(ffi::ThreadPool& pool, const Geometry& g, const Image& x, c
               }
         }
     }
+  };
+  if (!parts) {
+    parallel_for(pool, blocks, [&](int64_t block) { add_block(block, out); });
+    return;
+  }
+  const int64_t size = g.filters[0] * g.filters[1] * g.filters[2] * g.offsets() * c * f;
+  parallel_for(pool, parts, [&](int64_t part) {
+    float* result = out + part * size;
+    std::memset(result, 0, size * sizeof(float));
+    for (int64_t block = part * blocks / parts; block < (part + 1) * blocks / parts; ++block)
+      add_block(block, result);
   });
 }
 
@@ -245,7 +263,10 @@ ffi::Error input_gradient(ffi::ThreadPool pool, Array dy, Array kernel, Result d
 
 ffi::Error kernel_gradient_call(ffi::ThreadPool pool, Array x, Array dy, Result out,
                                 ffi::Span<const int64_t> geometry) {
-  kernel_gradient(pool, Geometry(geometry.begin()), image(x), image(dy), out->typed_data());
+  // (d, h, w, a, i, j, c / groups, f), or parts of such arrays.
+  const auto shape = out->dimensions();
+  kernel_gradient(pool, Geometry(geometry.begin()), image(x), image(dy), out->typed_data(),
+                  shape.size() > 8 ? shape[0] : 0);
   return ffi::Error::Success();
 }
 
