@@ -66,7 +66,8 @@ class ResNet(nn.Module):
       stage_sizes: number of blocks per stage; every stage but the first halves the image.
       width: features of the first stage; each stage doubles them.
       num_classes: size of the output.
-      conv: class of all layers but the head: ``nn.Conv`` or :class:`jaxws.LocalConv`.
+      conv: class of all layers but the head: :class:`jaxws.LocalConv`, ``nn.Conv``, or
+        :data:`jaxws.layers.tied.Conv`, which computes the same faster on CPUs.
       first_conv: class of the first layer where it differs ("1st layer conv", Table 13).
       imagenet_stem: 7x7 layer at stride 2 and 3x3 max-pool at stride 2, instead of a 3x3 layer.
       dtype: of activations; parameters, statistics, the head and logits are float32.
