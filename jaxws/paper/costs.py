@@ -23,7 +23,8 @@ from jaxws.system.user_cache import user_cache
 
 _FILE = "paper-costs.json"
 # A step's time does not depend on these; sharing.every counts as never, always or now and then.
-_SAME_STEP = ("data.pad", "data.path", "data.data_dir", "data.split", "data.split_seed")
+# How many steps an epoch has depends on data.split: searches are kinds of their own.
+_SAME_STEP = ("data.pad", "data.path", "data.data_dir", "data.split_seed")
 _GROUPS = ("model", "data", "sharing", "mesh")
 _FIELDS = ("batch_size", "eval_batch_size", "accumulate", "optimizer.name")
 

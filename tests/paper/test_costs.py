@@ -83,6 +83,8 @@ def test_costs_are_kept_for_each_machine_and_kind_and_corrected(tmp_path, monkey
     assert Costs(file).cost(same) == COST
     assert Costs(file).cost(row_config("small/table5/digits/lc-ws1")) is None
     assert program_of(config) != program_of(same) and kind_of(config) == kind_of(same)
+    same.data.split = "tuning"  # of a search, whose epochs are shorter
+    assert kind_of(config) != kind_of(same)
     # 20 epochs of 100 steps, of which each fifth is evaluated: 5 + 200 + 4 * 2 s.
     assert COST.seconds(config) == pytest.approx(213)
     assert COST.seconds(config, epoch=17) == pytest.approx(5 + 30 + 2)

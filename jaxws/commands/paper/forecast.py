@@ -65,7 +65,8 @@ def _measure_missing(todo: Sequence[Job], slots: Sequence[Slot], costs: Costs) -
         if costs.cost(job.config) is None:
             unknown.setdefault(kind_of(job.config), job)
     if unknown:
-        say(f"measuring {len(unknown)} kinds of runs, {len(slots)} at once ...")
+        kinds = "a kind" if len(unknown) == 1 else f"{len(unknown)} kinds"
+        say(f"measuring {kinds} of runs, {len(slots)} at once ...")
 
     def found(job: Job, cost: Cost) -> None:
         costs.keep(job.config, cost)
