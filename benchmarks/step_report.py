@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.problem import Problem
+from jaxws.system.atomic import write_atomically
 
 Record = dict[str, Any]
 
@@ -62,9 +63,7 @@ class Report:
         ratios = flat_ratios(groups, self._reference)
         content = self._about | {"complete": complete, "groups": groups, "ratios": ratios}
         self._out.parent.mkdir(parents=True, exist_ok=True)
-        part = self._out.with_name(f"{self._out.name}.part")
-        part.write_text(json.dumps(content, indent=1) + "\n")
-        part.replace(self._out)
+        write_atomically(self._out, json.dumps(content, indent=1) + "\n")
 
 
 def flat_ratios(groups: Sequence[Record], reference: str) -> dict[str, dict[str, float]]:

@@ -26,11 +26,11 @@ from jaxws.core.window import make_window
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
-def prefers_batch_last(x: jax.Array | np.ndarray) -> bool:
+def prefers_batch_last(*arrays: jax.Array | np.ndarray) -> bool:
     """Whether :func:`tied_conv` has kernels of its own for images, which want the batch last.
 
     Args:
-      x: images of any layout.
+      *arrays: images of any layout, and maybe the filter.
 
     Returns:
       True on a CPU whose C++ kernels could be built, in programs of one device, for float32 and
@@ -40,8 +40,10 @@ def prefers_batch_last(x: jax.Array | np.ndarray) -> bool:
       >>> prefers_batch_last(jax.numpy.ones((1, 8, 8, 3), int))
       False
     """
-    known = x.dtype.name in _DTYPES and not may_be_partitioned(x)
-    return known and default_name(x.dtype) == "native"
+    known = all(array.dtype.name in _DTYPES for array in arrays)
+    if not known or may_be_partitioned(*arrays):
+        return False
+    return all(default_name(array.dtype) == "native" for array in arrays)
 
 
 def tied_conv(
@@ -84,7 +86,7 @@ def tied_conv(
       ((16, 5, 5, 8), (3, 3, 4, 8))
     """
     is_dilated = any(step != 1 for step in lhs_dilation or ())
-    if is_dilated or not prefers_batch_last(lhs) or not prefers_batch_last(rhs):
+    if is_dilated or not prefers_batch_last(lhs, rhs):
         return lax.conv_general_dilated(
             lhs,
             rhs,

@@ -15,6 +15,7 @@ from jaxws.core.packed import pack_kernels, unpack_kernels
 from jaxws.core.pooled import expand_pools, pool_kernels
 from jaxws.dynamics import Rule, sleep_phase
 from jaxws.models import ResNet
+from tests.support.drawn import drawn_variables, normal
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
@@ -99,12 +100,9 @@ LAYERS = {
 }
 
 
-# Borders choose neurons, before weights are evolved in either way: all pairs for two of the layers.
-PAIRS = [(name, *pair) for name in LAYERS for pair in (("in", False), ("out", True))]
-PAIRS += [(name, *pair) for name in ("plain", "groups") for pair in (("in", True), ("out", False))]
-
-
-@pytest.mark.parametrize(("name", "borders", "composed"), PAIRS)
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("borders", ["in", "out"])
+@pytest.mark.parametrize("composed", [False, True], ids=["step by step", "composed"])
 def test_it_is_the_rule_on_a_tiled_image(name, borders, composed):
     image, layer = LAYERS[name]
     (path, (window, groups)), *_ = layer_windows(OneLayer(layer), image).items()
@@ -126,7 +124,7 @@ def test_it_is_the_rule_on_a_tiled_image(name, borders, composed):
 def test_border_neurons_keep_their_weights_when_out_of_the_pools():
     image, layer = LAYERS["plain"]
     windows = layer_windows(OneLayer(layer), image)
-    kernel = np.random.default_rng(0).normal(size=(8, 7, 3, 3, 2, 3)).astype(np.float32)
+    kernel = normal((8, 7, 3, 3, 2, 3))
     params = {"conv": {"local_kernel": kernel}}
     slept = sleep_phase(jax.random.key(1), params, borders="out", windows=windows)
     same = np.asarray(slept["conv"]["local_kernel"] == kernel).all(axis=(2, 3, 4, 5))
@@ -138,16 +136,9 @@ def test_border_neurons_keep_their_weights_when_out_of_the_pools():
 @pytest.fixture(scope="module")
 def network():
     model = ResNet((0, 1), 4, 10, LocalConv)  # every kind of layer once
-    return drawn(model, (13, 13, 3)), layer_windows(model, (13, 13, 3))
-
-
-def drawn(model, image_shape):
-    """Weights of a network with means, drawn without compiling anything."""
-    rng = np.random.default_rng(0)
-    like = jax.eval_shape(model.init, jax.random.key(0), np.ones((1, *image_shape), np.float32))
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(0.1, 0.3, leaf.shape), leaf.dtype), like["params"]
-    )
+    params = drawn_variables(model, jnp.ones((1, 13, 13, 3)))["params"]
+    params = jax.tree.map(lambda w: w + 0.1, params)
+    return params, layer_windows(model, (13, 13, 3))
 
 
 share, ratios = jax.jit(share_weights), jax.jit(weight_snr)
@@ -201,7 +192,7 @@ def test_packed_and_pooled_kernels_stay_so(network):
 
 def test_tokens_of_a_linear_layer_become_equal():
     model = LocalDense(3)
-    params = drawn(model, (16, 5))
+    params = drawn_variables(model, jnp.ones((1, 16, 5)))["params"]
     windows = layer_windows(model, (16, 5))
     assert windows[""].window.output_size == (16,)
     slept = sleep_phase(

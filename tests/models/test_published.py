@@ -24,11 +24,11 @@ from tests.support.small_run import assert_same_bits
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """A run of one epoch on the digits, whose weights are shared after the last of three steps."""
+    """A run of one epoch on the digits, whose weights are shared after each of its three steps."""
     config = base_config()
     config.data.name, config.data.flip = "digits", False
     config.model.architecture = "tests.support.tiny_network:TINY"
-    config.epochs, config.batch_size, config.sharing.every = 1, 500, 2
+    config.epochs, config.batch_size, config.sharing.every = 1, 500, 1
     config.optimizer.learning_rate = 0.1
     run = prepare(config, tmp_path_factory.mktemp("runs") / "run")
     train(run)

@@ -153,10 +153,9 @@ def state_of(params, optimizer):
 def test_sgd_with_ws1_is_sgd_of_the_shared_network_at_a_fraction_of_the_rate():
     """Local matrices move by the mean of their gradients, shared ones by the sum; all else so."""
     momentum = 0.9
-    local, shared = LOCAL.copy(depth=1), SHARED.copy(depth=1)
     sgd = optax.sgd(0.05, momentum)
     slower = {
-        path: path[-1] == "kernel" and path[0] != "fc" for path in flatten_dict(shapes(shared))
+        path: path[-1] == "kernel" and path[0] != "fc" for path in flatten_dict(shapes(SHARED))
     }
     labels = {path: "slower" if slow else "same" for path, slow in slower.items()}
 
@@ -168,10 +167,10 @@ def test_sgd_with_ws1_is_sgd_of_the_shared_network_at_a_fraction_of_the_rate():
     slowed = optax.multi_transform(
         {"same": sgd, "slower": optax.sgd(0.05 / TOKENS, momentum)}, label
     )
-    start = random_params(shared)
-    begin = {"local": jax.jit(partial(to_local, like=shapes(local)))(start), "shared": start}
+    start = random_params(SHARED)
+    begin = {"local": jax.jit(partial(to_local, like=shapes(LOCAL)))(start), "shared": start}
     ends = {}
-    for name, model, optimizer in [("local", local, sgd), ("shared", shared, slowed)]:
+    for name, model, optimizer in [("local", LOCAL, sgd), ("shared", SHARED, slowed)]:
         state = jax.jit(partial(state_of, optimizer=optimizer))(begin[name])
         sharing = Sharing(int(name == "local"), "grid", 10)
         step = jax.jit(partial(train_step, model=model, optimizer=optimizer, sharing=sharing))
@@ -179,7 +178,7 @@ def test_sgd_with_ws1_is_sgd_of_the_shared_network_at_a_fraction_of_the_rate():
             state, *_ = step(state, Batch(images(7, i), jnp.arange(7) % 5, None))
         ends[name] = state
     assert not ends["local"].batch_stats
-    moved = jax.jit(partial(to_conv, like=shapes(shared)))(ends["local"].params)
+    moved = jax.jit(partial(to_conv, like=shapes(SHARED)))(ends["local"].params)
     before_and_after = [flatten_dict(jax.device_get(params)) for params in (start, moved)]
     for path, leaf in flatten_dict(jax.device_get(ends["shared"].params)).items():
         before, after = (params[path] for params in before_and_after)
@@ -238,22 +237,21 @@ def test_local_and_shared_matrices_start_from_one_distribution():
 
 def test_tokens_may_start_from_one_draw():
     """The first sharing takes nothing from its variance; layers still draw their own."""
-    local, shared = LOCAL.copy(depth=1), SHARED.copy(depth=1)
-    model = local.copy(same_start=True)
+    model = small(dense=LocalDense, same_start=True)
     params = initial_params(model)
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes(local))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes(LOCAL))
     first = {}
     for path, leaf in flatten_dict(params).items():
         if path[-1] == "local_kernel":
             np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
             assert 0.5 < leaf.var() * leaf.shape[-2] < 1.5
             first[path] = float(leaf.ravel()[0] * np.sqrt(leaf.shape[-2]))
-    assert len(set(first.values())) == len(first) == 5
+    assert len(set(first.values())) == len(first) == 9
     # That of the shared network with the same key: the two compute the same from the start.
-    repeated = jax.jit(to_local)(initial_params(shared), params)
+    repeated = jax.jit(to_local)(initial_params(SHARED), params)
     close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     jax.tree.map(close, repeated, params)
-    assert jax.eval_shape(partial(logits, model), params, images()).shape == (3, 5)
+    assert logits(model, params, images()).shape == (3, 5)
 
 
 @pytest.mark.slow  # tests/dynamics/test_sleep.py has networks by default

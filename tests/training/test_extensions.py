@@ -51,10 +51,10 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tiny(folder, tmp_path_factory):
-    """A data set that trains in no time, and an end after a step, before weights are pooled."""
+    """A data set that trains in no time, and an end after two steps."""
     data = {"name": "folder", "path": folder, "data_dir": tmp_path_factory.mktemp("tfds"), "pad": 1}
     fields = {f"data.{key}": value for key, value in data.items()}
-    fields |= {"batch_size": 6, "eval_batch_size": 4, "max_steps": 1, "log_every": 1}
+    fields |= {"batch_size": 6, "eval_batch_size": 4, "max_steps": 2, "log_every": 1}
     return [f"--config.{key}={value}" for key, value in fields.items()]
 
 

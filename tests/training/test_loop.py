@@ -48,8 +48,7 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
     assert record["train_top1"] * 20 == pytest.approx(round(record["train_top1"] * 20))
 
 
-# A run in float16 is compared with itself in test_loop_not_finite.py.
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_three_steps_reproduce_themselves_bit_for_bit(config, tmp_path, dtype):
     config.max_steps, config.model.dtype = 3, dtype
     runs = [prepare_small(config, tmp_path / name) for name in ("first", "second")]

@@ -13,6 +13,20 @@ from jaxws.training.loop import train
 from tests.support.small_run import assert_same_bits, checkpoint_of, prepare_small
 
 
+def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path):
+    config.optimizer.learning_rate = 1e30
+    run = prepare_small(config, tmp_path / "run")
+    with pytest.raises(
+        FloatingPointError, match=r"loss is (nan|inf) at step \d+: the run has diverged"
+    ):
+        train(run)
+    last = list(run.workdir.records())[-1]
+    assert (last["kind"], last["event"]) == ("event", "diverged")
+    assert last["message"].endswith(f" at step {last['step']}")
+    for line in (run.workdir.path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)  # strict JSON: no NaN, no Infinity
+
+
 def test_weights_that_diverged_are_not_saved(config, tmp_path):
     """One step an epoch: the loss before the update is fine, the weights after it are not."""
     config.batch_size, config.optimizer.learning_rate = 20, 1e30

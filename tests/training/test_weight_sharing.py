@@ -127,11 +127,7 @@ def config(folder, tmp_path):
     return config
 
 
-# Of online, the tests above have what is its own: its rule, and noise that is of the step alone.
-@pytest.mark.parametrize(
-    ("mode", "borders"),
-    [("sleep", "out"), pytest.param("online", "in", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize(("mode", "borders"), [("sleep", "out"), ("online", "in")])
 def test_a_resumed_run_ends_like_one_never_stopped(config, tmp_path, mode, borders):
     config.sharing.mode, config.sharing.borders = mode, borders
     train_whole_and_stopped(prepare_small, config, tmp_path)
