@@ -153,4 +153,5 @@ def _sizes(
     """The kernel's shape, the batch and the dtype."""
     if map_name != "kernel_gradient":
         return b.shape, a.shape[-1], b.dtype
-    return kernel_shape(a, b, spec), a.shape[-1], a.dtype
+    # Those that do not fold compute the gradient of every position.
+    return kernel_shape(a, b, spec._replace(filters=None)), a.shape[-1], a.dtype
