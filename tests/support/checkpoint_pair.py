@@ -106,6 +106,7 @@ def use(checkpoints, found, mesh):
     save(24)
     processes.barrier("saved")
     found["steps"] = steps_in(found["path"])
+    processes.barrier("listed")  # before process 0 sets the damaged one aside
     if index == 0:
         flip_bit(next((found["path"] / "24/state/ocdbt.process_1/d").iterdir()))
     restored = checkpoints.restore(like)
