@@ -13,6 +13,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -21,6 +23,7 @@ from submitit.helpers import Checkpointable, DelayedSubmission
 # Seconds between SLURM's signal and the end of a task's time, and how many of them a command has to
 # write its checkpoints; the rest is for the way back into the queue.
 NOTICE, TO_STOP = 120, 90
+_POLL_SECONDS = 0.01
 
 
 class Task(Checkpointable):
@@ -44,6 +47,8 @@ class Task(Checkpointable):
         """
         self.command = tuple(command)
         self._process: subprocess.Popen[bytes] | None = None
+        self._starter: threading.Thread | None = None
+        self._failure: OSError | None = None
         self._is_asked = self._is_told = False
 
     def __call__(self) -> None:
@@ -51,14 +56,17 @@ class Task(Checkpointable):
 
         Raises:
           SystemExit: it has not ended with status 0.
+          OSError: it cannot be started.
         """
         before = signal.signal(signal.SIGTERM, lambda *_: self._stop())
-        # Some clusters send signals to all processes of a task. Those of the command inherit what
-        # is blocked; unblocked, this signal would kill them.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
-        self._process = subprocess.Popen(self.command)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if self._is_asked:  # while the process was being started
+        # In a thread, since signals interrupt this one: they can wait until there is a process.
+        self._starter = threading.Thread(target=self._start)
+        self._starter.start()
+        self._starter.join()
+        if self._process is None:
+            assert self._failure is not None
+            raise self._failure
+        if self._is_asked:  # before the thread was there
             self._stop()
         # Popen.wait holds a lock, which checkpoint() would wait for in the midst of it.
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
@@ -68,6 +76,15 @@ class Task(Checkpointable):
         signal.signal(signal.SIGTERM, before)
         if status:
             sys.exit(status if status > 0 else 128 - status)
+
+    def _start(self) -> None:
+        # Some clusters send signals to all processes of a task. Those of the command inherit what
+        # is blocked; unblocked, this signal would kill them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        try:
+            self._process = subprocess.Popen(self.command)
+        except OSError as error:
+            self._failure = error
 
     def checkpoint(self) -> DelayedSubmission:
         """Stops the command in order.
@@ -84,6 +101,8 @@ class Task(Checkpointable):
     def _stop(self) -> None:
         """Tells the command to stop; only once, as a second signal would end it at once."""
         self._is_asked = True
+        while self._starter is not None and self._starter.is_alive():
+            time.sleep(_POLL_SECONDS)
         if self._process is not None and not self._is_told:
             self._is_told = True
             self._process.send_signal(signal.SIGTERM)

@@ -2,16 +2,19 @@
 
 import argparse
 import importlib.util
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from jaxws.__main__ import main
 from jaxws.paper.cluster import run_here
+from jaxws.paper.cluster_task import Task
 from jaxws.paper.names import select
 from jaxws.paper.shards import Shard, groups
 from jaxws.parallel.launch import add_launch_arguments, cluster_of
@@ -172,6 +175,31 @@ def test_a_task_that_is_told_to_end_waits_for_its_end(tmp_path):
             process.wait(0.3)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 75
+
+
+def test_a_signal_finds_the_command_that_is_just_being_started(monkeypatch):
+    """Else it would go on beside the one that takes its place."""
+    popen, ended = subprocess.Popen, []
+    task = Task(["sleep", "60"])
+
+    def slow(command):
+        process = popen(command)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.2)
+        return process
+
+    def asked(*_):
+        task.checkpoint()
+        ended.append(task._process and task._process.poll())
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    before = signal.signal(signal.SIGUSR1, asked)
+    try:
+        with pytest.raises(SystemExit) as end:
+            task()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ended == [-signal.SIGTERM] and end.value.code == 128 + signal.SIGTERM
 
 
 def test_a_task_trains_alone():
