@@ -191,15 +191,18 @@ def test_a_signal_finds_the_command_that_is_just_being_started(monkeypatch):
     def asked(*_):
         task.checkpoint()
         ended.append(task._process and task._process.poll())
+        sys.exit(7)  # as submitit does
 
     monkeypatch.setattr(subprocess, "Popen", slow)
-    before = signal.signal(signal.SIGUSR1, asked)
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
+    signal.signal(signal.SIGUSR1, asked)
     try:
         with pytest.raises(SystemExit) as end:
             task()
     finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert ended == [-signal.SIGTERM] and end.value.code == 128 + signal.SIGTERM
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ended == [-signal.SIGTERM] and end.value.code == 7
 
 
 def test_a_task_trains_alone():
