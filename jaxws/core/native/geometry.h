@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 namespace jaxws {
 
@@ -21,11 +22,6 @@ struct Geometry {
   }
 
   int64_t offsets() const { return kernel[0] * kernel[1] * kernel[2]; }
-
-  // The index of a position's filter.
-  int64_t filter(int64_t d, int64_t h, int64_t w) const {
-    return (d % filters[0] * filters[1] + h % filters[1]) * filters[2] + w % filters[2];
-  }
 
   // The pixel that kernel offset o shows to output position p, or -1 for padding.
   int64_t pixel(int axis, int64_t p, int64_t o) const {
@@ -64,5 +60,37 @@ inline Range positions_of(const Geometry& g, int axis, Range q) {
   const int64_t first = q.begin + g.low[axis] - span;
   return clip(first <= 0 ? 0 : (first + s - 1) / s, (q.end - 1 + g.low[axis]) / s + 1, g.out[axis]);
 }
+
+// Along one axis, from positions to pixels or back: where a kernel offset leads from a place of the
+// destination, and whose filter it takes. Looked up, as the innermost loops ask and divisions cost.
+class Axis {
+ public:
+  Axis(const Geometry& g, int axis, bool to_positions)
+      : kernel_(g.kernel[axis]), seen_(to_positions ? g.out[axis] : g.in[axis]) {
+    const int64_t places = to_positions ? g.in[axis] : g.out[axis];
+    for (int64_t place = 0; place < places; ++place)
+      for (int64_t o = 0; o < kernel_; ++o) {
+        const int64_t source = to_positions ? g.position(axis, place, o) : g.pixel(axis, place, o);
+        const int64_t position = to_positions ? source : place;
+        source_.push_back(source);
+        filter_.push_back(position < 0 ? 0 : position % g.filters[axis]);
+        if (source >= 0) seen_[source] = true;
+      }
+  }
+
+  // The place of the source that offset o leads to, or -1 if there is none.
+  int64_t source(int64_t place, int64_t o) const { return source_[place * kernel_ + o]; }
+
+  // The index of the filter that belongs to it.
+  int64_t filter(int64_t place, int64_t o) const { return filter_[place * kernel_ + o]; }
+
+  // Whether any offset leads to a place of the source: strides pass by some.
+  bool seen(int64_t source) const { return seen_[source]; }
+
+ private:
+  int64_t kernel_;
+  std::vector<int64_t> source_, filter_;
+  std::vector<bool> seen_;
+};
 
 }  // namespace jaxws

@@ -20,7 +20,9 @@ namespace {
 
 namespace ffi = xla::ffi;
 
-constexpr int64_t kCacheFloats = 80 * 1024;  // of packed pixels per task: 320 KiB, most of an L2
+// Of packed pixels per task: with AVX-512 640 KiB, else 320; most of an L2.
+constexpr int64_t kCacheFloats = kVector * 10 * 1024;
+constexpr int64_t kStreamedBytes = 4 << 20;  // of a result, which is more than an L2 keeps
 constexpr int64_t kFoldingThreads = 8;       // that blocks are made for, whatever there are
 constexpr int64_t kDepth = 256;              // rows of a panel per tile: 16 KiB, half of an L1
 
@@ -55,9 +57,16 @@ void contract(ffi::ThreadPool& pool, const Geometry& g, const Image& source, con
   auto needed = [&](int axis, Range r) {
     return Transposed ? positions_of(g, axis, r) : pixels_of(g, axis, r);
   };
-  auto match = [&](int axis, int64_t p, int64_t o) {
-    return Transposed ? g.position(axis, p, o) : g.pixel(axis, p, o);
+  const Axis ds(g, 0, Transposed), hs(g, 1, Transposed), ws(g, 2, Transposed);
+  auto filter_index = [&](int64_t d, int64_t h, int64_t w, int64_t a, int64_t i, int64_t j) {
+    return (ds.filter(d, a) * g.filters[1] + hs.filter(h, i)) * g.filters[2] + ws.filter(w, j);
   };
+
+  const int64_t bytes = to[0] * to[1] * to[2] * features * n * sizeof(float);
+  const auto address = reinterpret_cast<uintptr_t>(destination);
+  const bool aligned = n % kVector == 0 && address % sizeof(Vector) == 0;
+  const bool streams = aligned && bytes >= kStreamedBytes;
+  auto put = [&](float* p, Vector v) { streams ? stream(p, v) : store(p, v); };
 
   int64_t lanes = 2 * kLanes;
   if (from[2] * source.channels * lanes * g.kernel[0] * g.kernel[1] > kCacheFloats) lanes = kLanes;
@@ -80,10 +89,11 @@ void contract(ffi::ThreadPool& pool, const Geometry& g, const Image& source, con
     float* sums = partial.get(out_rows * kLanes);
 
     for (int64_t a = 0; a < g.kernel[0]; ++a) {
-      const int64_t depth = match(0, d, a);
+      const int64_t depth = ds.source(d, a);
       if (depth < 0) continue;
       for (int64_t h = slab.begin; h < slab.end; ++h)
         for (int64_t w = 0; w < from[2]; ++w) {
+          if (!hs.seen(h) || !ws.seen(w)) continue;
           const int64_t slot = (a * slab.size() + h - slab.begin) * from[2] + w;
           pack_pixel(source, source.at(depth, h, w), n0, lanes,
                      panel + slot * source.channels * kLanes, stride);
@@ -100,13 +110,12 @@ void contract(ffi::ThreadPool& pool, const Geometry& g, const Image& source, con
           for (int64_t a = 0; a < g.kernel[0]; ++a)
             for (int64_t i = 0; i < g.kernel[1]; ++i)
               for (int64_t j = 0; j < g.kernel[2]; ++j) {
-                const int64_t sd = match(0, d, a), sh = match(1, h, i), sw = match(2, w, j);
-                if (sd < 0 || sh < 0 || sw < 0) continue;
-                const int64_t od = Transposed ? sd : d, oh = Transposed ? sh : h;
-                const int64_t ow = Transposed ? sw : w;
+                const int64_t sh = hs.source(h, i), sw = ws.source(w, j);
+                if (ds.source(d, a) < 0 || sh < 0 || sw < 0) continue;
                 const int64_t offset = (a * g.kernel[1] + i) * g.kernel[2] + j;
-                const float* weights = kernel + (g.filter(od, oh, ow) * g.offsets() + offset) * filter +
-                                       group * (f / g.groups);
+                const float* weights =
+                    kernel + (filter_index(d, h, w, a, i, j) * g.offsets() + offset) * filter +
+                    group * (f / g.groups);
                 const int64_t slot = (a * slab.size() + sh - slab.begin) * from[2] + sw;
                 if (rows_so_far + in_rows > kDepth && rows_so_far) {
                   depths.push_back(runs.size());
@@ -130,15 +139,37 @@ void contract(ffi::ThreadPool& pool, const Geometry& g, const Image& source, con
             for (int64_t m = 0; m < out_rows; ++m) {
               float* out = destination + (place * features + group * out_rows + m) * n + n0 + b;
               if (valid == kLanes) {
-                store(out, load(sums + m * kLanes));
-                store(out + kVector, load(sums + m * kLanes + kVector));
+                put(out, load(sums + m * kLanes));
+                put(out + kVector, load(sums + m * kLanes + kVector));
               } else {
                 std::memcpy(out, sums + m * kLanes, valid * sizeof(float));
               }
             }
           }
         }
+    streams_done();
   });
+}
+
+// out[m * ldo + f] (+)= sum over r of x[m * ldx + r] * dy[r * ldy + f], for c rows and f columns.
+// Rows of dy go on to a whole number of registers and no further: the last tile may be one wide.
+void outer_product(const float* x, int64_t ldx, int64_t c, const float* dy, int64_t ldy, int64_t f,
+                   int64_t rows, bool add, float* out, int64_t ldo) {
+  const int64_t tiles = ceil_div(c, kRows);
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t m = c * tile / tiles;  // tiles of about equal height
+    with_rows(c * (tile + 1) / tiles - m, [&](auto height) {
+      for (int64_t f0 = 0; f0 < f; f0 += kLanes) {
+        const int64_t width = std::min<int64_t>(kLanes, f - f0);
+        const float *a = x + m * ldx, *b = dy + f0;
+        float* to = out + m * ldo + f0;
+        if (width > kVector)
+          outer_tile<height.value, 2>(a, ldx, b, ldy, rows, add, to, ldo, width);
+        else
+          outer_tile<height.value, 1>(a, ldx, b, ldy, rows, add, to, ldo, width);
+      }
+    });
+  }
 }
 
 // The kernel's gradient of x and dy: per position and offset a (c x n) by (n x f) product.
@@ -149,26 +180,32 @@ void contract(ffi::ThreadPool& pool, const Geometry& g, const Image& source, con
 void kernel_gradient(ffi::ThreadPool& pool, const Geometry& g, const Image& x, const Image& dy,
                      float* out, int64_t parts) {
   const int64_t n = x.batch, c = x.channels / g.groups, f = dy.channels, fg = f / g.groups;
-  const int64_t f_padded = ceil_div(fg, kLanes) * kLanes * g.groups;
-  const int64_t lanes = std::min<int64_t>(n, x.channels + f <= 64 ? 64 : 32);
-  const int64_t columns = std::min<int64_t>(g.out[2], 8), column_blocks = ceil_div(g.out[2], columns);
-  const int64_t seen = (columns - 1) * g.stride[2] + (g.kernel[2] - 1) * g.dilation[2] + 1;
+  const int64_t f_padded = ceil_div(fg, kVector) * kVector * g.groups;
+  const int64_t columns = std::min<int64_t>(g.out[2], 4);
+  const int64_t column_blocks = ceil_div(g.out[2], columns);
+  const int64_t seen =
+      std::min((columns - 1) * g.stride[2] + (g.kernel[2] - 1) * g.dilation[2] + 1, g.in[2]);
+  // Images at a time: the more, the less often are sums in `out` read and written again.
+  const int64_t image_floats = seen * x.channels * g.kernel[0] * g.kernel[1] + columns * f_padded;
+  int64_t lanes = 256;
+  while (lanes > 32 && lanes * image_floats > 2 * kCacheFloats) lanes /= 2;
+  lanes = std::min(n, lanes);
   const int64_t threads = parts ? kFoldingThreads : pool.num_threads();
-  const int64_t rows = rows_per_task(
-      g.out[1], std::min(seen, g.in[2]) * x.channels * lanes * g.kernel[0] + columns * f_padded * lanes,
-      g.kernel[1], column_blocks * g.out[0], threads);
+  const int64_t rows =
+      rows_per_task(g.out[1], (seen * x.channels * g.kernel[0] + columns * f_padded) * lanes,
+                    g.kernel[1], column_blocks * g.out[0], threads);
   const int64_t row_blocks = ceil_div(g.out[1], rows);
   const int64_t blocks = g.out[0] * row_blocks * column_blocks;
+  const Axis axis_d(g, 0, false), axis_h(g, 1, false), axis_w(g, 2, false);
 
   auto add_block = [&](int64_t task, float* result) {
-    static thread_local Scratch packed_x, packed_dy, partial;
+    static thread_local Scratch packed_x, packed_dy;
     const int64_t d = task / column_blocks / row_blocks;
     const Range ws = block_of(g.out[2], columns, task % column_blocks);
     const Range hs = block_of(g.out[1], rows, task / column_blocks % row_blocks);
     const Range xh = pixels_of(g, 1, hs), xw = pixels_of(g, 2, ws);
     float* xs = packed_x.get(g.kernel[0] * xh.size() * xw.size() * lanes * x.channels);
     float* dys = packed_dy.get(hs.size() * ws.size() * lanes * f_padded);
-    float* sums = partial.get(kRows * kLanes);
     auto pixel = [&](int64_t a, int64_t h, int64_t w) {
       return xs + ((a * xh.size() + h - xh.begin) * xw.size() + w - xw.begin) * lanes * x.channels;
     };
@@ -176,11 +213,12 @@ void kernel_gradient(ffi::ThreadPool& pool, const Geometry& g, const Image& x, c
     for (int64_t n0 = 0; n0 < n; n0 += lanes) {
       const int64_t depth = std::min(lanes, n - n0);
       for (int64_t a = 0; a < g.kernel[0]; ++a) {
-        const int64_t xd = g.pixel(0, d, a);
+        const int64_t xd = axis_d.source(d, a);
         if (xd < 0) continue;
         for (int64_t h = xh.begin; h < xh.end; ++h)
           for (int64_t w = xw.begin; w < xw.end; ++w)
-            pack_transposed(x, x.at(xd, h, w), n0, depth, pixel(a, h, w), x.channels);
+            if (axis_h.seen(h) && axis_w.seen(w))
+              pack_rows(x, x.at(xd, h, w), n0, depth, pixel(a, h, w), lanes);
       }
       for (int64_t h = hs.begin; h < hs.end; ++h)
         for (int64_t w = ws.begin; w < ws.end; ++w) {
@@ -191,11 +229,15 @@ void kernel_gradient(ffi::ThreadPool& pool, const Geometry& g, const Image& x, c
             pack_transposed(part, dy.at(d, h, w) + group * fg * n, n0, depth,
                             dyp + group * (f_padded / g.groups), f_padded);
           }
-          const int64_t filter_index = parts ? g.filter(d, h, w) : (d * g.out[1] + h) * g.out[2] + w;
+          const int64_t filter_index =
+              parts ? (axis_d.filter(d, 0) * g.filters[1] + axis_h.filter(h, 0)) * g.filters[2] +
+                          axis_w.filter(w, 0)
+                    : (d * g.out[1] + h) * g.out[2] + w;
           for (int64_t a = 0; a < g.kernel[0]; ++a)
             for (int64_t i = 0; i < g.kernel[1]; ++i)
               for (int64_t j = 0; j < g.kernel[2]; ++j) {
-                const int64_t xd = g.pixel(0, d, a), ph = g.pixel(1, h, i), pw = g.pixel(2, w, j);
+                const int64_t xd = axis_d.source(d, a), ph = axis_h.source(h, i);
+                const int64_t pw = axis_w.source(w, j);
                 const int64_t offset = (a * g.kernel[1] + i) * g.kernel[2] + j;
                 float* filter = result + (filter_index * g.offsets() + offset) * c * f;
                 if (xd < 0 || ph < 0 || pw < 0) {
@@ -203,24 +245,9 @@ void kernel_gradient(ffi::ThreadPool& pool, const Geometry& g, const Image& x, c
                   continue;
                 }
                 for (int64_t group = 0; group < g.groups; ++group)
-                  for (int64_t m = 0; m < c; m += kRows)
-                    for (int64_t f0 = 0; f0 < fg; f0 += kLanes) {
-                      const int64_t height = std::min<int64_t>(kRows, c - m);
-                      with_rows(height, [&](auto h_) {
-                        outer_tile<h_.value>(pixel(a, ph, pw) + group * c + m, x.channels,
-                                             dyp + group * (f_padded / g.groups) + f0, f_padded,
-                                             depth, sums);
-                      });
-                      const int64_t width = std::min<int64_t>(kLanes, fg - f0);
-                      for (int64_t r = 0; r < height; ++r) {
-                        float* to = filter + (m + r) * f + group * fg + f0;
-                        const float* add = sums + r * kLanes;
-                        if (n0 == 0 && !parts)
-                          for (int64_t q = 0; q < width; ++q) to[q] = add[q];
-                        else
-                          for (int64_t q = 0; q < width; ++q) to[q] += add[q];
-                      }
-                    }
+                  outer_product(pixel(a, ph, pw) + group * c * lanes, lanes, c,
+                                dyp + group * (f_padded / g.groups), f_padded, fg, depth,
+                                n0 > 0 || parts, filter + group * fg, f);
               }
         }
     }

@@ -53,6 +53,13 @@ inline void pack_pixel(const Image& x, const float* pixel, int64_t n, int64_t la
   }
 }
 
+// out[channel][lane] of one pixel for columns [n, n + lanes), `ld` floats from channel to channel.
+inline void pack_rows(const Image& x, const float* pixel, int64_t n, int64_t lanes, float* out,
+                      int64_t ld) {
+  for (int64_t c = 0; c < x.channels; ++c)
+    std::memcpy(out + c * ld, pixel + c * x.batch + n, lanes * sizeof(float));
+}
+
 typedef float Vector8 __attribute__((vector_size(32)));
 typedef float Unaligned8 __attribute__((vector_size(32), aligned(4)));
 

@@ -1,8 +1,14 @@
 // Register tiles: the two small matrix products that the layer and its gradients are made of.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
 
 namespace jaxws {
 
@@ -20,6 +26,24 @@ typedef float Unaligned __attribute__((vector_size(4 * kVector), aligned(4)));
 
 inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
+
+// A store past the caches, which spares reading what it overwrites; p is aligned to a register.
+// Others may read it once this thread has called streams_done().
+inline void stream(float* p, Vector v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, reinterpret_cast<__m512>(v));
+#elif defined(__AVX__)
+  _mm256_stream_ps(p, reinterpret_cast<__m256>(v));
+#else
+  store(p, v);
+#endif
+}
+
+inline void streams_done() {
+#if defined(__AVX__)
+  _mm_sfence();
+#endif
+}
 
 // Consecutive rows of a packed panel, and the weights that multiply them.
 struct Run {
@@ -54,21 +78,29 @@ void multiply_tile(const Run* runs, int count, const float* panel, int64_t ld, i
     for (int v = 0; v < 2; ++v) store(sums + m * kLanes + v * kVector, acc[m][v]);
 }
 
-// out[m][f] = sum over rows r of a[r * lda + m] * b[r * ldb + f] for M by kLanes.
-template <int M>
-void outer_tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t rows,
-                float* out) {
-  Vector acc[M][2] = {};
-  for (int64_t r = 0; r < rows; ++r, a += lda, b += ldb) {
-    const Vector b0 = load(b), b1 = load(b + kVector);
+// out[m * ldo + f] (+)= sum over r of a[m * lda + r] * b[r * ldb + f], for M by V registers' width
+// of b; of the columns of the result, `width` are stored.
+template <int M, int V>
+void outer_tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t rows, bool add,
+                float* out, int64_t ldo, int64_t width) {
+  Vector acc[M][V] = {};
+  for (int64_t r = 0; r < rows; ++r, b += ldb) {
+    Vector columns[V];
+    for (int v = 0; v < V; ++v) columns[v] = load(b + v * kVector);
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-      acc[m][0] += a[m] * b0;
-      acc[m][1] += a[m] * b1;
-    }
+    for (int m = 0; m < M; ++m)
+      for (int v = 0; v < V; ++v) acc[m][v] += a[m * lda + r] * columns[v];
   }
-  for (int m = 0; m < M; ++m)
-    for (int v = 0; v < 2; ++v) store(out + m * kLanes + v * kVector, acc[m][v]);
+  for (int m = 0; m < M; ++m, out += ldo)
+    for (int v = 0; v < V; ++v) {
+      float* to = out + v * kVector;
+      const int64_t stored = std::min<int64_t>(width - v * kVector, kVector);
+      if (stored == kVector) {
+        store(to, add ? load(to) + acc[m][v] : acc[m][v]);
+      } else {
+        for (int64_t q = 0; q < stored; ++q) to[q] = (add ? to[q] : 0.0f) + acc[m][v][q];
+      }
+    }
 }
 
 // Calls f.template operator()<M>() for the tile height M in 1 .. kRows that is `rows`.

@@ -31,6 +31,8 @@ needs_compiler = pytest.mark.skipif(not native.available(), reason="no C++ compi
         (40, (5, 6, 4), 6, 34, (2, 3, 1), {"padding": 1}),
         (19, (50,), 9, 24, (5,), {"strides": 3}),
         (5, (64, 64), 2, 2, (1, 1), {"strides": 2, "padding": 0}),  # most pixels are seen by none
+        # More images than a gradient takes at a time, results that are stored past the caches.
+        (272, (33, 32), 4, 16, (1, 1), {}),
     ],
 )
 def test_blocks_of_all_sizes(n, size, c, f, kernel_size, arguments):
