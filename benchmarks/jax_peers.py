@@ -10,7 +10,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from benchmarks import machine
 from benchmarks import problem as problems
@@ -20,6 +19,7 @@ from jaxws.core.local_kernels import LOCAL_KERNEL, map_local_kernels
 from jaxws.data.batch import Batch
 from jaxws.layers.tied import Conv
 from jaxws.models import ResNet, from_torch_state_dict
+from jaxws.training.optimizers import OptimizerSettings
 from jaxws.training.state import TrainState
 from jaxws.training.state_layout import pool_if_shared
 from jaxws.training.step import train_step
@@ -83,6 +83,15 @@ CONVOLUTIONS = (Conv, nn.Conv)
 # As train.py does; the others keep all positions' weights between steps.
 POOLED = ("ours", "ours_bf16")
 SHARING = Sharing(every=1, pools="grid", steps_per_epoch=100)
+OPTIMIZER = OptimizerSettings(
+    name="adamw",
+    learning_rate=problems.LEARNING_RATE,
+    momentum=0.0,
+    weight_decay=problems.WEIGHT_DECAY,
+    steps_per_epoch=100,
+    drop_epochs=(),
+    drop_factor=1.0,
+)
 
 
 class Peer:
@@ -103,7 +112,7 @@ class Peer:
             layer,
             dtype=self.dtype,
         )
-        optimizer = optax.adamw(problems.LEARNING_RATE, weight_decay=problems.WEIGHT_DECAY)
+        optimizer = OPTIMIZER.make()
         variables = from_torch_state_dict(
             model,
             problems.state_dict(problem, local=layer not in CONVOLUTIONS),

@@ -104,7 +104,7 @@ def pool_kernels(params: PyTree, *, pools: str = "grid", missing_ok: bool = Fals
 
     def pool(_: str, kernel: Any) -> PooledKernel:
         grid = make_grid(kernel, pools)
-        return kernel.pooled_by(grid) if _is_pooled(kernel) else _pool(kernel, grid)
+        return kernel.pooled_by(grid) if is_pooled(kernel) else _pool(kernel, grid)
 
     needed_by = None if missing_ok else "pool_kernels"
     return map_local_kernels(pool, params, needed_by=needed_by, masks={})  # none with a mask
@@ -174,7 +174,7 @@ def holds_pooled(tree: PyTree) -> bool:
       >>> holds_pooled({"local_kernel": jnp.ones((2, 1, 1, 1))})
       False
     """
-    return any(_is_pooled(node) for node in jax.tree.leaves(tree, is_leaf=_is_pooled))
+    return any(is_pooled(node) for node in jax.tree.leaves(tree, is_leaf=is_pooled))
 
 
 def probes(params: PyTree) -> PyTree:
@@ -216,12 +216,24 @@ def with_probes(params: PyTree, given: PyTree) -> PyTree:
       (8, 1, 2, 3)
     """
     return jax.tree.map(
-        lambda node, leaf: dataclasses.replace(node, probe=leaf) if _is_pooled(node) else leaf,
+        lambda node, leaf: dataclasses.replace(node, probe=leaf) if is_pooled(node) else leaf,
         params,
         given,
-        is_leaf=_is_pooled,
+        is_leaf=is_pooled,
     )
 
 
-def _is_pooled(node: Any) -> bool:
+def is_pooled(node: Any) -> bool:
+    """Whether a leaf named ``local_kernel`` is a :class:`PooledKernel`.
+
+    Args:
+      node: of a pytree.
+
+    Returns:
+      False for arrays and other layouts.
+
+    Example:
+      >>> is_pooled(jnp.ones((2, 1, 1, 1)))
+      False
+    """
     return isinstance(node, PooledKernel)

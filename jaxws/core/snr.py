@@ -96,14 +96,27 @@ def _layer_snr(
     if present is not None:
         mean = per_pool(lambda weights: masked_mean(grid, weights, present), kernel)
         variance = per_pool(lambda weights: masked_variance(grid, weights, present), kernel)
-        return _mean_ratio(mean, variance, present_counts(grid, present))
+        return snr_of_moments(mean, variance, present_counts(grid, present))
     # Of packed kernels, the arrays: a mean over all weights has no use for their order.
     mean, variance = jax.tree.leaves(per_pool(grid.moments, kernel))
-    return _mean_ratio(mean, variance, grid.counts(mean.ndim))
+    return snr_of_moments(mean, variance, grid.counts(mean.ndim))
 
 
-def _mean_ratio(mean: jax.Array, variance: jax.Array, counts: Any) -> Float[Array, ""]:
-    """The mean over pools of several neurons; infinite if there are none."""
+def snr_of_moments(mean: jax.Array, variance: jax.Array, counts: Any) -> Float[Array, ""]:
+    """The ratio of a layer, of what is known of its pools.
+
+    Args:
+      mean: over every pool.
+      variance: over every pool, of the same shape.
+      counts: of neurons in the pools, shaped to broadcast against them.
+
+    Returns:
+      The mean over pools of several neurons; infinite if there are none.
+
+    Example:
+      >>> snr_of_moments(jnp.array([2.0, 9.0]), jnp.array([1.0, 0.0]), jnp.array([2, 1]))
+      Array(4., dtype=float32)
+    """
     ratio = signal_to_noise(mean, variance)
     counted = jnp.broadcast_to(counts > 1, ratio.shape)
     mean_ratio = jnp.mean(ratio, where=counted)

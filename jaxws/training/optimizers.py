@@ -12,6 +12,7 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxws.config.choices import OPTIMIZERS, check_one_of
+from jaxws.core.fused_adamw import AdamW
 from jaxws.core.leaf_patterns import matching, matching_mask
 
 
@@ -60,6 +61,18 @@ def drop_epochs(epochs: int) -> tuple[int, ...]:
     return tuple(sorted({epochs // 2, 3 * epochs // 4} - {0}))
 
 
+class KnownAdamW(optax.GradientTransformationExtraArgs):
+    """:func:`optax.adamw` with an injected learning rate, which says so.
+
+    A step may compute what it computes in another way (:mod:`jaxws.training.fused_update`).
+
+    Attributes:
+      adamw: its coefficients.
+    """
+
+    adamw: AdamW
+
+
 class OptimizerSettings(NamedTuple):
     """What an optimizer is made from; hashable, so that programs can be compiled for it.
 
@@ -100,13 +113,19 @@ class OptimizerSettings(NamedTuple):
             parts = {"train": optimizer, "freeze": optax.set_to_zero()}
             return optax.partition(parts, self._labels)
 
-        return make(learning_rate=schedule)
+        optimizer = make(learning_rate=schedule)
+        if self.name != "adamw" or self.freeze or self.decay_mask is not None:
+            return optimizer
+        known = KnownAdamW(*optimizer)
+        known.adamw = AdamW(weight_decay=self.weight_decay)
+        return known
 
     def _make_of(self, learning_rate: float) -> optax.GradientTransformation:
         decay, patterns = self.weight_decay, self.decay_mask
         mask = None if patterns is None else partial(matching_mask, patterns=patterns)
         if self.name == "adamw":
-            return optax.adamw(learning_rate, weight_decay=decay, mask=mask)
+            b1, b2, eps, _ = AdamW()
+            return optax.adamw(learning_rate, b1, b2, eps, weight_decay=decay, mask=mask)
         return optax.chain(
             optax.add_decayed_weights(decay, mask),
             optax.sgd(learning_rate, self.momentum or None),

@@ -15,6 +15,7 @@ from jaxws.core.masks import without_masked
 from jaxws.core.pooled import expand_pools, holds_pooled
 from jaxws.core.snr import weight_snr
 from jaxws.data.batch import Batch
+from jaxws.training.fused_update import fused_update
 from jaxws.training.gradients import batch_gradients
 from jaxws.training.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
 from jaxws.training.metrics import METRICS, Metric, Sums
@@ -121,11 +122,17 @@ def train_step(
         grads = jax.tree.map(lambda g: g * (1 / scale), grads)  # exact: a power of two
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])
-    params, opt_state, batch_stats = _update(
-        state, grads, batch_stats, optimizer, sharing, unless=~finite if skips else None
-    )
-    # In every step: the pools' means, which sharing needs, and variances are one pass over weights.
-    snr = weight_snr(without_masked(params), pools=sharing.pools, missing_ok=True)
+    # Skipped steps take back what an update has written over already.
+    plain = skips or sharing.frozen
+    fused = None if plain else fused_update(state, grads, optimizer, sharing.pools)
+    if fused is not None:
+        params, opt_state, snr = fused
+    else:
+        params, opt_state, batch_stats = _update(
+            state, grads, batch_stats, optimizer, sharing, unless=~finite if skips else None
+        )
+        # In every step: means of pools, which sharing needs, and variances are one pass.
+        snr = weight_snr(without_masked(params), pools=sharing.pools, missing_ok=True)
     info = StepInfo(
         neg_log_snr={name: -jnp.log(ratio) for name, ratio in snr.items()},
         grad_norm=norm,

@@ -32,6 +32,8 @@ from jaxws.core.window import Window
 
 # Sums over positions are made in so many parts, at most one of which a thread works on.
 _PARTS = 16
+# Kernels of the library that are no maps of a layer, see jaxws.core.fused_adamw.
+_OTHERS = ("adamw", "adamw_shared")
 
 
 @functools.cache
@@ -45,17 +47,27 @@ def available() -> bool:
     library = load_library()
     if library is None:
         return False
-    for name in MAPS:
+    for name in (*MAPS, *_OTHERS):
         symbol = jax.ffi.pycapsule(getattr(library, f"jaxws_{name}"))
-        jax.ffi.register_ffi_target(_target(name), symbol, platform="cpu")
+        jax.ffi.register_ffi_target(target(name), symbol, platform="cpu")
     return True
 
 
-def _target(name: str) -> str:
+def target(name: str) -> str:
     """XLA's name of a kernel.
 
     ``jax.export`` cannot serialise programs with kernels of ours, and quotes their names when it
     says so. It is the one place where we can tell what to do.
+
+    Args:
+      name: of the C++ function, without the prefix.
+
+    Returns:
+      A name with advice.
+
+    Example:
+      >>> target("forward").split()[0]
+      'jaxws_forward'
     """
     return f"jaxws_{name} (for jax.export: implementation='slices', conv=nn.Conv)"
 
@@ -92,7 +104,7 @@ def _call(name: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], spec: S
     if 0 in (*full, *a.shape, *b.shape):
         return vary_alike(a, jnp.zeros(shape, jnp.float32))[1]
     result = jax.ShapeDtypeStruct(full, jnp.float32)
-    call = jax.ffi.ffi_call(_target(name), result, vmap_method="sequential")
+    call = jax.ffi.ffi_call(target(name), result, vmap_method="sequential")
     # The kernel is the second of two arrays, or the result.
     filters = full[-8:-5] if name == "kernel_gradient" else b.shape[:3]
     y = call(a, b, geometry=_geometry(spec.window, spec.groups, filters))

@@ -19,7 +19,7 @@ from jaxws.system.atomic import write_together
 from jaxws.system.user_cache import tell_unusable, user_cache
 
 SOURCES = Path(__file__).parent
-_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared")
+_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared")
 _TIMEOUT_S = 300
 _log = logging.getLogger("jaxws")
 
@@ -116,7 +116,8 @@ def _checksum(content: bytes) -> str:
 
 def _compile(compiler: list[str], output: Path) -> None:
     include = ["-isystem", jax.ffi.include_dir()]
-    _run([*compiler, *_FLAGS, *include, str(SOURCES / "local_conv.cc"), "-o", str(output)])
+    sources = map(str, sorted(SOURCES.glob("*.cc")))
+    _run([*compiler, *_FLAGS, *include, *sources, "-o", str(output)])
 
 
 def _compiler() -> str:
