@@ -92,6 +92,7 @@ def update_layer(
     adamw: AdamW,
     learning_rate: jax.typing.ArrayLike,
     count: jax.Array,
+    unless: jax.Array | None = None,
 ) -> LayerUpdate:
     """One step of :func:`optax.adamw`, and mean and variance of the weights in every pool after it.
 
@@ -104,6 +105,7 @@ def update_layer(
       adamw: coefficients.
       learning_rate: of this step.
       count: of steps, this one included.
+      unless: where true, weights and moments stay as they are, whatever the gradient is.
 
     Returns:
       A :class:`LayerUpdate`; the numbers are those of optax, up to rounding.
@@ -121,14 +123,16 @@ def update_layer(
     weights = kernel.filters if isinstance(kernel, PooledKernel) else kernel
     steps = count.astype(jnp.float32)
     scales = (1 / (1 - decay**steps) for decay in (adamw.b1, adamw.b2))
-    rates = jnp.stack([jnp.asarray(x, jnp.float32) for x in (learning_rate, *scales)])
+    numbers = (learning_rate, *scales, False if unless is None else unless)
+    rates = jnp.stack([jnp.asarray(x, jnp.float32) for x in numbers])
+    on_cpu = _native if native.available() else _plain
     results = lax.platform_dependent(
         grad,
         mu,
         nu,
         weights,
         rates,
-        cpu=lambda *arrays: _native(*arrays, grid=grid, adamw=adamw, shared=shared),
+        cpu=lambda *arrays: on_cpu(*arrays, grid=grid, adamw=adamw, shared=shared),
         default=lambda *arrays: _plain(*arrays, grid=grid, adamw=adamw, shared=shared),
     )
     return LayerUpdate(*results[:2], *([None] if shared else []), *results[2:])
@@ -175,9 +179,11 @@ def _plain(
 ) -> list[jax.Array]:
     """The same by XLA: what the kernel computes, and what other platforms do."""
     weights = grid.spread(weights) if shared else weights
+    before = (mu, nu, weights)
     mu = (1 - adamw.b1) * grad + adamw.b1 * mu
     nu = (1 - adamw.b2) * jnp.square(grad) + adamw.b2 * nu
     step = mu * rates[1] / (jnp.sqrt(nu * rates[2]) + adamw.eps) + adamw.weight_decay * weights
-    weights = weights - rates[0] * step
+    after = (mu, nu, weights - rates[0] * step)
+    mu, nu, weights = (jnp.where(rates[3] > 0, *each) for each in zip(before, after, strict=True))
     mean, variance = grid.moments(weights)
     return [mu, nu, *([] if shared else [weights]), mean, variance]

@@ -7,6 +7,7 @@ without its locally connected weights, in whose place it finds arrays without el
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +38,11 @@ class Updated(NamedTuple):
 
 
 def fused_update(
-    state: TrainState, grads: Any, optimizer: optax.GradientTransformation, pools: str
+    state: TrainState,
+    grads: Any,
+    optimizer: optax.GradientTransformation,
+    pools: str,
+    unless: jax.Array | None = None,
 ) -> Updated | None:
     """Updates a state where that can be done in one pass over the weights.
 
@@ -46,6 +51,7 @@ def fused_update(
       grads: a gradient for every position of a layer.
       optimizer: an optax transformation.
       pools: ``'grid'`` or ``'global'``.
+      unless: where true, parameters and state of the optimizer stay as they are.
 
     Returns:
       What ``optimizer.update`` and :func:`optax.apply_updates` give, up to rounding; None if the
@@ -60,14 +66,8 @@ def fused_update(
     """
     if not isinstance(optimizer, KnownAdamW) or not is_supported(state.params):
         return None
-    opt_state = _map_adam(
-        lambda adam: adam._replace(mu=_rest(adam.mu), nu=_rest(adam.nu)), state.opt_state
-    )
-    params = _rest(state.params)
-    updates, opt_state = optimizer.update(_rest(grads), opt_state, params)
-    params = optax.apply_updates(params, updates)
-
-    before, after = _adam(state.opt_state), _adam(opt_state)
+    params, opt_state = _update_rest(state, grads, optimizer)
+    adam, before = _adam(opt_state), _adam(state.opt_state)
     layers: dict[str, LayerUpdate] = {}
     snr: dict[str, jax.Array] = {}
 
@@ -79,18 +79,37 @@ def fused_update(
             grid=grid,
             adamw=optimizer.adamw,
             learning_rate=last_learning_rate(opt_state),
-            count=after.count,
+            count=adam.count,
+            unless=unless,
         )
         snr[path] = snr_of_moments(layer.mean, layer.variance, grid.counts(layer.mean.ndim))
         return PooledKernel(layer.mean, kernel.positions) if is_pooled(kernel) else layer.weights
 
     kernels = map_local_kernels(update, state.params, grads, before.mu, before.nu)
-    moments = after._replace(
-        mu=map_local_kernels(lambda path, _: layers[path].mu, after.mu),
-        nu=map_local_kernels(lambda path, _: layers[path].nu, after.nu),
+    after = (params, opt_state)
+    if unless is not None:
+        old = (_rest(state.params), _map_adam(_rest_of_adam, state.opt_state))
+        after = jax.tree.map(partial(jnp.where, unless), old, after)
+    params = map_local_kernels(lambda path, _, kernel: kernel, after[0], kernels)
+
+    def put_moments(adam: optax.ScaleByAdamState) -> optax.ScaleByAdamState:
+        return adam._replace(
+            mu=map_local_kernels(lambda path, _: layers[path].mu, adam.mu),
+            nu=map_local_kernels(lambda path, _: layers[path].nu, adam.nu),
+        )
+
+    return Updated(params, _map_adam(put_moments, after[1]), snr)
+
+
+def _update_rest(
+    state: TrainState, grads: Any, optimizer: optax.GradientTransformation
+) -> tuple[Any, optax.OptState]:
+    """What optax makes of all but locally connected weights."""
+    params = _rest(state.params)
+    updates, opt_state = optimizer.update(
+        _rest(grads), _map_adam(_rest_of_adam, state.opt_state), params
     )
-    params = map_local_kernels(lambda path, _, kernel: kernel, params, kernels)
-    return Updated(params, _map_adam(lambda _: moments, opt_state), snr)
+    return optax.apply_updates(params, updates), opt_state
 
 
 def _rest(tree: Any) -> Any:
@@ -100,6 +119,10 @@ def _rest(tree: Any) -> Any:
         return jnp.zeros((0,) * kernel.ndim)
 
     return map_local_kernels(nothing, tree)
+
+
+def _rest_of_adam(adam: optax.ScaleByAdamState) -> optax.ScaleByAdamState:
+    return adam._replace(mu=_rest(adam.mu), nu=_rest(adam.nu))
 
 
 def _is_adam(node: Any) -> bool:

@@ -122,17 +122,19 @@ def train_step(
         grads = jax.tree.map(lambda g: g * (1 / scale), grads)  # exact: a power of two
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])
-    # Skipped steps take back what an update has written over already.
-    plain = skips or sharing.frozen
-    fused = None if plain else fused_update(state, grads, optimizer, sharing.pools)
+    unless = ~finite if skips else None
+    # Frozen leaves are for the general way.
+    fused = None
+    if not sharing.frozen:
+        fused = fused_update(state, grads, optimizer, sharing.pools, unless)
     if fused is not None:
         params, opt_state, snr = fused
     else:
-        params, opt_state, batch_stats = _update(
-            state, grads, batch_stats, optimizer, sharing, unless=~finite if skips else None
-        )
+        params, opt_state = _update(state, grads, optimizer, sharing, unless)
         # In every step: means of pools, which sharing needs, and variances are one pass.
         snr = weight_snr(without_masked(params), pools=sharing.pools, missing_ok=True)
+    if unless is not None:
+        batch_stats = jax.tree.map(partial(jnp.where, unless), state.batch_stats, batch_stats)
     info = StepInfo(
         neg_log_snr={name: -jnp.log(ratio) for name, ratio in snr.items()},
         grad_norm=norm,
@@ -144,7 +146,7 @@ def train_step(
     if holds_pooled(state.params):
         params = pool(params, sharing)
     else:
-        params = maybe_share(params, state.step, sharing, unless=~finite if skips else None)
+        params = maybe_share(params, state.step, sharing, unless=unless)
     state = TrainState(
         step=state.step + 1,
         params=params,
@@ -158,19 +160,18 @@ def train_step(
 def _update(
     state: TrainState,
     grads: Any,
-    batch_stats: Any,
     optimizer: optax.GradientTransformation,
     sharing: Sharing,
     unless: jax.Array | None,
-) -> tuple[Any, optax.OptState, Any]:
-    """Parameters, moments, statistics after an update; where ``unless`` is true, those before."""
+) -> tuple[Any, optax.OptState]:
+    """Parameters and moments after an update; where ``unless`` is true, those before."""
     before = expand_pools(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, before)
     # Frozen leaves are the old ones: adding an update of 0 would make 0 of -0.
     params = keep_frozen(optax.apply_updates(before, updates), before, sharing)
-    after = (params, opt_state, batch_stats)
     if unless is None:
-        return after
+        return params, opt_state
     # In the loops that compute the new values, which have read the old ones anyway.
-    old = (before, state.opt_state, state.batch_stats)
-    return jax.tree.map(partial(jnp.where, unless), old, after)
+    old, after = (before, state.opt_state), (params, opt_state)
+    kept: tuple[Any, optax.OptState] = jax.tree.map(partial(jnp.where, unless), old, after)
+    return kept

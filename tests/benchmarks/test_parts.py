@@ -1,8 +1,11 @@
-"""The benchmarks of single layers, of augmentation and of bookkeeping report what they measured."""
+"""The benchmarks of parts of a step, and of augmentation, report what they measured."""
 
 import json
 
-from benchmarks import augment, bookkeeping, jax_peers, lc_layer, problem
+import pytest
+
+from benchmarks import augment, bookkeeping, jax_peers, lc_layer, optimizer, problem
+from jaxws.core.implementations import native
 
 
 def test_layer_benchmark(tmp_path, monkeypatch):
@@ -57,3 +60,21 @@ def test_bookkeeping_is_measured_against_a_bare_step(tmp_path, capsys):
     assert all(len(record["seconds"]) == 2 for record in results.values())
     assert results["bare"]["overhead"] == 0
     assert "| all |" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not native.available(), reason="no C++ compiler")
+def test_an_update_in_one_pass_is_measured_beside_optax(tmp_path, capsys):
+    out = tmp_path / "optimizer.json"
+    size = ["--depth", "2", "--width", "2", "--image", "6", "--rounds", "2"]
+    optimizer.main([*size, "--out", str(out)])
+    report = json.loads(out.read_text())
+    for kind in ("shared", "unshared"):
+        ways = report["results"][kind]
+        assert ways.keys() == {"one pass", "optax"}
+        for record in ways.values():
+            assert len(record["seconds"]) == 2
+            rate = record["of_copying"] * report["copy_bytes_per_second"]
+            # 36 positions, 9 offsets, 3 channels, 2 features
+            moved = 4 * 36 * 9 * 3 * 2 * optimizer.PASSES[kind]
+            assert rate * record["median_seconds"] == pytest.approx(moved)
+    assert "| unshared | one pass |" in capsys.readouterr().out

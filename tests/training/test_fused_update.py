@@ -76,7 +76,7 @@ def test_an_update_is_that_of_optax(pooled, pools):
     ("fused", "settings", "arguments"),
     [
         (True, SETTINGS, {}),
-        (False, SETTINGS, {"skip_nonfinite": True}),
+        (True, SETTINGS, {"skip_nonfinite": True}),
         (False, SETTINGS._replace(name="sgd", momentum=0.9), {}),
         (False, SETTINGS._replace(freeze=("fc/*",)), {"frozen": ("fc/*",)}),
         (False, SETTINGS._replace(decay_mask=("*kernel",)), {}),
@@ -105,3 +105,28 @@ def test_not_where_arrays_may_be_split():
         lambda state: traced.append(fused_update(state, state.params, SETTINGS.make(), "grid"))
     )(make_state())
     assert traced == [None]
+
+
+@needs_kernels
+@pytest.mark.parametrize("pooled", [False, True])
+def test_what_is_not_finite_changes_nothing(pooled):
+    optimizer, state = SETTINGS.make(), make_state()
+    params = pool_kernels(state.params) if pooled else state.params
+    moments = draw(state.opt_state.inner_state[0].nu)  # some of them not 0
+    adam = state.opt_state.inner_state[0]._replace(mu=moments, nu=jax.tree.map(jnp.square, moments))
+    inner = (adam, *state.opt_state.inner_state[1:])
+    opt_state = state.opt_state._replace(inner_state=inner)
+    state = TrainState(jnp.asarray(3), params, {}, opt_state)
+    grads = jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan), expand_pools(params))
+
+    @jax.jit
+    def update(state, grads, skip):
+        return fused_update(state, grads, optimizer, "grid", unless=skip)
+
+    skipped = update(state, grads, True)
+    chex.assert_trees_all_equal(skipped.params, params)
+    chex.assert_trees_all_equal(skipped.opt_state, opt_state)
+    chex.assert_trees_all_close(skipped.snr, weight_snr(expand_pools(params)), rtol=1e-4)
+    taken = update(state, draw(grads), False)
+    plain = jax.jit(lambda *a: fused_update(*a, optimizer, "grid"))(state, draw(grads))
+    chex.assert_trees_all_equal(taken, plain)

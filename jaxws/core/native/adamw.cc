@@ -17,7 +17,8 @@ namespace {
 
 namespace ffi = xla::ffi;
 
-constexpr int64_t kChunk = 1024;  // weights of a position at a time: seven streams of 4 KiB
+// Weights of a position at a time: long stretches of memory, but enough tasks for all threads.
+constexpr int64_t kLeast = 512, kMost = 4096, kTasksPerThread = 8;
 
 struct AdamW {
   float b1, b2, eps, decay;    // as optax.adamw names them
@@ -52,17 +53,17 @@ struct Layer {
   }
 };
 
-// `size` weights of one position, which is its pool's first or not.
-template <bool First>
+// `size` weights of one position, which is its pool's first or not; `Keep` leaves them as they are.
+template <bool First, bool Keep>
 void update(const AdamW& adamw, const Layer& layer, const Pool& pool, int64_t size) {
   const float* __restrict g = layer.g, *w = layer.w;
   float* __restrict m = layer.m, * __restrict v = layer.v, *w_after = layer.w_after;
   float* __restrict first = pool.first;
-  float *__restrict sum = pool.sum, *__restrict squares = pool.squares;
+  float* __restrict sum = pool.sum, * __restrict squares = pool.squares;
 #pragma GCC ivdep
   for (int64_t i = 0; i < size; ++i) {
-    const float after = adamw(g[i], m[i], v[i], w[i]);
-    if (w_after) w_after[i] = after;
+    const float after = Keep ? w[i] : adamw(g[i], m[i], v[i], w[i]);
+    if (w_after && !Keep) w_after[i] = after;
     if (First) first[i] = after;
     const float d = after - first[i];
     sum[i] = First ? 0 : sum[i] + d;
@@ -71,23 +72,28 @@ void update(const AdamW& adamw, const Layer& layer, const Pool& pool, int64_t si
 }
 
 // geometry: positions and pools per axis.
+template <bool Keep>
 void update_layer(ffi::ThreadPool& threads, const AdamW& adamw, const Layer& layer,
                   const int64_t* geometry, int64_t rest, float* mean, float* variance) {
   const int64_t *positions = geometry, *pools = geometry + 3;
-  const int64_t chunks = (rest + kChunk - 1) / kChunk;
-  parallel_for(threads, pools[0] * pools[1] * pools[2] * chunks, [&](int64_t task) {
+  const int64_t pool_count = pools[0] * pools[1] * pools[2];
+  const int64_t wanted = ceil_div(kTasksPerThread * threads.num_threads(), pool_count);
+  const int64_t chunk = std::clamp(ceil_div(rest, 16 * wanted) * 16, kLeast, kMost);
+  const int64_t chunks = ceil_div(rest, chunk);
+  parallel_for(threads, pool_count * chunks, [&](int64_t task) {
     static thread_local Scratch scratch;
-    float* sums = scratch.get(2 * kChunk);
-    const int64_t index = task / chunks, from = task % chunks * kChunk;
+    float* sums = scratch.get(2 * chunk);
+    const int64_t index = task / chunks, from = task % chunks * chunk;
     const int64_t d0 = index / pools[2] / pools[1], h0 = index / pools[2] % pools[1];
-    const int64_t size = std::min(rest - from, kChunk), at_pool = index * rest + from;
-    const Pool pool{mean + at_pool, sums, sums + kChunk};
+    const int64_t size = std::min(rest - from, chunk), at_pool = index * rest + from;
+    const Pool pool{mean + at_pool, sums, sums + chunk};
     int64_t count = 0;
     for (int64_t d = d0; d < positions[0]; d += pools[0])
       for (int64_t h = h0; h < positions[1]; h += pools[1])
         for (int64_t w = index % pools[2]; w < positions[2]; w += pools[2]) {
           const int64_t at = ((d * positions[1] + h) * positions[2] + w) * rest + from;
-          (count++ ? update<false> : update<true>)(adamw, layer.at(at, at_pool), pool, size);
+          (count++ ? update<false, Keep> : update<true, Keep>)(adamw, layer.at(at, at_pool), pool,
+                                                               size);
         }
     for (int64_t i = 0; i < size; ++i) {
       const float offset = pool.sum[i] / count;
@@ -109,14 +115,16 @@ float* in_place(const Array& before, Result& after) {
   return after->typed_data();
 }
 
-// coefficients: b1, b2, eps, decay. rates: the learning rate and both scales.
+// coefficients: b1, b2, eps, decay. rates: the learning rate, both scales, and 1 for no step at
+// all.
 ffi::Error run(ffi::ThreadPool& threads, const Layer& layer, const Array& rates, Result& mean,
                Result& variance, int64_t size, Sizes geometry, Numbers coefficients) {
   const float *c = coefficients.begin(), *r = rates.typed_data();
   const int64_t* positions = geometry.begin();
   const int64_t rest = size / (positions[0] * positions[1] * positions[2]);
-  update_layer(threads, {c[0], c[1], c[2], c[3], r[0], r[1], r[2]}, layer, positions, rest,
-               mean->typed_data(), variance->typed_data());
+  (r[3] ? update_layer<true>
+        : update_layer<false>)(threads, {c[0], c[1], c[2], c[3], r[0], r[1], r[2]}, layer,
+                               positions, rest, mean->typed_data(), variance->typed_data());
   return ffi::Error::Success();
 }
 

@@ -26,8 +26,6 @@ constexpr int64_t kStreamedBytes = 4 << 20;  // of a result, which is more than 
 constexpr int64_t kFoldingThreads = 8;       // that blocks are made for, whatever there are
 constexpr int64_t kDepth = 256;              // rows of a panel per tile: 16 KiB, half of an L1
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Splits [0, size) into blocks; the b-th one.
 Range block_of(int64_t size, int64_t block, int64_t b) {
   return {b * block, std::min(size, (b + 1) * block)};

@@ -12,6 +12,8 @@
 
 namespace jaxws {
 
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 // Calls task(i) for i in [0, count). The caller takes part, so that it ends even if no thread of
 // the pool is free; threads that come late find nothing left to do and touch nothing of the caller.
 template <typename Task>
