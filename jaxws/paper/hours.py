@@ -73,7 +73,7 @@ def measured(name: RunName) -> list[Measured]:
     Example:
       >>> from jaxws.paper.names import parse_name
       >>> [round(each.hours, 1) for each in measured(parse_name("table5/cifar10/lc-ws1"))]
-      [12.7]
+      [5.7]
       >>> measured(parse_name("table13/imagenet/lc"))
       []
     """
