@@ -115,8 +115,7 @@ float* in_place(const Array& before, Result& after) {
   return after->typed_data();
 }
 
-// coefficients: b1, b2, eps, decay. rates: the learning rate, both scales, and 1 for no step at
-// all.
+// coefficients: b1, b2, eps, decay. rates: the learning rate, both scales, and whether to keep all.
 ffi::Error run(ffi::ThreadPool& threads, const Layer& layer, const Array& rates, Result& mean,
                Result& variance, int64_t size, Sizes geometry, Numbers coefficients) {
   const float *c = coefficients.begin(), *r = rates.typed_data();
