@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -164,8 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out:
         report = {"benchmark": "bookkeeping", **machine.metadata()}
         report |= {"problem": problem._asdict(), "every": options.every, "results": results}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+        machine.write_report(options.out, report)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ presentations. They take turns within one process. Run ``python -m benchmarks.dy
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -189,8 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out:
         report = {"benchmark": "dynamics", **machine.metadata(), "presentations": presentations}
         report |= {"sizes": results, "extrapolated_seconds": whole}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+        machine.write_report(options.out, report)
 
 
 if __name__ == "__main__":

@@ -289,8 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{size}: {name}: {json.dumps(row)}")
     if options.out:
         report = {"benchmark": "input", **machine.metadata(), **results}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+        machine.write_report(options.out, report)
     return 0
 
 

@@ -8,7 +8,6 @@ XLA plans for temporary arrays. Run ``python -m benchmarks.lc_layer --help``.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -228,8 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = {"benchmark": "lc_layer", "reference": DEFAULT, **machine.metadata()}
         device = {"backend": jax.default_backend(), "kind": jax.devices()[0].device_kind}
         report |= {"device": device, "rates": rates, "results": results, "ratios": ratios}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+        machine.write_report(options.out, report)
     return 0
 
 

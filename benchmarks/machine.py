@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import resource
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from jaxws.system.atomic import write_atomically  # which loads no JAX
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
@@ -80,6 +83,17 @@ def reset_peak_bytes() -> bool:
     except OSError:
         return False
     return True
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Writes results as JSON, all of them or nothing.
+
+    Args:
+      path: of the file; its directory is made.
+      report: what :func:`metadata` says, and results.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(report, indent=1) + "\n")
 
 
 def fastest(run: Callable[[], Any], budget: float = 3.0, repeats: int = 7) -> float:

@@ -11,7 +11,6 @@ both, where each position has its own), beside what a copy in place reaches. Run
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -153,8 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out:
         report = {"benchmark": "optimizer", **machine.metadata(), "problem": problem._asdict()}
         report |= {"copy_bytes_per_second": copying, "results": results}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+        machine.write_report(options.out, report)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ scale, a training step are what a phase is to be compared with: see ``benchmarks
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -106,8 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out:
         report = {"benchmark": "sleep", **machine.metadata(), "rule": rule._asdict()}
         report |= {"seconds": samples, "median_seconds": medians, "least_snr": least}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+        machine.write_report(options.out, report)
 
 
 if __name__ == "__main__":

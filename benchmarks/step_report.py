@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
 from benchmarks.problem import Problem
-from jaxws.system.atomic import write_atomically
 
 Record = dict[str, Any]
 
@@ -62,8 +60,7 @@ class Report:
             return
         ratios = flat_ratios(groups, self._reference)
         content = self._about | {"complete": complete, "groups": groups, "ratios": ratios}
-        self._out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._out, json.dumps(content, indent=1) + "\n")
+        machine.write_report(self._out, content)
 
 
 def flat_ratios(groups: Sequence[Record], reference: str) -> dict[str, dict[str, float]]:

@@ -117,15 +117,18 @@ class OptimizerSettings(NamedTuple):
         if self.name != "adamw" or self.freeze or self.decay_mask is not None:
             return optimizer
         known = KnownAdamW(*optimizer)
-        known.adamw = AdamW(weight_decay=self.weight_decay)
+        known.adamw = self._adamw
         return known
+
+    @property
+    def _adamw(self) -> AdamW:
+        return AdamW(weight_decay=self.weight_decay)
 
     def _make_of(self, learning_rate: float) -> optax.GradientTransformation:
         decay, patterns = self.weight_decay, self.decay_mask
         mask = None if patterns is None else partial(matching_mask, patterns=patterns)
         if self.name == "adamw":
-            b1, b2, eps, _ = AdamW()
-            return optax.adamw(learning_rate, b1, b2, eps, weight_decay=decay, mask=mask)
+            return optax.adamw(learning_rate, **self._adamw._asdict(), mask=mask)
         return optax.chain(
             optax.add_decayed_weights(decay, mask),
             optax.sgd(learning_rate, self.momentum or None),

@@ -191,5 +191,6 @@ def test_hours_follow_from_the_steps_that_were_measured():
             (found,) = measured(parse_name(f"{table}/cifar10/{row}/seed1"))
             steps = 98 * 200
             assert found.seconds == pytest.approx(steps * peers[peer]["median_seconds"], abs=0.5)
+    assert len(all_measured()) == 2 + 8  # those of the small scale are tested above
     assert not measured(parse_name("reduced/table5/cifar10/lc-ws1"))
     assert not measured(parse_name("table5/cifar100/lc-ws1"))

@@ -7,8 +7,8 @@ position's filters as a, a register tile of 6 features and 16 images is::
     y[h, w, f, n] += a[(i j c), f] * b[(i j c), n]
 
 No patches are written anywhere, and the image is read about twice. The input's gradient is the same
-product from positions to pixels, and the kernel's gradient one over the batch, of copies that are
-transposed while they are made.
+product from positions to pixels, and the kernel's gradient one over the batch, for which the copy
+of dy is transposed while it is made.
 
 The kernels compute in float32. Half precision is widened, which loses nothing: products of such
 numbers are added up in float32 anyway. float64 is left to the other implementations.
