@@ -10,8 +10,9 @@ No patches are written anywhere, and the image is read about twice. The input's 
 product from positions to pixels, and the kernel's gradient one over the batch, for which the copy
 of dy is transposed while it is made.
 
-The kernels compute in float32. Half precision is widened, which loses nothing: products of such
-numbers are added up in float32 anyway. float64 is left to the other implementations.
+The kernels compute in float32, and in bfloat16 on processors that multiply it (AVX512-BF16), with
+float32 sums. Other half precision is widened, which loses nothing: products of such numbers are
+added up in float32 anyway. float64 is left to the other implementations.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from jaxws.core.window import Window
 _PARTS = 16
 # Kernels of the library that are no maps of a layer, see jaxws.core.fused_adamw.
 _OTHERS = ("adamw", "adamw_shared")
+# How names of kernels end that read bfloat16; libraries for processors that cannot lack them.
+_BFLOAT16 = "_bfloat16"
 
 
 @functools.cache
@@ -47,10 +50,24 @@ def available() -> bool:
     library = load_library()
     if library is None:
         return False
-    for name in (*MAPS, *_OTHERS):
+    names = [*MAPS, *_OTHERS]
+    if multiplies_bfloat16():
+        names += [name + _BFLOAT16 for name in MAPS]
+    for name in names:
         symbol = jax.ffi.pycapsule(getattr(library, f"jaxws_{name}"))
         jax.ffi.register_ffi_target(target(name), symbol, platform="cpu")
     return True
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether there are kernels that read bfloat16, which others widen to float32.
+
+    Example:
+      >>> multiplies_bfloat16() in (True, False)
+      True
+    """
+    return hasattr(load_library(), f"jaxws_forward{_BFLOAT16}")
 
 
 def target(name: str) -> str:
@@ -75,26 +92,52 @@ def target(name: str) -> str:
 def forward(x: Images, kernel: PoolFilters, spec: Spec) -> Outputs:
     """y (h, w, f, n) of x (H, W, c, n) and the kernel (h, w, i, j, c / groups, f)."""
     shape = (*spec.window.output_size, kernel.shape[-1], x.shape[-1])
-    return _call("forward", _image(x), _filters(kernel), shape, spec).astype(spec.result)
+    dtype = _dtype(x, kernel, spec)
+    y = _call("forward", _image(x, dtype), _filters(kernel, dtype), shape, dtype, spec)
+    return y.astype(spec.result)
 
 
 def input_gradient(dy: Outputs, kernel: PoolFilters, spec: Spec) -> Images:
     """dx (H, W, c, n) of dy (h, w, f, n) and the kernel (h, w, i, j, c / groups, f)."""
     shape = (*spec.window.input_size, kernel.shape[-2] * spec.groups, dy.shape[-1])
-    return _call("input_gradient", _image(dy), _filters(kernel), shape, spec).astype(kernel.dtype)
+    # Two features are multiplied at once.
+    is_odd = kernel.shape[-1] // spec.groups % 2
+    dtype = jnp.dtype(jnp.float32) if is_odd else _dtype(dy, kernel, spec)
+    dx = _call("input_gradient", _image(dy, dtype), _filters(kernel, dtype), shape, dtype, spec)
+    return dx.astype(kernel.dtype)
 
 
 def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> PoolFilters:
     """The kernel's gradient (h, w, i, j, c / groups, f) of x (H, W, c, n) and dy (h, w, f, n)."""
     shape = kernel_shape(x, dy, spec)
+    dtype = _dtype(x, dy, spec)
+    if dtype == jnp.bfloat16 and x.shape[-1] % 2:
+        # Two images are multiplied at once: here the last one and zeros.
+        x, dy = (jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, 1)]) for a in (x, dy))
+    arrays = _image(x, dtype), _image(dy, dtype)
     if spec.filters is None:
-        return _call("kernel_gradient", _image(x), _image(dy), shape, spec).astype(x.dtype)
-    parts = _call("kernel_gradient", _image(x), _image(dy), (_PARTS, *shape), spec)
+        return _call("kernel_gradient", *arrays, shape, jnp.float32, spec).astype(x.dtype)
+    parts = _call("kernel_gradient", *arrays, (_PARTS, *shape), jnp.float32, spec)
     return parts.sum(0).astype(x.dtype)
 
 
-def _call(name: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], spec: Spec) -> jax.Array:
-    """One of the three maps, on arrays with exactly three spatial axes, in float32."""
+def _dtype(a: jax.Array, b: jax.Array, spec: Spec) -> np.dtype:
+    """What the kernels read: bfloat16 where nothing in the layer is wider."""
+    narrow = multiplies_bfloat16() and all(
+        dtype == jnp.bfloat16 for dtype in (a.dtype, b.dtype, spec.result)
+    )
+    return jnp.dtype(jnp.bfloat16 if narrow else jnp.float32)
+
+
+def _call(
+    name: str,
+    a: jax.Array,
+    b: jax.Array,
+    shape: tuple[int, ...],
+    dtype: jax.typing.DTypeLike,
+    spec: Spec,
+) -> jax.Array:
+    """One of the three maps, on arrays with exactly three spatial axes."""
     ndim = len(spec.window.kernel_size)
     ones = (1,) * (3 - ndim)
     full = (*ones, *shape)
@@ -102,9 +145,9 @@ def _call(name: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], spec: S
         parts, sizes = shape[: -2 * ndim - 2], shape[-2 * ndim - 2 :]
         full = (*parts, *ones, *sizes[:ndim], *ones, *sizes[ndim:])
     if 0 in (*full, *a.shape, *b.shape):
-        return vary_alike(a, jnp.zeros(shape, jnp.float32))[1]
-    result = jax.ShapeDtypeStruct(full, jnp.float32)
-    call = jax.ffi.ffi_call(target(name), result, vmap_method="sequential")
+        return vary_alike(a, jnp.zeros(shape, dtype))[1]
+    kernel = target(name + _BFLOAT16 if a.dtype == jnp.bfloat16 else name)
+    call = jax.ffi.ffi_call(kernel, jax.ShapeDtypeStruct(full, dtype), vmap_method="sequential")
     # The kernel is the second of two arrays, or the result.
     filters = full[-8:-5] if name == "kernel_gradient" else b.shape[:3]
     y = call(a, b, geometry=_geometry(spec.window, spec.groups, filters))
@@ -112,15 +155,15 @@ def _call(name: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], spec: S
     return y.reshape(shape)
 
 
-def _image(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.float32).reshape((1,) * (5 - x.ndim) + x.shape)
+def _image(x: jax.Array, dtype: np.dtype) -> jax.Array:
+    return x.astype(dtype).reshape((1,) * (5 - x.ndim) + x.shape)
 
 
-def _filters(kernel: jax.Array) -> jax.Array:
+def _filters(kernel: jax.Array, dtype: np.dtype) -> jax.Array:
     ndim = position_ndim(kernel)
     ones = (1,) * (3 - ndim)
     shape = ones + kernel.shape[:ndim] + ones + kernel.shape[ndim:]
-    return kernel.astype(jnp.float32).reshape(shape)
+    return kernel.astype(dtype).reshape(shape)
 
 
 def _geometry(window: Window, groups: int, filters: tuple[int, ...]) -> np.ndarray:

@@ -25,37 +25,51 @@ class Scratch {
 };
 
 // An array (D, H, W, channels, n), read only.
+template <typename Number>
 struct Image {
-  const float* data;
+  const Number* data;
   int64_t height, width, channels, batch;
 
-  const float* at(int64_t d, int64_t h, int64_t w) const {
+  const Number* at(int64_t d, int64_t h, int64_t w) const {
     return data + ((d * height + h) * width + w) * channels * batch;
   }
 };
 
-// out[block][channel][lane] of one pixel, for columns [n, n + lanes) of the batch; block `b` starts
-// at out + b * stride. Columns past the batch are zeros.
-inline void pack_pixel(const Image& x, const float* pixel, int64_t n, int64_t lanes, float* out,
-                       int64_t stride) {
-  for (int64_t c = 0; c < x.channels; ++c) {
-    const float* row = pixel + c * x.batch + n;
-    for (int64_t b = 0; b < lanes; b += kLanes) {
-      float* to = out + b / kLanes * stride + c * kLanes;
-      const int64_t valid = std::min<int64_t>(kLanes, x.batch - n - b);
-      if (valid >= kLanes) {
-        store(to, load(row + b));
-        store(to + kVector, load(row + b + kVector));
-      } else {
-        for (int64_t i = 0; i < kLanes; ++i) to[i] = i < valid ? row[b + i] : 0.0f;
+// out[block][word][lane] of one pixel, for columns [n, n + lanes) of the batch; block `b` starts at
+// out + b * stride. Words hold channels of one group. Columns past the batch are zeros.
+template <typename Format, typename Number = typename Format::Number>
+void pack_pixel(const Image<Number>& x, int64_t groups, const Number* pixel, int64_t n,
+                int64_t lanes, float* out, int64_t stride) {
+  const int64_t per_group = x.channels / groups;
+  for (int64_t group = 0; group < groups; ++group, pixel += per_group * x.batch)
+    for (int64_t c = 0; c < per_group; c += Format::kPerWord, out += kLanes)
+      for (int64_t b = 0; b < lanes; b += kLanes) {
+        const Number* row = pixel + c * x.batch + n + b;
+        const Number* next = c + 1 < per_group ? row + x.batch : nullptr;
+        float* to = out + b / kLanes * stride;
+        const int64_t valid = std::min<int64_t>(kLanes, x.batch - n - b);
+        if (valid >= kLanes) {
+          Format::interleave(row, next, to);
+        } else {
+          for (int64_t i = 0; i < kLanes; ++i)
+            to[i] = i < valid ? Format::word(row, next, i) : 0.0f;
+        }
       }
-    }
+}
+
+// out[word][column] of the rows of a matrix with ld numbers from row to row.
+template <typename Format, typename Number = typename Format::Number>
+void pack_weights(const Number* matrix, int64_t rows, int64_t columns, int64_t ld, float* out) {
+  for (int64_t r = 0; r < rows; r += Format::kPerWord, out += columns) {
+    const Number* row = matrix + r * ld;
+    const Number* next = r + 1 < rows ? row + ld : nullptr;
+    for (int64_t i = 0; i < columns; ++i) out[i] = Format::word(row, next, i);
   }
 }
 
-// out[channel][lane] of one pixel for columns [n, n + lanes), `ld` floats from channel to channel.
-inline void pack_rows(const Image& x, const float* pixel, int64_t n, int64_t lanes, float* out,
-                      int64_t ld) {
+// out[channel][lane] of one pixel for columns [n, n + lanes), `ld` words from channel to channel.
+inline void pack_rows(const Image<float>& x, const float* pixel, int64_t n, int64_t lanes,
+                      float* out, int64_t ld) {
   for (int64_t c = 0; c < x.channels; ++c)
     std::memcpy(out + c * ld, pixel + c * x.batch + n, lanes * sizeof(float));
 }
@@ -84,8 +98,8 @@ inline void transpose8(const float* from, int64_t ld_from, float* to, int64_t ld
   }
 }
 
-// out[lane][channel] of one pixel for columns [n, n + lanes), `ld` floats from lane to lane.
-inline void pack_transposed(const Image& x, const float* pixel, int64_t n, int64_t lanes,
+// out[lane][channel] of one pixel for columns [n, n + lanes), `ld` words from lane to lane.
+inline void pack_transposed(const Image<float>& x, const float* pixel, int64_t n, int64_t lanes,
                             float* out, int64_t ld) {
   const int64_t whole_c = x.channels / 8 * 8, whole_n = lanes / 8 * 8;
   for (int64_t c = 0; c < whole_c; c += 8)

@@ -1,10 +1,10 @@
 // A loop over independent tasks on the threads of XLA's CPU client.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <algorithm>
 #include <memory>
 #include <mutex>
 

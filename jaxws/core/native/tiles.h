@@ -6,61 +6,25 @@
 #include <cstring>
 #include <type_traits>
 
-#if defined(__AVX__)
-#include <immintrin.h>
-#endif
+#include "numbers.h"
 
 namespace jaxws {
 
-#if defined(__AVX512F__)
-constexpr int kVector = 16;   // floats in a register
-constexpr int kRows = 12;     // rows of a tile: 24 of 32 registers hold sums
-#else
-constexpr int kVector = 8;    // AVX2; compilers split it in two on NEON
-constexpr int kRows = 6;      // 12 of 16 registers hold sums
-#endif
-constexpr int kLanes = 2 * kVector;  // columns of a tile
-
-typedef float Vector __attribute__((vector_size(4 * kVector)));
-typedef float Unaligned __attribute__((vector_size(4 * kVector), aligned(4)));
-
-inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
-inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
-
-// A store past the caches, which spares reading what it overwrites; p is aligned to a register.
-// Others may read it once this thread has called streams_done().
-inline void stream(float* p, Vector v) {
-#if defined(__AVX512F__)
-  _mm512_stream_ps(p, reinterpret_cast<__m512>(v));
-#elif defined(__AVX__)
-  _mm256_stream_ps(p, reinterpret_cast<__m256>(v));
-#else
-  store(p, v);
-#endif
-}
-
-inline void streams_done() {
-#if defined(__AVX__)
-  _mm_sfence();
-#endif
-}
-
-// Consecutive rows of a packed panel, and the weights that multiply them.
+// Consecutive rows of words of a packed panel, and the weights that multiply them.
 struct Run {
-  int64_t panel;         // first row, counted from the panel's start
+  int64_t panel;  // first row, counted from the panel's start
   int64_t rows;
   const float* weights;  // of the first row, tile row 0
 };
 
-// sums[m][lane] (+)= sum over runs and rows r of weight(r, m) * panel[r][lane]. Weights are
+// sums[m][lane] (+)= sum over runs and rows r of weight(r, m) * panel[r][lane]. Weights are words
 // w[r * ld + m], or w[m * ld + r] if Transposed.
-template <int M, bool Transposed>
-void multiply_tile(const Run* runs, int count, const float* panel, int64_t ld, int64_t m0,
-                   bool add, float* sums) {
+template <typename Format, int M, bool Transposed>
+void multiply_tile(const Run* runs, int count, const float* panel, int64_t ld, int64_t m0, bool add,
+                   float* sums) {
   Vector acc[M][2];
   for (int m = 0; m < M; ++m)
-    for (int v = 0; v < 2; ++v)
-      acc[m][v] = add ? load(sums + m * kLanes + v * kVector) : Vector{};
+    for (int v = 0; v < 2; ++v) acc[m][v] = add ? load(sums + m * kLanes + v * kVector) : Vector{};
   for (int i = 0; i < count; ++i) {
     const float* b = panel + runs[i].panel * kLanes;
     const float* w = runs[i].weights + (Transposed ? m0 * ld : m0);
@@ -69,8 +33,8 @@ void multiply_tile(const Run* runs, int count, const float* panel, int64_t ld, i
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m) {
         const float a = Transposed ? w[m * ld + r] : w[r * ld + m];
-        acc[m][0] += a * b0;
-        acc[m][1] += a * b1;
+        acc[m][0] = Format::add_product(acc[m][0], a, b0);
+        acc[m][1] = Format::add_product(acc[m][1], a, b1);
       }
     }
   }
@@ -78,9 +42,9 @@ void multiply_tile(const Run* runs, int count, const float* panel, int64_t ld, i
     for (int v = 0; v < 2; ++v) store(sums + m * kLanes + v * kVector, acc[m][v]);
 }
 
-// out[m * ldo + f] (+)= sum over r of a[m * lda + r] * b[r * ldb + f], for M by V registers' width
-// of b; of the columns of the result, `width` are stored.
-template <int M, int V>
+// out[m * ldo + f] (+)= sum over r of a[m * lda + r] * b[r * ldb + f], words, for M by V registers'
+// width of b; of the columns of the result, `width` are stored.
+template <typename Format, int M, int V>
 void outer_tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t rows, bool add,
                 float* out, int64_t ldo, int64_t width) {
   Vector acc[M][V] = {};
@@ -89,7 +53,8 @@ void outer_tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_
     for (int v = 0; v < V; ++v) columns[v] = load(b + v * kVector);
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
-      for (int v = 0; v < V; ++v) acc[m][v] += a[m * lda + r] * columns[v];
+      for (int v = 0; v < V; ++v)
+        acc[m][v] = Format::add_product(acc[m][v], a[m * lda + r], columns[v]);
   }
   for (int m = 0; m < M; ++m, out += ldo)
     for (int v = 0; v < V; ++v) {

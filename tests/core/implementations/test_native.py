@@ -13,6 +13,7 @@ import pytest
 
 from jaxws import local_conv
 from jaxws.core.implementations import dispatch, native
+from jaxws.core.implementations.spec import MAPS
 from jaxws.core.native import build, load_library
 from jaxws.system import user_cache
 
@@ -32,29 +33,66 @@ needs_compiler = pytest.mark.skipif(not native.available(), reason="no C++ compi
         (19, (50,), 9, 24, (5,), {"strides": 3}),
         (5, (64, 64), 2, 2, (1, 1), {"strides": 2, "padding": 0}),  # most pixels are seen by none
         # More images than a gradient takes at a time, results that are stored past the caches.
-        (272, (33, 32), 4, 16, (1, 1), {}),
+        (544, (17, 16), 4, 16, (1, 1), {}),
     ],
 )
 def test_blocks_of_all_sizes(n, size, c, f, kernel_size, arguments):
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(n, *size, c)), jnp.float32)
+    draw = lambda *shape: _rounded(jnp.asarray(rng.normal(size=shape), jnp.float32))  # noqa: E731
+    x = draw(n, *size, c)
     groups = arguments.get("feature_group_count", 1)
     zeros = jnp.zeros((*kernel_size, c // groups, f))
     positions = jax.eval_shape(partial(_convolution, **arguments), x, zeros).shape[1:-1]
-    kernel = jnp.asarray(rng.normal(size=(*positions, *zeros.shape)), jnp.float32)
+    kernel, dy = draw(*positions, *zeros.shape), draw(n, *positions, f)
 
     @jax.jit  # one program, which compiles much faster than one for each direction
-    def values_and_gradients(x, kernel):
+    def values_and_gradients(x, kernel, dy):
         results = []
-        for implementation in ("native", "patches"):
+        for implementation, dtype in IMPLEMENTATIONS:
             layer = partial(local_conv, implementation=implementation, **arguments)
-            y, vjp = jax.vjp(layer, x, kernel)
-            results.append((y, *vjp(jnp.cos(y))))
+            y, vjp = jax.vjp(layer, x.astype(dtype), kernel.astype(dtype))
+            results.append((y, *vjp(dy.astype(dtype))))
         return results
 
-    for actual, expected in zip(*jax.device_get(values_and_gradients(x, kernel)), strict=True):
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(actual / scale, expected / scale, atol=1e-5)
+    expected, *others = jax.device_get(values_and_gradients(x, kernel, dy))
+    for (_, dtype), results in zip(IMPLEMENTATIONS[1:], others, strict=True):
+        # Sums are float32 in both, and bfloat16 are what is multiplied, and each result.
+        atol = 1e-5 if dtype == "float32" else float(jnp.finfo(dtype).eps) / 2
+        for result, reference in zip(results, expected, strict=True):
+            assert result.dtype == dtype
+            scale = np.abs(reference).max()
+            np.testing.assert_allclose(
+                result.astype(np.float32) / scale, reference / scale, atol=atol
+            )
+
+
+IMPLEMENTATIONS = [("patches", "float32"), ("native", "float32"), ("native", "bfloat16")]
+
+
+def _rounded(x):
+    """What bfloat16 holds without rounding it again; the same of all that round to it."""
+    return x.astype(jnp.bfloat16).astype(x.dtype)
+
+
+@needs_compiler
+def test_what_is_multiplied_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(dispatch, "may_be_partitioned", lambda *arrays: False)
+
+    def kernels(dtype, features, **arguments):
+        x, kernel = jnp.ones((2, 4, 4, 3), dtype), jnp.ones((4, 4, 3, 3, 3, features), dtype)
+        layer = partial(local_conv, implementation="native", **arguments)
+        step = jax.jit(lambda *arrays: jax.vjp(layer, *arrays)[1](layer(*arrays)))
+        program = step.lower(x, kernel).as_text()
+        return {name for name in MAPS if f"jaxws_{name}_bfloat16 " in program}
+
+    has = native.multiplies_bfloat16()
+    assert kernels("bfloat16", 6) == (set(MAPS) if has else set())
+    # Two features at a time.
+    assert kernels("bfloat16", 5) == (set(MAPS) - {"input_gradient"} if has else set())
+    assert kernels("float16", 6) == kernels("float32", 6) == set()
+    assert kernels("bfloat16", 6, preferred_element_type="float32") == set()
+    monkeypatch.setattr(native, "multiplies_bfloat16", lambda: False)
+    assert kernels("bfloat16", 6) == set()
 
 
 def _convolution(x, kernel, strides=1, padding="SAME", dilation=1, feature_group_count=1):
