@@ -21,6 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 from ml_collections import ConfigDict
 
+from jaxws.core.channel_sums import is_supported
+from jaxws.core.implementations.autodiff import PLAIN
+from jaxws.layers import norm as kernels
 from jaxws.layers.conv import LocalConv
 from jaxws.layers.tied import Conv, prefers_batch_last
 from jaxws.models.initializers import HEAD_INIT, conv_init, uniform
@@ -37,18 +40,20 @@ class BasicBlock(nn.Module):
       strides: of the first 3x3 layer and of the shortcut.
       conv: ``nn.Conv``, :class:`jaxws.LocalConv` or any class with their arguments.
       norm: the normalisation, called as ``norm(name=...)(x, mask=mask)``.
+      relu: ``nn.relu``, or :func:`jaxws.layers.norm.relu`.
     """
 
     features: int
     strides: int
     conv: ConvClass
     norm: Callable[..., nn.Module]
+    relu: Callable[[jax.Array], jax.Array] = nn.relu
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Halves H and W where strides is 2, and makes c ``features``, in any layout."""
         y = self.conv(self.features, (3, 3), strides=self.strides, padding=1, name="conv1")(x)
-        y = nn.relu(self.norm(name="bn1")(y, mask=mask))
+        y = self.relu(self.norm(name="bn1")(y, mask=mask))
         y = self.conv(self.features, (3, 3), strides=1, padding=1, name="conv2")(y)
         y = self.norm(name="bn2")(y, mask=mask)
         if x.shape != y.shape:
@@ -56,7 +61,7 @@ class BasicBlock(nn.Module):
                 self.features, (1, 1), strides=self.strides, padding=0, name="downsample_0"
             )(x)
             x = self.norm(name="downsample_1")(x, mask=mask)
-        return nn.relu(x + y)
+        return self.relu(x + y)
 
 
 class ResNet(nn.Module):
@@ -116,8 +121,10 @@ class ResNet(nn.Module):
             )
             for layer in (self.conv, self.first_conv or self.conv)
         )
+        sums = train and batch_last and mask is None and self._has_sums(x)
+        relu = kernels.relu if sums else nn.relu
         norm = partial(
-            nn.BatchNorm,
+            kernels.BatchNorm if sums else nn.BatchNorm,
             use_running_average=not train,
             axis=-2 if batch_last else -1,
             momentum=0.9,
@@ -130,21 +137,26 @@ class ResNet(nn.Module):
             mask = mask[:, None, None, None]
         size, strides, padding = ((7, 7), 2, 3) if self.imagenet_stem else ((3, 3), 1, 1)
         x = first_conv(self.width, size, strides=strides, padding=padding, name="conv1")(x)
-        x = nn.relu(norm(name="bn1")(x, mask=mask))
+        x = relu(norm(name="bn1")(x, mask=mask))
         if self.imagenet_stem:
             x = _max_pool(x, (0, 1) if batch_last else (1, 2))
         for stage, blocks in enumerate(self.stage_sizes):
             for block in range(blocks):
                 strides = 2 if stage > 0 and block == 0 else 1
-                x = BasicBlock(
-                    self.width * 2**stage, strides, conv, norm, name=f"layer{stage + 1}_{block}"
-                )(x, mask)
+                name = f"layer{stage + 1}_{block}"
+                features = self.width * 2**stage
+                x = BasicBlock(features, strides, conv, norm, relu, name=name)(x, mask)
         x = jnp.mean(x, axis=(0, 1) if batch_last else (1, 2), dtype=jnp.float32)
         x = x.T if batch_last else x
         bound = x.shape[-1] ** -0.5
         return nn.Dense(
             self.num_classes, kernel_init=HEAD_INIT, bias_init=uniform(bound), name="fc"
         )(x)
+
+    def _has_sums(self, images: jax.Array) -> bool:
+        """Whether kernels take BatchNorm's sums: they, too, know no forward mode."""
+        name = self.conv.keywords.get("implementation") if isinstance(self.conv, partial) else None
+        return name not in PLAIN and is_supported(images, self.dtype)
 
 
 def resnet_cifar(

@@ -33,10 +33,10 @@ from jaxws.core.window import Window
 
 # Sums over positions are made in so many parts, at most one of which a thread works on.
 _PARTS = 16
-# Kernels of the library that are no maps of a layer, see jaxws.core.fused_adamw.
-_OTHERS = ("adamw", "adamw_shared")
-# How names of kernels end that read bfloat16; libraries for processors that cannot lack them.
-_BFLOAT16 = "_bfloat16"
+BFLOAT16 = "_bfloat16"  # how names of kernels end that read it
+# Kernels that are no maps of a layer, see jaxws.core.fused_adamw and jaxws.core.channel_sums.
+_SUMS = ("moments", "gradient_sums")
+_OTHERS = ("adamw", "adamw_shared", *_SUMS, *(name + BFLOAT16 for name in _SUMS))
 
 
 @functools.cache
@@ -52,7 +52,7 @@ def available() -> bool:
         return False
     names = [*MAPS, *_OTHERS]
     if multiplies_bfloat16():
-        names += [name + _BFLOAT16 for name in MAPS]
+        names += [name + BFLOAT16 for name in MAPS]
     for name in names:
         symbol = jax.ffi.pycapsule(getattr(library, f"jaxws_{name}"))
         jax.ffi.register_ffi_target(target(name), symbol, platform="cpu")
@@ -61,13 +61,13 @@ def available() -> bool:
 
 @functools.cache
 def multiplies_bfloat16() -> bool:
-    """Whether there are kernels that read bfloat16, which others widen to float32.
+    """Whether layers in bfloat16 are computed so; else they are widened to float32.
 
     Example:
       >>> multiplies_bfloat16() in (True, False)
       True
     """
-    return hasattr(load_library(), f"jaxws_forward{_BFLOAT16}")
+    return hasattr(load_library(), f"jaxws_forward{BFLOAT16}")
 
 
 def target(name: str) -> str:
@@ -146,7 +146,7 @@ def _call(
         full = (*parts, *ones, *sizes[:ndim], *ones, *sizes[ndim:])
     if 0 in (*full, *a.shape, *b.shape):
         return vary_alike(a, jnp.zeros(shape, dtype))[1]
-    kernel = target(name + _BFLOAT16 if a.dtype == jnp.bfloat16 else name)
+    kernel = target(name + BFLOAT16 if a.dtype == jnp.bfloat16 else name)
     call = jax.ffi.ffi_call(kernel, jax.ShapeDtypeStruct(full, dtype), vmap_method="sequential")
     # The kernel is the second of two arrays, or the result.
     filters = full[-8:-5] if name == "kernel_gradient" else b.shape[:3]

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -19,7 +20,7 @@ from jaxws.system.atomic import write_together
 from jaxws.system.user_cache import tell_unusable, user_cache
 
 SOURCES = Path(__file__).parent
-_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared")
+_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC")
 _TIMEOUT_S = 300
 _log = logging.getLogger("jaxws")
 
@@ -116,8 +117,16 @@ def _checksum(content: bytes) -> str:
 
 def _compile(compiler: list[str], output: Path) -> None:
     include = ["-isystem", jax.ffi.include_dir()]
-    sources = map(str, sorted(SOURCES.glob("*.cc")))
-    _run([*compiler, *_FLAGS, *include, *sources, "-o", str(output)])
+
+    def to_object(source: Path) -> str:
+        made = str(output.with_name(f"{source.stem}.o"))
+        _run([*compiler, *_FLAGS, *include, "-c", str(source), "-o", made])
+        return made
+
+    # One process for each file: most of the time goes into XLA's headers.
+    with ThreadPoolExecutor() as pool:
+        objects = list(pool.map(to_object, sorted(SOURCES.glob("*.cc"))))
+    _run([*compiler, "-shared", *objects, "-o", str(output)])
 
 
 def _compiler() -> str:
