@@ -57,6 +57,25 @@ def size_text(size: float) -> str:
     return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
 
 
+def duration_text(hours: float) -> str:
+    """A length of time for people.
+
+    Args:
+      hours: its length.
+
+    Returns:
+      It, to two digits or so, in the unit that suits it.
+
+    Example:
+      >>> [duration_text(hours) for hours in (0.0038, 0.04, 1.54, 270.3)]
+      ['14 s', '2.4 min', '1.5 h', '270 h']
+    """
+    for unit, length in (("h", hours), ("min", 60 * hours), ("s", 3600 * hours)):
+        if length >= 1 or unit == "s":
+            break
+    return f"{length:.2g} {unit}" if length < 100 else f"{length:.0f} {unit}"
+
+
 def say(line: object, *, error: bool = False) -> None:
     r"""Prints text, whatever it holds, at once.
 

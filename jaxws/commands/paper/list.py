@@ -15,16 +15,17 @@ from jaxws.commands.arguments import add_json
 from jaxws.commands.paper.selection import add_selection, check_runs, selected
 from jaxws.paper.configs import published_like
 from jaxws.paper.hours import hours_here
+from jaxws.paper.names import RunName
 from jaxws.paper.progress import RowProgress, RunProgress, look
 from jaxws.paper.scales import SCALES
 from jaxws.paper.state import DONE, KINDS, MISSING, OTHER
 from jaxws.paper.stats import Stats
 from jaxws.paper.tables import Published, find_published
 from jaxws.system.terminal import print_list
-from jaxws.system.text import say
+from jaxws.system.text import duration_text, say
 
-ROW_HEAD = ("row", "top-1", "top-5", "spread", "done", "ours", "hours")
-RUN_HEAD = ("run", "state", "epochs", "top-1", "top-5", "hours")
+ROW_HEAD = ("row", "top-1", "top-5", "spread", "done", "ours", "time")
+RUN_HEAD = ("run", "state", "epochs", "top-1", "top-5", "time")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +79,7 @@ def _print_rows(rows: Sequence[RowProgress], args: argparse.Namespace) -> None:
         "top-1": "top-1, top-5, spread: the paper's, in %; from the worst top-1 of a row's runs to"
         " the best",
         "ours": "ours: mean top-1 of the runs that are done, after their last epoch",
-        "hours": "hours: of a run on this machine, predicted from steps that were measured here",
+        "time": "time: of a run on this machine, predicted from steps that were measured here",
     }
     used = {name for column, name in enumerate(ROW_HEAD) if any(row[column] for row in cells)}
     say("\n" + "\n".join(text for name, text in said.items() if not name or name in used))
@@ -96,7 +97,7 @@ def _row_cells(row: RowProgress) -> tuple[str, ...]:
         _percent(paper.top1_spread if paper else None),
         f"{done}{f'+{begun}' if begun else ''}/{len(kinds)}",
         _percent(ours.mean if ours else None),
-        _hours(hours_here(row.name)),
+        _time(row.name),
     )
 
 
@@ -121,7 +122,7 @@ def _run_cells(each: RunProgress, has_top5: bool) -> tuple[str, ...]:
         f"{state.epoch:g}/{state.epochs}" if state.epochs else "",
         _percent(each.score("test_top1"), 2),
         _percent(each.score("test_top5"), 2) if has_top5 else "",
-        _hours(hours_here(each.name)),
+        _time(each.name),
     )
 
 
@@ -150,8 +151,9 @@ def _percent(score: float | None, digits: int = 1) -> str:
     return "" if score is None else f"{score:.{digits}f}"
 
 
-def _hours(hours: float | None) -> str:
-    return "" if hours is None else f"{hours:.2g}" if hours < 10 else f"{hours:.0f}"
+def _time(name: RunName) -> str:
+    hours = hours_here(name)
+    return "" if hours is None else duration_text(hours)
 
 
 def _facts(row: RowProgress) -> dict[str, Any]:

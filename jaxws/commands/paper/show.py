@@ -21,7 +21,7 @@ from jaxws.paper.row_text import change_lines, paper_lines, protocol_lines
 from jaxws.paper.scales import SCALES
 from jaxws.paper.state import DONE, MISSING
 from jaxws.paper.stats import Stats, stats_of
-from jaxws.system.text import say
+from jaxws.system.text import duration_text, say
 
 # Committed results, which a clone has; a directory for each scale.
 PUBLISHED = Path(__file__).parents[3] / "docs" / "results" / "paper"
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         "commands": command_lines(name, config, args.runs),
         f"here, in {args.runs}": here_lines(name, args.runs),
         "published with jaxws": published_lines(row, PUBLISHED / row.scale),
-        "hours of a run": hours_lines(row),
+        "time of a run": hours_lines(row),
         "changes of jaxws/config/fields.py": change_lines(config),
     }
     for title, lines in sections.items():
@@ -170,12 +170,12 @@ def hours_lines(row: RunName) -> Iterator[str]:
     """
     here, elsewhere = hours_here(row), measured(row)
     if here is not None:
-        yield f"{here:.2g} on this machine, predicted from steps that were measured here"
+        yield f"{duration_text(here)} on this machine, predicted from steps that were measured here"
     for each in elsewhere:
-        yield f"{each.hours:.3g} on {each.hardware}"
+        yield f"{duration_text(each.hours)} on {each.hardware}"
         yield f"  {each.how}"
     if here is None:
-        yield f"python -m jaxws paper run {row} --dry_run predicts them for this machine"
+        yield f"python -m jaxws paper run {row} --dry_run predicts it for this machine"
 
 
 def _score_text(score: Stats) -> str:
