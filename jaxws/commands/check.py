@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxws.commands import check_step
 from jaxws.commands.check_parameters import show_parameters
 from jaxws.commands.flags import add_config_arguments
 from jaxws.core.implementations import dispatch, patches, slices
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
       args: those of ``add_arguments``.
 
     Returns:
-      1 if a default is wrong, else 0.
+      1 if a default, or what a step does beside layers, is wrong, else 0.
 
     Raises:
       ValueError: a size below one, or what is wrong with the configuration.
@@ -104,11 +105,24 @@ def run(args: argparse.Namespace) -> int:
         rows.append(row)
         if not args.json:
             print(_line(row, work), flush=True)
-    bad = [row for row in rows if row.default and row.verdict != "right"]
+    step = []
+    if not args.json:
+        print(f"\n{check_step.title()}")
+    for part in check_step.step_rows(*sizes):
+        step.append(part)
+        if not args.json:
+            print(check_step.line(part), flush=True)
+    bad = [
+        f"{row.implementation}, the default here,"
+        for row in rows
+        if row.default and row.verdict != "right"
+    ]
+    bad += [part.operation for part in step if part.verdict != "right"]
     if args.json:
-        print(json.dumps({**facts, "rows": [row._asdict() for row in rows]}))
+        found = {"rows": [row._asdict() for row in rows], "step": [part._asdict() for part in step]}
+        print(json.dumps(facts | found))
     elif bad:
-        print(f"\n{bad[0].implementation}, the default here, is wrong: please report this output.")
+        print(f"\n{bad[0]} is wrong: please report this output.")
     return int(bool(bad))
 
 

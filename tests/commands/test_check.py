@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxws import local_conv
 from jaxws.__main__ import main
-from jaxws.commands import check
+from jaxws.commands import check, check_step
 from jaxws.core.implementations import dispatch, mosaic, native, proof, slices
 from jaxws.core.implementations.spec import MAPS
 
@@ -228,6 +228,8 @@ def test_the_command_lists_everything(capsys):
         for map_name in MAPS:
             assert any(line.startswith(name) and f" {map_name} " in line for line in table)
     assert any(line.startswith("slices *") and "float64" in line for line in table)
+    for operation in check_step.OPERATIONS:
+        assert any(line.startswith(operation.name) for line in table)
     assert not any(line.endswith("wrong") for line in table)
     for name, where in (("mosaic", "TPU"), ("triton", "GPU")):
         reasons = [line for line in out.splitlines() if line.startswith(name)]
@@ -250,6 +252,15 @@ def test_a_wrong_default_is_status_1(wrong, fresh, monkeypatch, capsys):
     (row,) = (row for row in facts["rows"] if not row["verdict"].startswith(("right", "not ")))
     assert (row["implementation"], row["map"]) == ("new", "input_gradient")
     assert row["verdict"].endswith("no such instruction" if wrong == "raises" else "wrong")
+
+
+def test_a_wrong_step_is_status_1(monkeypatch, capsys):
+    monkeypatch.setattr(check, "DTYPES", ())
+    right = check_step.OPERATIONS[2]
+    off_by_one = right._replace(run=lambda x: (right.run(x)[0] + 1, right.run(x)[1]))
+    monkeypatch.setattr(check_step, "OPERATIONS", (off_by_one,))
+    assert main(TINY) == 1
+    assert "BatchNorm's moments is wrong: please report" in capsys.readouterr().out
 
 
 def test_a_wrong_size_is_told_in_one_line(capsys):
