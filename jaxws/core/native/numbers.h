@@ -76,8 +76,8 @@ struct Float32 {
 #if defined(__AVX512BF16__) && defined(__AVX512BW__)
 #define JAXWS_BFLOAT16 1
 
-// Products are exact, and rounded once when the two of a word are added to the sum; numbers below
-// 1.2e-38 count as zero.
+// The two products of a word are added to the sum one after the other, each sum rounded to float32;
+// numbers below 1.2e-38 count as zero.
 struct BFloat16 {
   using Number = uint16_t;
   static constexpr int kPerWord = 2;
