@@ -141,7 +141,7 @@ def test_show(runs, tmp_path, monkeypatch, capsys):
     assert "seed0 done, epoch 200 of 200, top-1 88.00 %\n    model.dtype='bfloat16' instead" in out
     assert "top-1 87.50 %, mean of 2 runs that are done, spread 1.00" in out
     assert f"--workdir={runs}/{ROW}/seed0" in out and f"--runs={runs}" in out
-    assert "5.6 h on 2 cores of an AMD EPYC" in out and "predicted from 19,600 steps" in out
+    assert "6.9 h on 2 cores of an AMD EPYC" in out and "predicted from 19,600 steps" in out
     out = told(capsys, "show", "small/table5/digits/lc/seed0", f"--runs={runs}")
     assert "not the paper's: ResNet-8" in out and "of table5/cifar10/lc, which it is like" in out
     out = told(capsys, "show", "untied/cifar10/lc-from-conv")
