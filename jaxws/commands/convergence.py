@@ -18,8 +18,9 @@ from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 from jaxws.commands.arguments import add_out_directory, check_out_directory
 from jaxws.commands.convergence_plot import draw, to_bytes, to_csv
 from jaxws.dynamics.circuit import Circuit
-from jaxws.dynamics.convergence import Curve, Study, check_study, simulate
+from jaxws.dynamics.convergence import simulate
 from jaxws.dynamics.schedules import COUNTERS, MOMENTS, Plasticity
+from jaxws.dynamics.study import Curve, Study, check_study
 from jaxws.records.provenance import versions
 from jaxws.system.atomic import write_together
 from jaxws.system.terminal import Bar

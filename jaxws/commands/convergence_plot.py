@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from jaxws.dynamics.convergence import Curve, Study
+from jaxws.dynamics.study import Curve, Study
 
 COLUMNS = (
     *("figure", "simulation", "kernel_size", "gamma", "input_mean", "runs", "iteration"),

@@ -10,7 +10,8 @@ from jaxws.commands import convergence as command
 from jaxws.commands.convergence import meaningless
 from jaxws.commands.convergence_plot import to_csv
 from jaxws.dynamics import convergence as simulation
-from jaxws.dynamics.convergence import Curve, Study, simulate
+from jaxws.dynamics.convergence import simulate
+from jaxws.dynamics.study import Curve, Study
 
 SMALL = Study(runs=3, neurons=20, sizes=(3,), gammas=(0.1, 0.01), input_mean=0.0)
 
