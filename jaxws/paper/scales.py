@@ -129,6 +129,8 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             rates={  # searched: docs/results/paper/reduced/searches.csv
                 "conv": Rates(5e-3, 1e-2),
                 "lc": Rates(1e-3, 1e-2),
+                "lc-8reps": Rates(5e-4, 1e-4),
+                "lc-16reps": Rates(5e-4, 1e-2),
                 "lc-ws1": Rates(2e-3, 1e-2),
                 "lc-ws10": Rates(2e-3, 1e-4),
                 "lc-ws100": Rates(5e-4, 1e-4),
