@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxws.core import channel_sums
 from jaxws.core.fused_adamw import AdamW, update_layer
+from jaxws.core.implementations.proof import difference
 from jaxws.core.partitioning import one_device
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.pools import make_grid
@@ -86,7 +87,8 @@ def step_rows(size: int, batch: int, channels: int, rounds: int) -> Iterator[Ste
         for operation in OPERATIONS:
             small = operation.draw(7, 5, 2)
             exact = operation.exact(*small)
-            error = max(map(_difference, jax.jit(operation.run)(*small), exact))
+            results = jax.jit(operation.run)(*small)
+            error = max(_difference(*pair) for pair in zip(results, exact, strict=True))
             arrays = operation.draw(size, batch, channels)
             largest = max(array.nbytes for array in arrays)
             seconds = _median(operation, arrays, rounds)
@@ -126,8 +128,8 @@ def _median(operation: Operation, arrays: Arrays, rounds: int) -> float:
 
 
 def _difference(actual: jax.Array, exact: np.ndarray) -> float:
-    found = np.abs(np.asarray(actual, np.float64) - exact).max()
-    return float(found / max(np.abs(exact).max(), 1e-30))
+    size = max(np.abs(exact).max(), 1e-30)
+    return difference(np.asarray(actual, np.float64) / size, exact / size)
 
 
 def _draw(rng: np.random.Generator, shape: tuple[int, ...]) -> jax.Array:

@@ -254,11 +254,14 @@ def test_a_wrong_default_is_status_1(wrong, fresh, monkeypatch, capsys):
     assert row["verdict"].endswith("no such instruction" if wrong == "raises" else "wrong")
 
 
-def test_a_wrong_step_is_status_1(monkeypatch, capsys):
+@pytest.mark.parametrize(("of", "error"), [(0, 1), (1, np.nan)])
+def test_a_wrong_step_is_status_1(of, error, monkeypatch, capsys):
     monkeypatch.setattr(check, "DTYPES", ())
     right = check_step.OPERATIONS[2]
-    off_by_one = right._replace(run=lambda x: (right.run(x)[0] + 1, right.run(x)[1]))
-    monkeypatch.setattr(check_step, "OPERATIONS", (off_by_one,))
+    off = right._replace(
+        run=lambda x: tuple(m + error if i == of else m for i, m in enumerate(right.run(x)))
+    )
+    monkeypatch.setattr(check_step, "OPERATIONS", (off,))
     assert main(TINY) == 1
     assert "BatchNorm's moments is wrong: please report" in capsys.readouterr().out
 
