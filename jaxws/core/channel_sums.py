@@ -8,6 +8,7 @@ copy in float32 first. See jaxws/core/native/channel_sums.cc. Sums are float32.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,22 +64,6 @@ def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return mean, variance
 
 
-def _moments_gradient(
-    x: jax.Array, cotangents: tuple[jax.Array, jax.Array], mean: jax.Array
-) -> jax.Array:
-    count = x.size // x.shape[-2]
-    t_mean, t_variance = (t[:, None] / count for t in cotangents)
-    return (t_mean + 2 * t_variance * (x.astype(jnp.float32) - mean[:, None])).astype(x.dtype)
-
-
-def _moments_forward(x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
-    mean, variance = moments(x)
-    return (mean, variance), (x, mean)
-
-
-moments.defvjp(_moments_forward, lambda saved, t: (_moments_gradient(saved[0], t, saved[1]),))
-
-
 @jax.custom_vjp
 def gradient_sums(x: jax.Array, dy: jax.Array, mean: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Sums over images and positions of a gradient, and of it times x - mean.
@@ -98,13 +83,6 @@ def gradient_sums(x: jax.Array, dy: jax.Array, mean: jax.Array) -> tuple[jax.Arr
     """
     total, product = _run("gradient_sums", _plain_sums, x, dy, mean)
     return total, product
-
-
-# The derivative is plain JAX, and so of any order.
-gradient_sums.defvjp(
-    lambda *arrays: (gradient_sums(*arrays), arrays),
-    lambda arrays, t: jax.vjp(_plain_sums, *arrays)[1](list(t)),
-)
 
 
 def _run(name: str, plain: Callable[..., list[jax.Array]], *arrays: jax.Array) -> list[jax.Array]:
@@ -133,3 +111,15 @@ def _plain_sums(x: jax.Array, dy: jax.Array, mean: jax.Array) -> list[jax.Array]
     axes = (*range(x.ndim - 2), x.ndim - 1)
     x, dy = (a.astype(jnp.float32) for a in (x, dy))
     return [dy.sum(axes), (dy * (x - mean[:, None])).sum(axes)]
+
+
+def _rule(sums: Any, plain: Callable[..., list[jax.Array]]) -> None:
+    """Says that the derivative is that of plain JAX, and so of any order."""
+    sums.defvjp(
+        lambda *arrays: (sums(*arrays), arrays),
+        lambda arrays, t: jax.vjp(plain, *arrays)[1](list(t)),
+    )
+
+
+_rule(moments, _plain_moments)
+_rule(gradient_sums, _plain_sums)
