@@ -52,7 +52,12 @@ class CombinedConvolutions(nn.Module):
 def linen(layer: nn.Module, x: jax.Array) -> Run:
     """Compiles a Linen layer with both gradients."""
     params = jax.jit(layer.init)(jax.random.key(0), x)["params"]
-    return compiled(lambda params, x: layer.apply({"params": params}, x), params, x)
+
+    def apply(params: Any, x: jax.Array) -> jax.Array:
+        y: Any = layer.apply({"params": params}, x)
+        return y
+
+    return compiled(apply, params, x)
 
 
 def of_nnx(layer: nnx.Module, x: jax.Array) -> Run:

@@ -150,3 +150,27 @@ def test_a_transposed_layer_sleeps_only_without_windows():
     params = {"up": drawn(layer, jnp.ones((1, 6, 6, 3)))}
     with pytest.raises(ValueError, match="windows"):
         sleep_phase(jax.random.key(0), params, windows={})
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel_size"), [((7,), (3,)), ((4, 5), (1, 3)), ((3, 4, 2), (2, 1, 3))]
+)
+def test_masked_weights_do_nothing_in_any_dimension(image, kernel_size):
+    x = normal((2, *image, 2), 2)
+    mask = np.random.default_rng(3).integers(0, 2, (*image, *kernel_size, 2, 3)).astype(np.float32)
+    layer, plain = LocalConv(3, kernel_size, mask=mask), LocalConv(3, kernel_size)
+    kernel, bias = normal(mask.shape, 4), normal((*image, 3), 5)
+
+    @jax.jit
+    def run(kernel):
+        def masked(kernel):
+            return layer.apply({"params": {"masked_local_kernel": kernel, "bias": bias}}, x)
+
+        y, pull_back = jax.vjp(masked, kernel)
+        expected = plain.apply({"params": {"local_kernel": kernel * mask, "bias": bias}}, x)
+        return y, expected, pull_back(jnp.ones_like(y))[0]
+
+    y, expected, gradient = run(kernel)
+    np.testing.assert_array_equal(y, expected)
+    assert not np.any(gradient[mask == 0])
+    assert np.any(gradient[mask == 1])
