@@ -177,12 +177,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         layers = peers(image, channels, features, options.batch)
         measured = measure(layers, options.rounds)
         results.append({"title": title, "batch": options.batch, "layers": measured})
-        print(f"{title}, batch {options.batch}; milliseconds, and the part of what it is beside:")
+        print(f"{title}, batch {options.batch}; milliseconds, and of what it is beside (CPU time):")
         for name, (reference, _) in layers.items():
             own, beside = measured[name], measured[reference]
-            ratio = own["median_seconds"] / beside["median_seconds"]
-            ratios[f"{title}: {name} / {reference}"] = {"time": ratio}
-            print(f"  {name}: {1e3 * own['median_seconds']:.2f}, {ratio:.2f} of {reference}")
+            parts = {
+                kind: own[f"median_{key}"] / beside[f"median_{key}"]
+                for kind, key in (("time", "seconds"), ("cpu_time", "cpu_seconds"))
+            }
+            ratios[f"{title}: {name} / {reference}"] = parts
+            print(
+                f"  {name}: {1e3 * own['median_seconds']:.2f},"
+                f" {parts['time']:.2f} ({parts['cpu_time']:.2f}) of {reference}",
+                flush=True,
+            )
     if options.out:
         report = {"benchmark": "layer_kinds", **machine.metadata(), "results": results}
         report |= {"backend": jax.default_backend(), "ratios": ratios}

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxws.core.blocks import block_count, expand_blocks
+from jaxws.core.blocks import block_count
 from jaxws.core.implementations.autodiff import NAMES, contract
 from jaxws.core.implementations.spec import Spec
 from jaxws.core.local_kernels import accumulation_dtype, to_arrays
@@ -109,9 +109,9 @@ def local_conv(
     if (mode := continuation(padding)) is not None:
         images = jnp.pad(images, [*window.padding, (0, 0), (0, 0)], mode=mode)
         window = make_window(images.shape[:ndim], window.kernel_size, strides, 0, dilation)
-    if any(b > 1 for b in block):
-        kernel = expand_blocks(to_arrays(kernel), window.output_size, block)
     spec = Spec(window, feature_group_count, accumulation_dtype(compute), result, precision)
+    if any(b > 1 for b in block):
+        kernel, spec = to_arrays(kernel), spec._replace(block=block)
     y = contract(images, kernel, spec, implementation)
     return y if batch_last else jnp.moveaxis(y, -1, 0)
 

@@ -35,14 +35,14 @@ def test_each_position_has_the_filter_of_its_block():
         ((7, 8), (2, 4), 2, {"strides": (2, 1), "padding": (1, 1)}),
         ((9,), (3,), 4, {"padding": "CIRCULAR"}),
         ((4, 5, 3), (2, 1, 3), (2, 5, 1), {}),
+        ((9, 8), (2, 1), (5, 8), {"feature_group_count": 2}),  # gradients in parts
     ],
 )
 def test_blocks_are_a_layer_whose_filters_repeat(image, filters, block, arguments):
     """Values, and gradients that are summed over a block."""
     ndim = len(image)
-    x, kernel = normal((2, *image, 2), 1), normal((*filters, *(3,) * ndim, 2, 4), 2)
-    if arguments.get("strides"):
-        kernel = normal((*filters, 3, 3, 2, 4), 2)
+    channels = 2 // arguments.get("feature_group_count", 1)
+    x, kernel = normal((2, *image, 2), 1), normal((*filters, *(3,) * ndim, channels, 4), 2)
 
     @jax.jit
     def run(x, kernel):

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 
+from jaxws.core.blocks import expand_blocks
 from jaxws.core.implementations import dispatch, patches, slices
 from jaxws.core.implementations.manual_axes import vary_alike
 from jaxws.core.implementations.spec import Spec
@@ -30,13 +31,17 @@ NAMES = (*PLAIN, *dispatch.BY_NAME)
 
 
 def contract(
-    x: Images, kernel: Filters | PooledKernel, spec: Spec, implementation: str | None
+    x: Images,
+    kernel: PoolFilters | PooledKernel,
+    spec: Spec,
+    implementation: str | None,
 ) -> Outputs:
     """y[h, w, f, n] = sum over i, j, c of x[h + i, w + j, c, n] * kernel[h, w, i, j, c, f].
 
     Args:
       x: images, shape (H, W, c, n), unpadded, of the dtype to compute in.
-      kernel: filters, shape (h, w, i, j, c / groups, f), of the same dtype; maybe pooled.
+      kernel: filters, shape (h, w, i, j, c / groups, f), of the same dtype; maybe pooled, or one
+        for each ``spec.block``.
       spec: the geometry and dtypes of the layer.
       implementation: one of ``NAMES`` or None.
 
@@ -48,9 +53,12 @@ def contract(
     """
     if implementation in PLAIN:
         weights = kernel.spread() if isinstance(kernel, PooledKernel) else kernel
+        if spec.block is not None:
+            weights = expand_blocks(weights, spec.window.output_size, spec.block)
         return PLAIN[implementation](x, weights, spec)
     if implementation is not None:
-        dispatch.check(implementation, spec, kernel.shape, x.shape[-1], x.dtype)
+        shape = (*spec.window.output_size, *kernel.shape[position_ndim(kernel) :])
+        dispatch.check(implementation, spec, shape, x.shape[-1], x.dtype)
     y: Outputs
     if not isinstance(kernel, PooledKernel):
         y = _forward(*vary_alike(x, kernel), spec, implementation)

@@ -7,6 +7,7 @@ import numpy as np
 from jax import lax
 
 from jaxws.core.implementations import native, slices
+from jaxws.core.implementations.blocks import expanded
 from jaxws.core.implementations.lazy import lazy
 from jaxws.core.implementations.proof import trusted
 from jaxws.core.implementations.spec import Contraction, Implementation, Spec, kernel_shape
@@ -108,14 +109,16 @@ def fold(gradient: jax.Array, filters: tuple[int, ...]) -> jax.Array:
 def _map(implementation: Implementation, map_name: str) -> Contraction:
     """A map, with a gradient as ``spec.filters`` says."""
     function: Contraction = getattr(implementation, map_name)
-    if map_name != "kernel_gradient" or implementation.folds:
+    if implementation.folds:
         return function
+    if map_name != "kernel_gradient":
+        return expanded(function, map_name)
 
     def folded(x: jax.Array, dy: jax.Array, spec: Spec) -> jax.Array:
         gradient = function(x, dy, spec._replace(filters=None))
         return gradient if spec.filters is None else fold(gradient, spec.filters)
 
-    return folded
+    return expanded(folded, map_name)
 
 
 def default_name(dtype: jax.typing.DTypeLike = "float32") -> str:
@@ -152,6 +155,8 @@ def _sizes(
 ) -> tuple[tuple[int, ...], int, np.dtype]:
     """The kernel's shape, the batch and the dtype."""
     if map_name != "kernel_gradient":
-        return b.shape, a.shape[-1], b.dtype
+        ndim = len(spec.window.output_size)
+        positions = b.shape[:ndim] if spec.block is None else spec.window.output_size
+        return (*positions, *b.shape[ndim:]), a.shape[-1], b.dtype
     # Those that do not fold compute the gradient of every position.
     return kernel_shape(a, b, spec._replace(filters=None)), a.shape[-1], a.dtype

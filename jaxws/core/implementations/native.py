@@ -18,18 +18,19 @@ added up in float32 anyway. float64 is left to the other implementations.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxws.core.implementations.blocks import expanded
 from jaxws.core.implementations.manual_axes import vary_alike
 from jaxws.core.implementations.spec import MAPS, Implementation, Spec, kernel_shape
 from jaxws.core.local_kernels import position_ndim
 from jaxws.core.native import load_library
 from jaxws.core.shapes import Images, Outputs, PoolFilters
-from jaxws.core.window import Window
 
 # Sums over positions are made in so many parts, at most one of which a thread works on.
 _PARTS = 16
@@ -115,6 +116,9 @@ def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> PoolFilters:
         # Two images are multiplied at once: here the last one and zeros.
         x, dy = (jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, 1)]) for a in (x, dy))
     arrays = _image(x, dtype), _image(dy, dtype)
+    if spec.block is not None and math.prod(spec.block) < _PARTS:
+        # The parts would be larger than a gradient at every position.
+        return expanded(kernel_gradient, "kernel_gradient")(x, dy, spec)
     if spec.filters is None:
         return _call("kernel_gradient", *arrays, shape, jnp.float32, spec).astype(x.dtype)
     parts = _call("kernel_gradient", *arrays, (_PARTS, *shape), jnp.float32, spec)
@@ -150,7 +154,7 @@ def _call(
     call = jax.ffi.ffi_call(kernel, jax.ShapeDtypeStruct(full, dtype), vmap_method="sequential")
     # The kernel is the second of two arrays, or the result.
     filters = full[-8:-5] if name == "kernel_gradient" else b.shape[:3]
-    y = call(a, b, geometry=_geometry(spec.window, spec.groups, filters))
+    y = call(a, b, geometry=_geometry(spec, filters))
     _, y = vary_alike(a, y)
     return y.reshape(shape)
 
@@ -166,8 +170,9 @@ def _filters(kernel: jax.Array, dtype: np.dtype) -> jax.Array:
     return kernel.astype(dtype).reshape(shape)
 
 
-def _geometry(window: Window, groups: int, filters: tuple[int, ...]) -> np.ndarray:
+def _geometry(spec: Spec, filters: tuple[int, ...]) -> np.ndarray:
     """The fields of the C++ struct of that name, in order, with three spatial axes each."""
+    window = spec.window
     low = [pair[0] for pair in window.padding]
     fields = [
         (window.input_size, 1),
@@ -177,9 +182,10 @@ def _geometry(window: Window, groups: int, filters: tuple[int, ...]) -> np.ndarr
         (low, 0),
         (window.dilation, 1),
         (filters, 1),
+        (spec.block or (), 1),
     ]
     rows = [[fill] * (3 - len(values)) + list(values) for values, fill in fields]
-    return np.array([*np.ravel(rows), groups], np.int64)
+    return np.array([*np.ravel(rows), spec.groups], np.int64)
 
 
 def _unsupported_reason(

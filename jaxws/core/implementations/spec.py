@@ -29,6 +29,7 @@ class Spec(NamedTuple):
       precision: of matrix products, as in :func:`jax.lax.dot_general`.
       filters: (p, q) of the kernel's gradient, where a filter that repeats over the positions gets
         the sum over all of its own; None for a gradient at every position.
+      block: positions of a block along each axis, which have one filter; None for one each.
     """
 
     window: Window
@@ -37,6 +38,7 @@ class Spec(NamedTuple):
     result: np.dtype
     precision: lax.PrecisionLike = None
     filters: tuple[int, ...] | None = None
+    block: tuple[int, ...] | None = None
 
     def folding(self, filters: tuple[int, ...]) -> Spec:
         """The layer with a gradient of so many filters."""
@@ -72,7 +74,8 @@ class Implementation(NamedTuple):
 
     A kernel that is given may have fewer positions (p, q) than the layer: its filters repeat, and
     position (h, w) has filter (h mod p, w mod q). Its gradient is that of every position, unless
-    the implementation ``folds``: then it is as ``spec.filters`` says.
+    the implementation ``folds``: then it is as ``spec.filters`` says, and it also takes kernels
+    with a filter for each ``spec.block``.
 
     Attributes:
       forward: ``forward(x, kernel, spec)`` returns y in ``spec.result``.
@@ -81,7 +84,7 @@ class Implementation(NamedTuple):
         of x.
       unsupported_reason: ``unsupported_reason(spec, kernel_shape, batch, dtype)`` says what of a
         layer is not supported, or None.
-      folds: whether ``kernel_gradient`` adds up by itself over positions that share a filter.
+      folds: whether it adds up by itself over positions that share a filter, repeated or in blocks.
     """
 
     forward: Contraction

@@ -21,6 +21,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from jaxws.core.implementations import dispatch
+from jaxws.core.implementations.blocks import expanded
 from jaxws.core.implementations.spec import Spec, kernel_shape
 from jaxws.core.islands.layout import AXES, Layout, current_mesh, layout_of, mesh_sizes
 from jaxws.core.islands.slabs import add_images, cut_images, cut_outputs, join_outputs, local_spec
@@ -44,6 +45,9 @@ def run(map_name: str, a: jax.Array, b: jax.Array, spec: Spec, name: str | None)
     mesh = current_mesh()
     if mesh is None or a.shape[-1] % mesh.size:  # as in init, whose batch is one image
         return dispatch.run(map_name, a, b, spec, name)
+    if spec.block is not None:
+        each = expanded(lambda a, b, spec: run(map_name, a, b, spec, name), map_name)
+        return each(a, b, spec)
     if map_name == "kernel_gradient" and spec.filters is not None:
         gradient = run(map_name, a, b, spec._replace(filters=None), name)
         return dispatch.fold(gradient, spec.filters)

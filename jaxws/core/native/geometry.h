@@ -10,12 +10,13 @@ namespace jaxws {
 // Three spatial axes: (D, H, W). Layers with fewer have leading axes of size one.
 struct Geometry {
   int64_t in[3], out[3], kernel[3], stride[3], low[3], dilation[3];
-  int64_t filters[3];  // per axis; they repeat over the positions
+  int64_t filters[3];  // per axis; they repeat over the blocks
+  int64_t block[3];    // positions along each axis that have one filter
   int64_t groups;
 
-  static constexpr int kSize = 22;
+  static constexpr int kSize = 25;
   explicit Geometry(const int64_t* v) {
-    int64_t* fields[] = {in, out, kernel, stride, low, dilation, filters};
+    int64_t* fields[] = {in, out, kernel, stride, low, dilation, filters, block};
     for (int64_t* field : fields)
       for (int axis = 0; axis < 3; ++axis) field[axis] = *v++;
     groups = *v;
@@ -73,7 +74,7 @@ class Axis {
         const int64_t source = to_positions ? g.position(axis, place, o) : g.pixel(axis, place, o);
         const int64_t position = to_positions ? source : place;
         source_.push_back(source);
-        filter_.push_back(position < 0 ? 0 : position % g.filters[axis]);
+        filter_.push_back(position < 0 ? 0 : position / g.block[axis] % g.filters[axis]);
         if (source >= 0) seen_[source] = true;
       }
   }
