@@ -36,6 +36,8 @@ def test_each_position_has_the_filter_of_its_block():
         ((9,), (3,), 4, {"padding": "CIRCULAR"}),
         ((4, 5, 3), (2, 1, 3), (2, 5, 1), {}),
         ((9, 8), (2, 1), (5, 8), {"feature_group_count": 2}),  # gradients in parts
+        ((21, 22), (7, 6), (3, 4), {}),  # several tasks
+        ((5, 4, 3), (3, 4, 2), (2, 1, 2), {}),
     ],
 )
 def test_blocks_are_a_layer_whose_filters_repeat(image, filters, block, arguments):

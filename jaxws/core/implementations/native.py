@@ -25,7 +25,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxws.core.implementations.blocks import expanded
 from jaxws.core.implementations.manual_axes import vary_alike
 from jaxws.core.implementations.spec import MAPS, Implementation, Spec, kernel_shape
 from jaxws.core.local_kernels import position_ndim
@@ -116,13 +115,18 @@ def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> PoolFilters:
         # Two images are multiplied at once: here the last one and zeros.
         x, dy = (jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, 1)]) for a in (x, dy))
     arrays = _image(x, dtype), _image(dy, dtype)
-    if spec.block is not None and math.prod(spec.block) < _PARTS:
-        # The parts would be larger than a gradient at every position.
-        return expanded(kernel_gradient, "kernel_gradient")(x, dy, spec)
-    if spec.filters is None:
+    if spec.filters is None or _tasks_have_blocks(spec.block):
         return _call("kernel_gradient", *arrays, shape, jnp.float32, spec).astype(x.dtype)
     parts = _call("kernel_gradient", *arrays, (_PARTS, *shape), jnp.float32, spec)
     return parts.sum(0).astype(x.dtype)
+
+
+def _tasks_have_blocks(block: tuple[int, ...] | None) -> bool:
+    """Whether the sum over a block is one task's, as parts would be larger than all positions'.
+
+    A task has several rows and columns, but one place along the first of three axes.
+    """
+    return block is not None and math.prod(block) < _PARTS and (len(block) < 3 or block[0] == 1)
 
 
 def _dtype(a: jax.Array, b: jax.Array, spec: Spec) -> np.dtype:

@@ -24,6 +24,9 @@ struct Geometry {
 
   int64_t offsets() const { return kernel[0] * kernel[1] * kernel[2]; }
 
+  // The index of the filter of output position p.
+  int64_t filter(int axis, int64_t p) const { return p / block[axis] % filters[axis]; }
+
   // The pixel that kernel offset o shows to output position p, or -1 for padding.
   int64_t pixel(int axis, int64_t p, int64_t o) const {
     const int64_t q = p * stride[axis] + o * dilation[axis] - low[axis];
@@ -74,7 +77,7 @@ class Axis {
         const int64_t source = to_positions ? g.position(axis, place, o) : g.pixel(axis, place, o);
         const int64_t position = to_positions ? source : place;
         source_.push_back(source);
-        filter_.push_back(position < 0 ? 0 : position / g.block[axis] % g.filters[axis]);
+        filter_.push_back(position < 0 ? 0 : g.filter(axis, position));
         if (source >= 0) seen_[source] = true;
       }
   }

@@ -41,14 +41,17 @@ void outer_product(const float* x, int64_t ldx, int64_t c, const float* dy, int6
 //
 // Where filters repeat over positions, they get the sum over theirs, in `parts`: arrays of all
 // filters one after the other, each the sum over some of the positions. Which ones does not depend
-// on the number of threads, and nor do the sums.
-// Images n are counted in words: two that follow each other are multiplied at once in bfloat16.
+// on the number of threads, and nor do the sums. Without parts, positions that share a filter are
+// neighbours (g.block, one along the first axis), and one task has them all. Images n are counted
+// in words: two that follow each other are multiplied at once in bfloat16.
 template <typename Format>
 void kernel_gradient(xla::ffi::ThreadPool& pool, const Geometry& g, const Image<float>& x,
                      const Image<float>& dy, float* out, int64_t parts) {
   const int64_t n = x.batch, c = x.channels / g.groups, f = dy.channels, fg = f / g.groups;
   const int64_t f_padded = ceil_div(fg, kVector) * kVector * g.groups;
-  const int64_t columns = std::min<int64_t>(g.out[2], 4);
+  // Whole blocks of positions that have one filter, unless parts keep tasks apart.
+  const int64_t across = parts ? 1 : g.block[2], down = parts ? 1 : g.block[1];
+  const int64_t columns = std::min<int64_t>(g.out[2], ceil_div(4, across) * across);
   const int64_t column_blocks = ceil_div(g.out[2], columns);
   const int64_t seen =
       std::min((columns - 1) * g.stride[2] + (g.kernel[2] - 1) * g.dilation[2] + 1, g.in[2]);
@@ -58,9 +61,10 @@ void kernel_gradient(xla::ffi::ThreadPool& pool, const Geometry& g, const Image<
   while (lanes > 32 && lanes * image_words > 2 * kCacheWords) lanes /= 2;
   lanes = std::min(n, lanes);
   const int64_t threads = parts ? kFoldingThreads : pool.num_threads();
-  const int64_t rows =
+  const int64_t fitting =
       rows_per_task(g.out[1], (seen * x.channels * g.kernel[0] + columns * f_padded) * lanes,
                     g.kernel[1], column_blocks * g.out[0], threads);
+  const int64_t rows = ceil_div(fitting, down) * down;
   const int64_t row_blocks = ceil_div(g.out[1], rows);
   const int64_t blocks = g.out[0] * row_blocks * column_blocks;
   const Axis axis_d(g, 0, false), axis_h(g, 1, false), axis_w(g, 2, false);
@@ -96,10 +100,10 @@ void kernel_gradient(xla::ffi::ThreadPool& pool, const Geometry& g, const Image<
             pack_transposed(part, dy.at(d, h, w) + group * fg * n, n0, depth,
                             dyp + group * (f_padded / g.groups), f_padded);
           }
+          // Of position d, h, w, whatever the offset.
           const int64_t filter_index =
-              parts ? (axis_d.filter(d, 0) * g.filters[1] + axis_h.filter(h, 0)) * g.filters[2] +
-                          axis_w.filter(w, 0)
-                    : (d * g.out[1] + h) * g.out[2] + w;
+              (g.filter(0, d) * g.filters[1] + g.filter(1, h)) * g.filters[2] + g.filter(2, w);
+          const bool adds = n0 > 0 || parts || h % down || w % across;
           for (int64_t a = 0; a < g.kernel[0]; ++a)
             for (int64_t i = 0; i < g.kernel[1]; ++i)
               for (int64_t j = 0; j < g.kernel[2]; ++j) {
@@ -108,13 +112,13 @@ void kernel_gradient(xla::ffi::ThreadPool& pool, const Geometry& g, const Image<
                 const int64_t offset = (a * g.kernel[1] + i) * g.kernel[2] + j;
                 float* filter = result + (filter_index * g.offsets() + offset) * c * f;
                 if (xd < 0 || ph < 0 || pw < 0) {
-                  if (n0 == 0 && !parts) std::memset(filter, 0, c * f * sizeof(float));
+                  if (!adds) std::memset(filter, 0, c * f * sizeof(float));
                   continue;
                 }
                 for (int64_t group = 0; group < g.groups; ++group)
                   outer_product<Format>(pixel(a, ph, pw) + group * c * lanes, lanes, c,
                                         dyp + group * (f_padded / g.groups), f_padded, fg, depth,
-                                        n0 > 0 || parts, filter + group * fg, f);
+                                        adds, filter + group * fg, f);
               }
         }
     }
