@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import faulthandler
 import importlib
 import logging
@@ -10,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jaxws.huge_pages import restart_with_huge_pages
 from jaxws.system.output import lose_output_rather_than_fail
@@ -32,12 +33,35 @@ COMMANDS = {
 }
 
 
+_KINDS = {"int": "a whole number", "float": "a number"}  # in the words of those who give them
+
+
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
+    """Says what is wrong in one line, in plain words and without the usage."""
 
     def error(self, message: str) -> NoReturn:
         say(f"error: {one_line(message)}", error=True)
         sys.exit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse does, with the closest of the choices (commands, too) before the others."""
+        if action.choices is None or value in action.choices:
+            return
+        names = [str(choice) for choice in action.choices]
+        found = difflib.get_close_matches(str(value), names, n=1)
+        hint = f": did you mean {found[0]!r}?" if found else "."
+        raise argparse.ArgumentError(
+            action, f"there is no {str(value)!r}{hint} There are {', '.join(names)}."
+        )
+
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        kind = _KINDS.get(getattr(action.type, "__name__", ""))
+        try:
+            return super()._get_value(action, text)
+        except argparse.ArgumentError as error:
+            if kind is None:
+                raise
+            raise argparse.ArgumentError(action, f"expected {kind}, not {text!r}.") from error
 
     def options(self) -> list[str]:
         """Those that it and its actions know, as they are spelled."""
@@ -69,6 +93,9 @@ def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    if not argv:
+        say(names.format_help(), error=True)
+        return 2
     name = names.parse_args(argv[:1]).command
     parser = _Parser(
         prog=called or f"{program} {name}", description=COMMANDS[name], allow_abbrev=False

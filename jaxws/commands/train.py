@@ -38,7 +38,8 @@ configurations:
 
 fields:
   --config.FIELD=VALUE changes a field of the configuration, as in --config.seed=1
-  --config.sharing.every=5. All fields, with their defaults and what they mean, are in
+  --config.sharing.every=5; None unsets one that is unset by default. All fields, with their
+  defaults and what they mean, are in
   {fields.__file__}
 
 exit status:

@@ -130,8 +130,8 @@ def test_interrupt_leaves_no_files(tmp_path, monkeypatch, capsys):
         ("--presentations=0", "presentations=0: expected at least 1"),
         ("--iterations=0", "iterations=0: expected at least 1"),
         ("--out=nowhere", "there is no such directory; make it"),
-        ("--figure=6", "invalid choice: 6"),
-        ("--counter=hour", "invalid choice: 'hour'"),
+        ("--figure=6", "there is no '6'"),
+        ("--counter=hour", "there is no 'hour'"),
     ],
 )
 def test_mistakes_are_one_line(argument, message, capsys, tmp_path, monkeypatch):
