@@ -17,20 +17,28 @@ from jaxws.huge_pages import restart_with_huge_pages
 from jaxws.system.output import lose_output_rather_than_fail
 from jaxws.system.text import one_line, say, show_text_as_text
 
-COMMANDS = {
-    "check": "whether kernels compute the right numbers here, and how fast; parameters of a config",
-    "configs": "the configurations that come with jaxws, for train and preview",
-    "convergence": "Figs 4 and 5 of the paper: how dynamic weight sharing converges",
-    "evaluate": "the scores of a run, a file of weights or a published network",
-    "export": "parameters as safetensors or npz, readable without jaxws",
-    "inspect": "the checkpoints of a run, whether they are whole, and their metrics",
-    "paper": "every row of the paper's tables: list, show, run, search, report",
-    "prepare": "CIFAR-10, CIFAR-100, TinyImageNet or ImageNet for training",
-    "preview": "a sheet of images as the network sees them, augmented, with labels",
-    "report": "the plots and the page of a run, made anew",
-    "theorem1": "the error of noisy weight sharing against the bound of Theorem 1",
-    "train": "trains a network of the paper, or goes on with a run that was stopped",
+GROUPS = {
+    "train a network": {
+        "train": "trains a network of the paper, or goes on with a run that was stopped",
+        "configs": "the configurations that come with jaxws, for train and preview",
+        "prepare": "CIFAR-10, CIFAR-100, TinyImageNet or ImageNet for training",
+        "preview": "a sheet of images as the network sees them, augmented, with labels",
+        "check": "whether kernels compute the right numbers here, how fast; parameters of a config",
+    },
+    "look at runs": {
+        "inspect": "the checkpoints of a run, whether they are whole, and their metrics",
+        "evaluate": "the scores of a run, a file of weights or a published network",
+        "compare": "several runs or seeds side by side: means, deviations, curves",
+        "report": "the plots and the page of a run, made anew",
+        "export": "parameters as safetensors or npz, readable without jaxws",
+    },
+    "the paper": {
+        "paper": "every row of the paper's tables: list, show, run, search, report",
+        "convergence": "Figs 4 and 5 of the paper: how dynamic weight sharing converges",
+        "theorem1": "the error of noisy weight sharing against the bound of Theorem 1",
+    },
 }
+COMMANDS = {name: what for group in GROUPS.values() for name, what in group.items()}
 
 
 _KINDS = {"int": "a whole number", "float": "a number"}  # in the words of those who give them
@@ -73,6 +81,15 @@ class _Parser(argparse.ArgumentParser):
         return found
 
 
+def _listing() -> str:
+    """All commands, a line each."""
+    groups = []
+    for title, commands in GROUPS.items():
+        lines = [f"  {name:<12}{what}" for name, what in commands.items()]
+        groups.append("\n".join([f"{title}:", *lines]))
+    return "\n\n".join(groups)
+
+
 def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
     """Runs a command.
 
@@ -86,10 +103,10 @@ def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     program = "jaxws" if Path(sys.argv[0]).stem == "jaxws" else "python -m jaxws"
-    listing = "\n".join(f"  {name:<12}{what}" for name, what in COMMANDS.items())
     names = _Parser(
         prog=program,
-        epilog=f"commands:\n{listing}",
+        description="Locally connected networks and weight sharing.",
+        epilog=f"{_listing()}\n\n{program} COMMAND --help explains one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names.add_argument("command", choices=COMMANDS, metavar="COMMAND")

@@ -12,7 +12,7 @@ from jaxws.paper.configs import row_config
 from jaxws.paper.names import RunName, all_rows
 from jaxws.paper.scales import SCALES
 from jaxws.paper.state import MAY_DIFFER
-from jaxws.paper.tables import SOURCES, find_published
+from jaxws.paper.tables import SOURCES, Published, find_published
 
 # A row has several seeds; how many images are scored at once changes no score.
 _OF_NO_ROW = {*MAY_DIFFER, "seed", "eval_batch_size"}
@@ -38,6 +38,23 @@ def row_of(config: ConfigDict) -> RunName | None:
     return next((name for name, fields in _rows() if fields == wanted), None)
 
 
+def published_of(config: ConfigDict) -> Published | None:
+    """What the paper has of a configuration.
+
+    Args:
+      config: of a run.
+
+    Returns:
+      Its row; None where the configuration is none of the paper's.
+
+    Example:
+      >>> published_of(row_config("table5/cifar10/lc-ws10/seed3")).top1
+      85.1
+    """
+    name = row_of(config)
+    return name and find_published(name.experiment, name.dataset, name.row)
+
+
 def paper_rows(config: ConfigDict) -> list[tuple[str, str]]:
     """What a table about a run says of the paper.
 
@@ -52,7 +69,7 @@ def paper_rows(config: ConfigDict) -> list[tuple[str, str]]:
       [("the paper's test top-1", '85.1 % (Table 5: table5/cifar10/lc-ws10)')]
     """
     name = row_of(config)
-    found = name and find_published(name.experiment, name.dataset, name.row)
+    found = published_of(config)
     if not name or not found:
         return []
     return [("the paper's test top-1", f"{found.top1} % ({SOURCES[found.table][0]}: {name})")]

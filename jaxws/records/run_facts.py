@@ -37,6 +37,35 @@ def best_epoch(run: RunDirectory) -> dict[str, Any] | None:
     return max(evaluated, key=lambda r: r.get("test_top1") or 0.0) if evaluated else None
 
 
+def reached_epoch(run: RunDirectory) -> float:
+    """How far a run has come.
+
+    Args:
+      run: any.
+
+    Returns:
+      Its last epoch that is recorded, also within one where it was to stop after some steps; 0.0 if
+      none is over.
+    """
+    ended = run.of_kind("epoch")
+    return float(ended[-1].get("epoch", 0)) if ended else 0.0
+
+
+def is_complete(run: RunDirectory) -> bool:
+    """Whether the last of all epochs is recorded and its network kept, which comes after.
+
+    Args:
+      run: any. Its checkpoints may have been removed since, all of them, to save space.
+
+    Returns:
+      True or False.
+    """
+    if reached_epoch(run) < run.config.epochs:
+        return False
+    last = run.of_kind("epoch")[-1]["step"]
+    return not run.checkpoints.is_dir() or (run.checkpoints / str(last)).is_dir()
+
+
 def wall_seconds(run: RunDirectory) -> float:
     """How long a run took, summed over all of its sessions.
 

@@ -1,10 +1,12 @@
 """Errors about values of fields are in plain words, and say what was given and what to give."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from jaxws.__main__ import main
+from jaxws import commands
+from jaxws.__main__ import COMMANDS, main
 from jaxws.commands.parse_config import parse_config
 
 # What Python, absl and ml_collections would say.
@@ -52,8 +54,8 @@ def test_none_unsets_what_is_unset_by_default():
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        ("inspct runs/a", "there is no 'inspct': did you mean 'inspect'? There are check, "),
-        ("xyz", "there is no 'xyz'. There are check, "),
+        ("inspct runs/a", "there is no 'inspct': did you mean 'inspect'? There are train, "),
+        ("xyz", "there is no 'xyz'. There are train, "),
         ("paper lst", "there is no 'lst': did you mean 'list'?"),
         ("check --size=1.5", "argument --size: expected a whole number, not '1.5'."),
     ],
@@ -67,4 +69,8 @@ def test_a_wrong_word_of_a_command_names_the_right_one(capsys, argv, expected):
 
 def test_no_command_shows_what_there_is(capsys):
     assert main([]) == 2
-    assert "inspect" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    files = Path(commands.__file__).parent.glob("*.py")
+    modules = {file.stem for file in files if "def run(" in file.read_text()} | {"paper"}
+    assert set(COMMANDS) == modules
+    assert all(f"\n  {name:<12}{what}\n" in err for name, what in COMMANDS.items())
