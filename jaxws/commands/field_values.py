@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import tuple_parser
 
 from jaxws.config.fields import flat_fields
-from jaxws.config.numbers import KINDS_IN_WORDS, field_kinds
+from jaxws.config.numbers import KINDS_IN_WORDS, MOST_WHOLE, field_kinds
 
 UNSET = "None"  # leaves a field unset, where that is its default
 _PARSERS: Mapping[type, flags.ArgumentParser] = {
@@ -141,5 +141,5 @@ def _meant(text: str, kind: type, default: Any) -> Any:
             number = float(text)
         except ValueError:
             return default
-        return int(number) if number.is_integer() else default
+        return int(number) if number.is_integer() and abs(number) <= MOST_WHOLE else default
     return default

@@ -36,13 +36,16 @@ def stop_of(values: np.ndarray) -> int | None:
     return int(there[-1]) if len(there) and there[-1] < len(values) - 1 else None
 
 
-def draw_layers(axes: Axes, steps: np.ndarray, values: Mapping[str, np.ndarray]) -> bool:
+def draw_layers(
+    axes: Axes, steps: np.ndarray, values: Mapping[str, np.ndarray], marker: str = ""
+) -> bool:
     """Draws a line for each layer, with a cross where it stops before the others.
 
     Args:
       axes: to draw into.
       steps: of shape (n,).
       values: -log SNR by layer, of shape (n,); NaN where it is not finite.
+      marker: of every point, so that those between two gaps are seen.
 
     Returns:
       Whether any line stops, which :data:`WHY_THEY_STOP` explains.
@@ -51,7 +54,8 @@ def draw_layers(axes: Axes, steps: np.ndarray, values: Mapping[str, np.ndarray])
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, max(len(values), 1)))
     stops = {name: stop_of(series) for name, series in values.items()}
     for (name, series), colour in zip(values.items(), colours, strict=True):
-        axes.plot(steps, series, ".-", markersize=2, color=colour, linewidth=1, label=_text(name))
+        style = {"color": colour, "linewidth": 1, "marker": marker, "markersize": 2}
+        axes.plot(steps, series, label=_text(name), **style)
         if (stop := stops[name]) is not None:
             axes.plot(steps[stop], series[stop], "x", color=colour, markersize=6, mew=1.6)
     silent = [name for name, series in values.items() if np.isnan(series).all()]

@@ -36,7 +36,7 @@ def plot_snr(records: Iterable[Record]) -> bytes:
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.6), layout="constrained")
     panels = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     steps, snr = values_of("step", measured), [record["neg_log_snr"] for record in measured]
-    stops = draw_layers(panels[0], steps, {layer: values_of(layer, snr) for layer in layers})
+    stops = draw_layers(panels[0], steps, {layer: values_of(layer, snr) for layer in layers}, ".")
     finish(panels[0], "", r"$-\log\,\mathrm{SNR}_w$ before sharing")
     if any(silent):
         panels[1].step(steps, silent, where="post", color="0.3", linewidth=1)
