@@ -9,17 +9,23 @@ if TYPE_CHECKING:
     from jaxws.core.local_conv import local_conv
     from jaxws.core.sharing import pool_mean, pool_sizes, pool_variance, share_weights
     from jaxws.core.snr import weight_snr
+    from jaxws.core.transposed import local_conv_transpose
     from jaxws.layers.conv import LocalConv
     from jaxws.layers.dense import LocalDense
+    from jaxws.layers.low_rank import LowRankConv
+    from jaxws.layers.transposed import LocalConvTranspose
     from jaxws.layers.windows import layer_windows
 
 __version__ = "0.1.0"
 
 __all__ = [
     "LocalConv",
+    "LocalConvTranspose",
     "LocalDense",
+    "LowRankConv",
     "layer_windows",
     "local_conv",
+    "local_conv_transpose",
     "pool_mean",
     "pool_sizes",
     "pool_variance",
@@ -33,9 +39,12 @@ __all__ = [
 # which take seconds, are needed.
 _MODULES = {
     "LocalConv": "layers.conv",
+    "LocalConvTranspose": "layers.transposed",
     "LocalDense": "layers.dense",
+    "LowRankConv": "layers.low_rank",
     "layer_windows": "layers.windows",
     "local_conv": "core.local_conv",
+    "local_conv_transpose": "core.transposed",
     "pool_mean": "core.sharing",
     "pool_sizes": "core.sharing",
     "pool_variance": "core.sharing",

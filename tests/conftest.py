@@ -34,7 +34,7 @@ from tests.support.promotion import forbid_promotion
 
 # Before any of them is imported. An int may stand for a float; JAXTYPING_DISABLE=1 checks nothing.
 jaxtyping.install_import_hook(
-    ["jaxws.core", "jaxws.layers", "jaxws.dynamics"],
+    ["jaxws.core", "jaxws.layers", "jaxws.nnx", "jaxws.dynamics"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 

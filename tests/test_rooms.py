@@ -14,7 +14,7 @@ FLOORS = (
     ("core", "config"),
     ("data",),
     ("layers", "dynamics", "parallel"),
-    ("models",),
+    ("nnx", "models"),
     ("records",),
     ("checkpointing",),
     ("training",),

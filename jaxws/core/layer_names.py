@@ -16,7 +16,11 @@ from typing import Any, NamedTuple
 
 NUMBERED = re.compile(r"(_*[A-Z]\w*?)_(\d+)")  # as Flax names modules: class and number
 # What README puts in the place of what: these never stand for the other's.
-TWINS = {"LocalConv": "Conv", "LocalDense": "Dense"}
+TWINS = {
+    "LocalConv": "Conv",
+    "LocalConvTranspose": "ConvTranspose",
+    "LocalDense": "Dense",
+}
 _MOST_STATES = 1_000  # of one length; more are not searched
 
 Name = Any  # a key of a mapping, or an index

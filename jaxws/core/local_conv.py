@@ -12,17 +12,28 @@ serves 1, 2 and 3 spatial dimensions. What computes it is a file each in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from jaxws.core.blocks import block_count, expand_blocks
 from jaxws.core.implementations.autodiff import NAMES, contract
 from jaxws.core.implementations.spec import Spec
-from jaxws.core.local_kernels import accumulation_dtype
+from jaxws.core.local_kernels import accumulation_dtype, to_arrays
 from jaxws.core.pooled import PooledKernel
 from jaxws.core.shapes import AnyImages, AnyOutputs, Filters, NumpyFilters
-from jaxws.core.window import Padding, Window, make_window
+from jaxws.core.window import (
+    Padding,
+    Window,
+    continuation,
+    dilate,
+    dilated_size,
+    make_window,
+    per_axis,
+)
 
 
 def local_conv(
@@ -32,6 +43,8 @@ def local_conv(
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
     dilation: int | Sequence[int] = 1,
+    input_dilation: int | Sequence[int] = 1,
+    block_size: int | Sequence[int] = 1,
     feature_group_count: int = 1,
     implementation: str | None = None,
     precision: lax.PrecisionLike = None,
@@ -43,12 +56,18 @@ def local_conv(
     Args:
       x: images, shape (n, H, W, c); (n, W, c) or (n, D, H, W, c) for 1 or 3 spatial dimensions.
       local_kernel: filters, shape (h, w, i, j, c / feature_group_count, f), and likewise in 1-D and
-        3-D. The kernel size is read from this shape, and (h, w) must be the output size. Weights
-        that are equal within their pools may come as a :class:`jaxws.core.pooled.PooledKernel`.
+        3-D. The kernel size is read from this shape, and (h, w) must be the output size, or with
+        ``block_size`` the number of blocks. Weights that are equal within their pools may come as a
+        :class:`jaxws.core.pooled.PooledKernel`.
       strides: distance between output positions in pixels, an int or one per spatial axis.
-      padding: ``'SAME'``, ``'SAME_LOWER'`` or ``'VALID'`` as in XLA, an int, or ``(low, high)``
-        pairs per spatial axis; PyTorch's padding of an odd kernel is the int ``(k - 1) // 2``.
+      padding: ``'SAME'``, ``'SAME_LOWER'`` or ``'VALID'`` as in XLA, ``'CIRCULAR'``, ``'REFLECT'``
+        or ``'CAUSAL'`` (1-D) as in ``nn.Conv``, an int, or ``(low, high)`` pairs per spatial axis;
+        PyTorch's padding of an odd kernel is the int ``(k - 1) // 2``.
       dilation: distance between kernel offsets in pixels, an int or one per spatial axis.
+      input_dilation: zeros are put between pixels, so that neighbours lie so far apart, an int or
+        one per spatial axis.
+      block_size: b; all b x b positions of a block have one filter, so that the kernel has
+        ceil(h / b) x ceil(w / b) of them; an int or one per spatial axis.
       feature_group_count: g; group q of c / g channels feeds the q-th f / g features only.
       implementation: a name out of :mod:`jaxws.core.implementations`, or None for the fastest on
         JAX's default backend. Programs for :mod:`jax.export` need ``'slices'``: JAX cannot
@@ -73,8 +92,49 @@ def local_conv(
       >>> kernel = jnp.ones((16, 16, 3, 3, 3, 64))
       >>> local_conv(x, kernel, strides=2, padding=1).shape
       (8, 16, 16, 64)
+      >>> blocks = jnp.ones((4, 4, 3, 3, 3, 64))
+      >>> local_conv(x, blocks, strides=2, padding=1, block_size=4).shape
+      (8, 16, 16, 64)
     """
-    window = _check(x, local_kernel, strides, padding, dilation, feature_group_count, batch_last)
+    ndim = _ndim(x, local_kernel, batch_last)
+    image = x.shape[:-1] if batch_last else x.shape[1:]
+    size = dilated_size(image[:-1], input_dilation)
+    window = make_window(size, local_kernel.shape[ndim:-2], strides, padding, dilation)
+    block = per_axis("block_size", block_size, ndim)
+    _check(x, local_kernel, image[-1], window, block, feature_group_count)
+    compute = compute_dtype(x, local_kernel, implementation)
+    result = jnp.dtype(preferred_element_type or compute)
+    x = x if batch_last else jnp.moveaxis(x, 0, -1)
+    images, kernel = jax.tree.map(lambda a: jnp.asarray(a).astype(compute), (x, local_kernel))
+    images = dilate(images, input_dilation)
+    if (mode := continuation(padding)) is not None:
+        images = jnp.pad(images, [*window.padding, (0, 0), (0, 0)], mode=mode)
+        window = make_window(images.shape[:ndim], window.kernel_size, strides, 0, dilation)
+    if any(b > 1 for b in block):
+        kernel = expand_blocks(to_arrays(kernel), window.output_size, block)
+    spec = Spec(window, feature_group_count, accumulation_dtype(compute), result, precision)
+    y = contract(images, kernel, spec, implementation)
+    return y if batch_last else jnp.moveaxis(y, -1, 0)
+
+
+def compute_dtype(x: AnyImages, local_kernel: Any, implementation: str | None) -> np.dtype:
+    """The promoted dtype of image and filters.
+
+    Args:
+      x: images.
+      local_kernel: filters, in any layout.
+      implementation: asked for, which is checked too.
+
+    Returns:
+      A floating dtype.
+
+    Raises:
+      ValueError: a dtype that is not a floating one, an unknown implementation.
+
+    Example:
+      >>> compute_dtype(jnp.ones((1, 4, 2), jnp.bfloat16), jnp.ones((4, 1, 2, 3)), None)
+      dtype('float32')
+    """
     compute = jnp.result_type(x, *jax.tree.leaves(local_kernel))
     if not jnp.issubdtype(compute, jnp.floating):
         raise ValueError(
@@ -83,23 +143,12 @@ def local_conv(
         )
     if implementation is not None and implementation not in NAMES:
         raise ValueError(f"implementation={implementation!r}: expected None or one of {NAMES}.")
-    result = jnp.dtype(preferred_element_type or compute)
-    spec = Spec(window, feature_group_count, accumulation_dtype(compute), result, precision)
-    x = x if batch_last else jnp.moveaxis(x, 0, -1)
-    images, kernel = jax.tree.map(lambda a: jnp.asarray(a).astype(compute), (x, local_kernel))
-    y = contract(images, kernel, spec, implementation)
-    return y if batch_last else jnp.moveaxis(y, -1, 0)
+    dtype: np.dtype = compute
+    return dtype
 
 
-def _check(
-    x: AnyImages,
-    local_kernel: Filters | NumpyFilters | PooledKernel,
-    strides: int | Sequence[int],
-    padding: Padding,
-    dilation: int | Sequence[int],
-    groups: int,
-    batch_last: bool,
-) -> Window:
+def _ndim(x: AnyImages, local_kernel: Any, batch_last: bool) -> int:
+    """Number of spatial axes."""
     ndim = x.ndim - 2
     if ndim not in (1, 2, 3):
         shapes = ("(H, W, c, n)", "(W, c, n)", "(D, H, W, c, n)")
@@ -111,10 +160,18 @@ def _check(
             f" output positions, {ndim} of kernel offsets, c / groups and f, for x of shape"
             f" {x.shape}."
         )
-    positions, kernel_size = local_kernel.shape[:ndim], local_kernel.shape[ndim : 2 * ndim]
-    image = x.shape[:-1] if batch_last else x.shape[1:]
-    window = make_window(image[:-1], kernel_size, strides, padding, dilation)
-    channels, features = image[-1], local_kernel.shape[-1]
+    return ndim
+
+
+def _check(
+    x: AnyImages,
+    local_kernel: Any,
+    channels: int,
+    window: Window,
+    block: tuple[int, ...],
+    groups: int,
+) -> None:
+    features = local_kernel.shape[-1]
     if channels < 1:
         raise ValueError(f"x has shape {x.shape}: expected at least one channel.")
     if groups < 1 or channels % groups or features % groups:
@@ -122,11 +179,12 @@ def _check(
             f"feature_group_count={groups} does not divide {channels} input channels and"
             f" {features} features: choose a common divisor."
         )
-    expected = (*window.output_size, *kernel_size, channels // groups, features)
-    if (*positions, *local_kernel.shape[ndim:]) != expected:
+    filters = block_count(window.output_size, block)
+    expected = (*filters, *window.kernel_size, channels // groups, features)
+    if local_kernel.shape != expected:
+        blocks = f", blocks of {block}" if filters != window.output_size else ""
         raise ValueError(
             f"local_kernel has shape {local_kernel.shape}: expected {expected} for x of shape"
             f" {x.shape}, strides {window.strides}, padding {window.padding}, dilation"
-            f" {window.dilation} and {groups} groups."
+            f" {window.dilation}{blocks} and {groups} groups."
         )
-    return window

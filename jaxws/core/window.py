@@ -11,6 +11,7 @@ import operator
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+import jax
 import numpy as np
 from jax import lax
 
@@ -19,7 +20,9 @@ Ints: TypeAlias = Sequence[Int] | np.ndarray
 Padding: TypeAlias = str | Int | Ints | Sequence[Int | Sequence[Int]]
 
 
-_BY_NAME = ("SAME", "SAME_LOWER", "VALID")
+_BY_NAME = ("SAME", "SAME_LOWER", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
+# What stands beyond the border where it is not zeros: names of Flax and of jax.numpy.pad.
+_CONTINUED = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
 
 class Window(NamedTuple):
@@ -29,7 +32,7 @@ class Window(NamedTuple):
       input_size: image size, before padding.
       kernel_size: number of kernel offsets.
       strides: distance between neighbouring output positions, in pixels.
-      padding: zeros put before and after the image, as ``(low, high)`` pairs.
+      padding: pixels put before and after the image, as ``(low, high)`` pairs.
       dilation: distance between neighbouring kernel offsets, in pixels.
       output_size: number of output positions.
     """
@@ -68,8 +71,8 @@ def make_window(
       kernel_size: kernel size, one number per spatial axis.
       strides: an int, or one per spatial axis.
       padding: ``'SAME'``, ``'SAME_LOWER'`` or ``'VALID'`` (XLA's meaning: at stride 2, ``'SAME'``
-        is not PyTorch's ``(k - 1) // 2``), an int, or per spatial axis an int or a ``(low, high)``
-        pair.
+        is not PyTorch's ``(k - 1) // 2``), ``'CIRCULAR'``, ``'REFLECT'`` or ``'CAUSAL'`` (1-D), as
+        in ``nn.Conv``; an int, or per spatial axis an int or a ``(low, high)`` pair.
       dilation: an int, or one per spatial axis.
 
     Returns:
@@ -109,6 +112,65 @@ def make_window(
     return Window(image, kernel, steps, pairs, spread, output_size)
 
 
+def continuation(padding: Padding) -> str | None:
+    """What pixels beyond the border are, where they are not zeros.
+
+    Args:
+      padding: as in :func:`make_window`.
+
+    Returns:
+      The mode of :func:`jax.numpy.pad`, or None for zeros.
+
+    Example:
+      >>> continuation("CIRCULAR"), continuation("SAME")
+      ('wrap', None)
+    """
+    return _CONTINUED.get(padding.upper()) if isinstance(padding, str) else None
+
+
+def dilated_size(image_size: Ints, input_dilation: Int | Ints = 1) -> tuple[int, ...]:
+    """The size of an image between whose pixels zeros are put.
+
+    Args:
+      image_size: in pixels, one number per spatial axis.
+      input_dilation: distance between neighbouring pixels afterwards, an int or one per axis.
+
+    Returns:
+      One number per spatial axis.
+
+    Raises:
+      ValueError: a dilation of the wrong length, or one that is not positive.
+
+    Example:
+      >>> dilated_size((4, 5), 2)
+      (7, 9)
+    """
+    steps = per_axis("input_dilation", input_dilation, len(image_size))
+    return tuple(max((n - 1) * s + 1, 0) for n, s in zip(image_size, steps, strict=True))
+
+
+def dilate(images: jax.Array, input_dilation: Int | Ints) -> jax.Array:
+    """Puts zeros between pixels.
+
+    Args:
+      images: shape (H, W, c, n), or likewise in 1-D and 3-D.
+      input_dilation: as in :func:`dilated_size`.
+
+    Returns:
+      Images of that size.
+
+    Example:
+      >>> dilate(jax.numpy.ones((3, 1, 1)), 2).ravel().tolist()
+      [1.0, 0.0, 1.0, 0.0, 1.0]
+    """
+    steps = per_axis("input_dilation", input_dilation, images.ndim - 2)
+    if all(step == 1 for step in steps):
+        return images
+    interior = [(0, 0, step - 1) for step in steps]
+    zero = jax.numpy.zeros((), images.dtype)
+    return lax.pad(images, zero, [*interior, (0, 0, 0), (0, 0, 0)])
+
+
 def per_axis(name: str, value: Int | Ints, ndim: int) -> tuple[int, ...]:
     """Spells out an argument that is one number for all spatial axes or one for each.
 
@@ -146,8 +208,7 @@ def _padding_pairs(
             raise ValueError(
                 f"padding={padding!r}: expected {names}, an int or {ndim} (low, high) pairs."
             )
-        computed = lax.padtype_to_pads(input_size, span, strides, padding.upper())
-        return tuple((int(low), int(high)) for low, high in computed)
+        return _named_pairs(padding.upper(), input_size, span, strides)
     entries = (padding,) * ndim if isinstance(padding, int | np.integer) else tuple(padding)
     pairs = tuple((p, p) if isinstance(p, int | np.integer) else tuple(p) for p in entries)
     if len(pairs) != ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
@@ -156,3 +217,20 @@ def _padding_pairs(
             " each an int or a (low, high) pair of non-negative ints."
         )
     return tuple((operator.index(low), operator.index(high)) for low, high in pairs)
+
+
+def _named_pairs(
+    name: str, input_size: tuple[int, ...], span: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    unseen = [s - 1 for s in span]  # positions that no padding would lose
+    if name in _CONTINUED:
+        return tuple((lost // 2, lost - lost // 2) for lost in unseen)
+    if name == "CAUSAL":
+        if len(span) != 1:
+            raise ValueError(
+                f"padding='CAUSAL' is for 1-D layers: expected another for an image of size"
+                f" {input_size}."
+            )
+        return ((unseen[0], 0),)
+    computed = lax.padtype_to_pads(input_size, span, strides, name)
+    return tuple((int(low), int(high)) for low, high in computed)

@@ -9,19 +9,15 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax.linen.dtypes import promote_dtype
-from jax import lax
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Num
 
-from jaxws.core.local_conv import local_conv
 from jaxws.core.local_kernels import LOCAL_KERNEL, MASKED_KERNEL
 from jaxws.core.pooled import expand_pools
-from jaxws.core.window import Padding, Window, make_window, per_axis
+from jaxws.core.window import Padding, Window
+from jaxws.layers.geometry import LayerGeometry, batch_first
 
 _MASKS = "masks"
-_JNP_PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
 
 def per_position(init: Initializer, ndim: int) -> Initializer:
@@ -64,10 +60,11 @@ class LocalConv(nn.Module):
     """Locally connected layer with the arguments of ``nn.Conv`` (its injected functions aside).
 
     Parameters: ``local_kernel`` of shape (h, w, i, j, c / feature_group_count, f), and ``bias`` of
-    shape (h, w, f), one per neuron, which weight sharing leaves alone (the paper's layers have
-    none). The number of positions (h, w) is that of the image given to ``init``; a later image with
-    another number of them is a ValueError. (Images of 7 and of 8 pixels have the same 4 positions
-    at stride 2 and padding 1: the layer takes both, as a convolution does.)
+    shape (h, w, f), one per neuron, or (f,) if it is shared, which weight sharing leaves alone (the
+    paper's layers have none: ``use_bias=False``). The number of positions (h, w) is that of the
+    image given to ``init``; a later image with another number of them is a ValueError. (Images of 7
+    and of 8 pixels have the same 4 positions at stride 2 and padding 1: the layer takes both, as a
+    convolution does.)
 
     With a mask, the filters are named ``masked_local_kernel`` and the mask is a variable of the
     collection ``masks``: ``share_weights(variables["params"], mask=variables["masks"])``.
@@ -82,7 +79,10 @@ class LocalConv(nn.Module):
       input_dilation: zeros are put between pixels, as in ``nn.Conv``.
       kernel_dilation: distance between kernel offsets in pixels.
       feature_group_count: number of groups.
-      use_bias: whether to add a bias per neuron.
+      block_size: b; each block of b x b positions has one filter, so that there are ceil(h / b) x
+        ceil(w / b) of them: between an LC layer (1) and a convolution (the size of the image).
+      use_bias: whether to add a bias.
+      shared_bias: one bias per feature, as in a convolution, in place of one per neuron.
       mask: multiplied onto the kernel; must broadcast to its shape. ``init`` keeps it among the
         variables, and ``apply`` takes it from there where it is given.
       dtype: of the computation; None means the promoted dtype of input and parameters.
@@ -113,7 +113,9 @@ class LocalConv(nn.Module):
     input_dilation: int | Sequence[int] | None = 1
     kernel_dilation: int | Sequence[int] | None = 1
     feature_group_count: int = 1
+    block_size: int | Sequence[int] = 1
     use_bias: bool = True
+    shared_bias: bool = False
     mask: jax.Array | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -124,30 +126,52 @@ class LocalConv(nn.Module):
     batch_last: bool = False
 
     @property
+    def geometry(self) -> LayerGeometry:
+        """Strides, padding and the like, which tell the shapes of its parameters."""
+        return LayerGeometry(
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            self.input_dilation,
+            self.kernel_dilation,
+            self.feature_group_count,
+            self.block_size,
+        )
+
+    @property
     def ndim(self) -> int:
         """Number of spatial axes."""
-        size = self.kernel_size
-        return 1 if isinstance(size, int | np.integer) else len(size)
+        return self.geometry.ndim
 
     def window(self, image_size: Sequence[int]) -> Window:
         """The layer's geometry on images of a size; padding of any kind counts as padding."""
-        kernel_size = per_axis("kernel_size", self.kernel_size, self.ndim)
-        dilation = self.kernel_dilation or 1
-        padding = _padding_pairs(kernel_size, self.padding, dilation)
-        return make_window(image_size, kernel_size, self.strides or 1, padding, dilation)
+        return self.geometry.window(image_size)
 
     @nn.compact
     def __call__(self, inputs: Num[Array, "*images C"]) -> Float[Array, "*outputs f"]:
         """Applies the layer to images (..., H, W, c); returns (..., h, w, f)."""
         if self.batch_last:
             return self._apply(inputs)
-        ndim = self.ndim
-        batch = inputs.shape[: -ndim - 1]
-        x = inputs.reshape(-1, *inputs.shape[-ndim - 1 :])
-        y = self._apply(jnp.moveaxis(x, 0, -1))
-        return jnp.moveaxis(y, -1, 0).reshape(*batch, *y.shape[:-1])
+        return batch_first(self._apply, inputs, self.ndim)
 
-    def _kernel(self, shape: tuple[int, ...], window: Window) -> Any:
+    def _apply(self, x: Num[Array, "*pixels C n"]) -> Float[Array, "*positions f n"]:
+        """Maps (H, W, c, n) to (h, w, f, n)."""
+        geometry, image = self.geometry, x.shape[:-1]
+        kernel = self._kernel(geometry.kernel_shape(image, self.features), image)
+        bias = None
+        if self.use_bias:
+            shape = geometry.bias_shape(image, self.features, shared=self.shared_bias)
+            bias = self.param("bias", self.bias_init, shape, self.param_dtype)
+        return geometry.apply(
+            x,
+            kernel,
+            bias,
+            dtype=self.dtype,
+            implementation=self.implementation,
+            precision=self.precision,
+        )
+
+    def _kernel(self, shape: tuple[int, ...], image: tuple[int, ...]) -> Any:
         """The filters, without those that a mask removes."""
         mask = self._mask()
         name = LOCAL_KERNEL if mask is None else MASKED_KERNEL
@@ -155,7 +179,7 @@ class LocalConv(nn.Module):
         if given is not None and given.shape != shape:
             raise ValueError(
                 f"layer {'/'.join(self.path)!r} has filters of shape {given.shape}, and an image of"
-                f" size {window.input_size} needs {shape}, (h, w, i, j, c / groups, f) or likewise:"
+                f" size {image[:-1]} needs {shape}, (h, w, i, j, c / groups, f) or likewise:"
                 " a locally connected layer takes images with as many positions and channels as"
                 " that of init."
             )
@@ -172,64 +196,3 @@ class LocalConv(nn.Module):
             self.put_variable(_MASKS, MASKED_KERNEL, jnp.asarray(self.mask))
         kept: Any = self.get_variable(_MASKS, MASKED_KERNEL)
         return self.mask if kept is None else kept
-
-    def _apply(self, x: Num[Array, "*pixels C n"]) -> Float[Array, "*positions f n"]:
-        """Maps (H, W, c, n) to (h, w, f, n)."""
-        ndim = self.ndim
-        x = _dilate(x, self.input_dilation or 1)
-        window = self.window(x.shape[:ndim])
-        padding: Padding = window.padding
-        if (mode := _pad_mode(self.padding)) is not None:
-            x, padding = jnp.pad(x, [*window.padding, (0, 0), (0, 0)], mode=mode), 0
-        channels = x.shape[-2] // max(self.feature_group_count, 1)
-        shape = (*window.output_size, *window.kernel_size, channels, self.features)
-        kernel = self._kernel(shape, window)
-        bias = None
-        if self.use_bias:
-            bias_shape = (*window.output_size, self.features)
-            bias = self.param("bias", self.bias_init, bias_shape, self.param_dtype)
-        # Pooled kernels are pytrees; probes first, as the shape of the parameter is theirs.
-        leaves, structure = jax.tree.flatten(kernel)
-        x, bias, *leaves = promote_dtype(x, bias, *leaves, dtype=self.dtype)
-        kernel = jax.tree.unflatten(structure, leaves)
-        y = local_conv(
-            x,
-            kernel,
-            strides=window.strides,
-            padding=padding,
-            dilation=window.dilation,
-            feature_group_count=self.feature_group_count,
-            implementation=self.implementation,
-            precision=self.precision,
-            batch_last=True,
-        )
-        return y if bias is None else y + bias[..., None]
-
-
-def _dilate(x: Num[Array, "*_ C n"], dilation: int | Sequence[int]) -> Num[Array, "*_ C n"]:
-    steps = per_axis("input_dilation", dilation, x.ndim - 2)
-    if all(step == 1 for step in steps):
-        return x
-    interior = [(0, 0, step - 1) for step in steps]
-    return lax.pad(x, jnp.zeros((), x.dtype), [*interior, (0, 0, 0), (0, 0, 0)])
-
-
-def _pad_mode(padding: Padding) -> str | None:
-    """``jnp.pad``'s name for a padding by something else than zeros."""
-    return _JNP_PAD_MODES.get(padding.upper()) if isinstance(padding, str) else None
-
-
-def _padding_pairs(
-    kernel_size: tuple[int, ...], padding: Padding, dilation: int | Sequence[int]
-) -> Padding:
-    """Spells out the paddings that :func:`jaxws.local_conv` does not know."""
-    is_causal = isinstance(padding, str) and padding.upper() == "CAUSAL"
-    if not is_causal and _pad_mode(padding) is None:
-        return padding
-    dilations = per_axis("kernel_dilation", dilation, len(kernel_size))
-    extra = [(k - 1) * d for k, d in zip(kernel_size, dilations, strict=True)]
-    if not is_causal:
-        return [(e // 2, e - e // 2) for e in extra]
-    if len(kernel_size) != 1:
-        raise ValueError(f"padding='CAUSAL' is for 1-D layers, not kernel size {kernel_size}.")
-    return [(extra[0], 0)]

@@ -26,7 +26,7 @@ def layer_windows(model: nn.Module, image_shape: Sequence[int]) -> dict[str, Lay
       computed.
 
     Raises:
-      ValueError: a layer with input dilation.
+      ValueError: a layer with input dilation, or one filter for a block of positions.
 
     Example:
       >>> from jaxws.models import resnet_cifar
@@ -50,6 +50,11 @@ def layer_windows(model: nn.Module, image_shape: Sequence[int]) -> dict[str, Lay
 
 def _window(path: str, layer: LocalConv, inputs: jax.Array) -> Window:
     ndim = layer.ndim
+    if any(b > 1 for b in per_axis("block_size", layer.block_size, ndim)):
+        raise ValueError(
+            f"layer {path!r} has blocks of {layer.block_size} positions with one filter: its"
+            " filters do not see one window each; expected block_size=1."
+        )
     if any(step > 1 for step in per_axis("input_dilation", layer.input_dilation or 1, ndim)):
         raise ValueError(
             f"layer {path!r} has input dilation {layer.input_dilation}: its positions do not see"

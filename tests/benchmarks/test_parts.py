@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from benchmarks import augment, bookkeeping, jax_peers, lc_layer, optimizer, problem
+from benchmarks import (
+    augment,
+    bookkeeping,
+    jax_peers,
+    layer_kinds,
+    lc_layer,
+    optimizer,
+    problem,
+)
 from jaxws.core.implementations import native
 
 
@@ -18,6 +26,19 @@ def test_layer_benchmark(tmp_path, monkeypatch):
     results = json.loads(out.read_text())["results"]
     assert [(r["batch"], r["pass"]) for r in results] == [(3, which) for which in lc_layer.PASSES]
     assert all(set(r["seconds"]) >= {"default", "slices", "patches"} for r in results)
+
+
+def test_kinds_of_layers_are_set_beside_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(layer_kinds, "SHAPES", ((5, 2, 3),))
+    out = tmp_path / "kinds.json"
+    assert layer_kinds.main(["--batch", "2", "--rounds", "2", "--out", str(out)]) == 0
+    report = json.loads(out.read_text())
+    [result] = report["results"]
+    assert all(len(layer["seconds"]) == 2 for layer in result["layers"].values())
+    title = result["title"]
+    ratio = report["ratios"][f"{title}: rank 4, as convolutions / rank 4"]["time"]
+    seconds = {name: layer["median_seconds"] for name, layer in result["layers"].items()}
+    assert ratio == seconds["rank 4, as convolutions"] / seconds["rank 4"]
 
 
 def test_cost_of_a_layer_by_hand():

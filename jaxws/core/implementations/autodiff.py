@@ -25,6 +25,7 @@ from jaxws.core.implementations.spec import Spec
 from jaxws.core.islands import exchange
 from jaxws.core.local_kernels import position_ndim
 from jaxws.core.pooled import PooledKernel
+from jaxws.core.pools import spread_pools
 from jaxws.core.shapes import Filters, Images, Outputs, PoolFilters
 
 PLAIN = {"slices": jax.checkpoint(slices.forward, static_argnums=2), "patches": patches.forward}
@@ -74,9 +75,41 @@ def _naming_the_remedy() -> Iterator[None]:
             raise
         raise ValueError(
             "jax.jvp, jax.jacfwd or jax.hessian of a locally connected layer: expected an"
-            " implementation that has a forward mode; give implementation='slices' to local_conv or"
-            " LocalConv."
+            " implementation that has a forward mode; give implementation='slices' to the function"
+            " or layer."
         ) from error
+
+
+def contract_transposed(
+    dy: Outputs, kernel: Filters | PooledKernel, spec: Spec, implementation: str | None
+) -> Images:
+    """The transpose of :func:`contract` in x, as a differentiable operation of its own.
+
+    Args:
+      dy: shape (h, w, f, n), of the dtype to compute in.
+      kernel: as there.
+      spec: the geometry and dtypes of the layer that is transposed; its result has dy's dtype.
+      implementation: as there.
+
+    Returns:
+      dx, shape (H, W, c, n), in the kernel's dtype.
+
+    Raises:
+      ValueError: an implementation that cannot compute this layer.
+    """
+    filters: Any = kernel
+    if isinstance(kernel, PooledKernel):
+        filters = kernel.filters if kernel.probe is None else kernel.spread()
+    if implementation in PLAIN:
+        weights = spread_pools(filters, spec.window.output_size)
+        return slices.transpose(
+            lambda x: PLAIN[implementation](x, weights, spec), weights, dy, spec
+        )
+    if implementation is not None:
+        dispatch.check(implementation, spec, kernel.shape, dy.shape[-1], dy.dtype)
+    with _naming_the_remedy():
+        dx: Images = _input_gradient(*vary_alike(dy, filters), spec, implementation)
+    return dx
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -69,15 +69,32 @@ def forward(x: Images, kernel: PoolFilters, spec: Spec) -> Outputs:
 
 def input_gradient(dy: Outputs, kernel: PoolFilters, spec: Spec) -> Images:
     """dx (H, W, c, n) of dy (h, w, f, n): the transpose of ``forward`` in x."""
-    channels = kernel.shape[-2] * spec.groups
-    x = jnp.zeros((*spec.window.input_size, channels, dy.shape[-1]), kernel.dtype)
-    return _transpose(lambda x: forward(x, kernel, spec), x, dy)
+    return transpose(lambda x: forward(x, kernel, spec), kernel, dy, spec)
 
 
 def kernel_gradient(x: Images, dy: Outputs, spec: Spec) -> Filters:
     """The gradient (h, w, i, j, c / groups, f) of the kernel: the transpose in the kernel."""
     kernel = jnp.zeros(kernel_shape(x, dy, spec), x.dtype)
     return _transpose(lambda k: forward(x, k, spec), kernel, dy)
+
+
+def transpose(
+    function: Callable[[jax.Array], jax.Array], kernel: PoolFilters, dy: Outputs, spec: Spec
+) -> Images:
+    """The transpose of a layer in its image.
+
+    Args:
+      function: from x (H, W, c, n) to y (h, w, f, n).
+      kernel: its filters.
+      dy: like y.
+      spec: geometry and dtypes.
+
+    Returns:
+      dx, in the dtype of the kernel.
+    """
+    channels = kernel.shape[-2] * spec.groups
+    x = jnp.zeros((*spec.window.input_size, channels, dy.shape[-1]), kernel.dtype)
+    return _transpose(function, x, dy)
 
 
 def _transpose(
