@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import faulthandler
 import importlib
 import logging
@@ -10,34 +11,65 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jaxws.huge_pages import restart_with_huge_pages
 from jaxws.system.output import lose_output_rather_than_fail
 from jaxws.system.text import one_line, say, show_text_as_text
 
-COMMANDS = {
-    "check": "whether kernels compute the right numbers here, and how fast; parameters of a config",
-    "configs": "the configurations that come with jaxws, for train and preview",
-    "convergence": "Figs 4 and 5 of the paper: how dynamic weight sharing converges",
-    "evaluate": "the scores of a run, a file of weights or a published network",
-    "export": "parameters as safetensors or npz, readable without jaxws",
-    "inspect": "the checkpoints of a run, whether they are whole, and their metrics",
-    "paper": "every row of the paper's tables: list, show, run, search, report",
-    "prepare": "CIFAR-10, CIFAR-100, TinyImageNet or ImageNet for training",
-    "preview": "a sheet of images as the network sees them, augmented, with labels",
-    "report": "the plots and the page of a run, made anew",
-    "theorem1": "the error of noisy weight sharing against the bound of Theorem 1",
-    "train": "trains a network of the paper, or goes on with a run that was stopped",
+GROUPS = {
+    "train a network": {
+        "train": "trains a network of the paper, or goes on with a run that was stopped",
+        "configs": "the configurations that come with jaxws, for train and preview",
+        "prepare": "CIFAR-10, CIFAR-100, TinyImageNet or ImageNet for training",
+        "preview": "a sheet of images as the network sees them, augmented, with labels",
+        "check": "whether kernels compute the right numbers here, how fast; parameters of a config",
+    },
+    "look at runs": {
+        "inspect": "the checkpoints of a run, whether they are whole, and their metrics",
+        "evaluate": "the scores of a run, a file of weights or a published network",
+        "compare": "several runs or seeds side by side: means, deviations, curves",
+        "report": "the plots and the page of a run, made anew",
+        "export": "parameters as safetensors or npz, readable without jaxws",
+    },
+    "the paper": {
+        "paper": "every row of the paper's tables: list, show, run, search, report",
+        "convergence": "Figs 4 and 5 of the paper: how dynamic weight sharing converges",
+        "theorem1": "the error of noisy weight sharing against the bound of Theorem 1",
+    },
 }
+COMMANDS = {name: what for group in GROUPS.values() for name, what in group.items()}
+
+
+_KINDS = {"int": "a whole number", "float": "a number"}  # in the words of those who give them
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
+    """Says what is wrong in one line, in plain words and without the usage."""
 
     def error(self, message: str) -> NoReturn:
         say(f"error: {one_line(message)}", error=True)
         sys.exit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse does, with the closest of the choices (commands, too) before the others."""
+        if action.choices is None or value in action.choices:
+            return
+        names = [str(choice) for choice in action.choices]
+        found = difflib.get_close_matches(str(value), names, n=1)
+        hint = f": did you mean {found[0]!r}?" if found else "."
+        raise argparse.ArgumentError(
+            action, f"there is no {str(value)!r}{hint} There are {', '.join(names)}."
+        )
+
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        kind = _KINDS.get(getattr(action.type, "__name__", ""))
+        try:
+            return super()._get_value(action, text)
+        except argparse.ArgumentError as error:
+            if kind is None:
+                raise
+            raise argparse.ArgumentError(action, f"expected {kind}, not {text!r}.") from error
 
     def options(self) -> list[str]:
         """Those that it and its actions know, as they are spelled."""
@@ -47,6 +79,15 @@ class _Parser(argparse.ArgumentParser):
                 for parser in action.choices.values():
                     found += parser.options()
         return found
+
+
+def _listing() -> str:
+    """All commands, a line each."""
+    groups = []
+    for title, commands in GROUPS.items():
+        lines = [f"  {name:<12}{what}" for name, what in commands.items()]
+        groups.append("\n".join([f"{title}:", *lines]))
+    return "\n\n".join(groups)
 
 
 def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
@@ -62,13 +103,16 @@ def main(argv: Sequence[str] | None = None, called: str | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     program = "jaxws" if Path(sys.argv[0]).stem == "jaxws" else "python -m jaxws"
-    listing = "\n".join(f"  {name:<12}{what}" for name, what in COMMANDS.items())
     names = _Parser(
         prog=program,
-        epilog=f"commands:\n{listing}",
+        description="Locally connected networks and weight sharing.",
+        epilog=f"{_listing()}\n\n{program} COMMAND --help explains one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    if not argv:
+        say(names.format_help(), error=True)
+        return 2
     name = names.parse_args(argv[:1]).command
     parser = _Parser(
         prog=called or f"{program} {name}", description=COMMANDS[name], allow_abbrev=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,12 @@ COLUMNS = (
 )
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito's
 _RULES = {4: {"A": "rule (13)"}, 5: {"A": "rule (21)"}}
+_WHY = (
+    "{who} can pass their fixed point, Eq. (24), and come back: weights are alike long before"
+    " finite inhibition has pulled their mean, and with it the SNR, to where it ends. B ends beside"
+    " it, as rates lag by {tau:g} ms, which (24) leaves out."
+)
+_PASSING = {4: "Curves of B", 5: "Curves"}
 
 
 def draw(study: Study, curves: Sequence[Curve]) -> Figure:
@@ -34,7 +41,7 @@ def draw(study: Study, curves: Sequence[Curve]) -> Figure:
       A figure. Values that are not finite, as of weights that diverge, leave a gap.
     """
     simulations = sorted({curve.simulation for curve in curves})
-    figure = Figure(figsize=(7.2, 2.35 * len(simulations) + 0.5), layout="constrained")
+    figure = Figure(figsize=(7.2, 2.35 * len(simulations) + 1.0), layout="constrained")
     grid = figure.subplots(
         len(simulations), len(study.sizes), squeeze=False, sharey=True, sharex="row"
     )
@@ -52,7 +59,13 @@ def draw(study: Study, curves: Sequence[Curve]) -> Figure:
         rule = _RULES[study.figure].get(simulation, "circuit, Eq. (8)")
         row[0].set_title(f"{simulation}   {rule}", loc="left", fontsize=9, weight="bold")
     figure.legend(
-        handles=_legend(study), loc="outside lower center", ncols=len(study.gammas) + 2, fontsize=8
+        handles=_legend(study),
+        loc="outside lower center",
+        ncols=len(study.gammas) + 2,
+        fontsize=8,
+        title=textwrap.fill(_WHY.format(who=_PASSING[study.figure], tau=study.circuit.tau), 120),
+        title_fontsize=7.5,
+        alignment="left",
     )
     return figure
 

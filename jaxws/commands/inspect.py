@@ -12,8 +12,8 @@ from typing import Any
 
 from jaxws.checkpointing.directory import steps_in, unrecognised_entries, verify
 from jaxws.commands.arguments import add_json, add_workdir, run_of
-from jaxws.records.report import wall_seconds
 from jaxws.records.run_directory import RunDirectory
+from jaxws.records.run_facts import wall_seconds
 from jaxws.records.summary import metric_label, metric_means, metric_text
 from jaxws.system.terminal import print_table
 from jaxws.system.text import say

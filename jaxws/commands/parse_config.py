@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from jaxws.commands.field_values import read_overrides
 from jaxws.config.fields import base_config, flat_fields, unknown_field
 from jaxws.config.files import (
     LISTED,
@@ -24,7 +25,7 @@ from jaxws.config.files import (
     load_module,
     near,
 )
-from jaxws.config.registry import REGISTRIES, add_own_fields
+from jaxws.config.registry import REGISTRIES, add_own_fields, own_fields
 
 # Groups of fields to which a network or sharing rule from outside may add.
 _EXTENDED = tuple(registry.group for registry in REGISTRIES)
@@ -58,6 +59,9 @@ def parse_config(
     path = _find(chosen)
     own = [argument for argument in others if may_be_own(argument)]
     others = [argument for argument in others if argument not in own]
+    if unknown := unknown_override(others):
+        raise ValueError(unknown)
+    others, unset = read_overrides(others, base_config())
     ordered = [sys.argv[0], f"--config={path}", *others]
     config_flags.DEFINE_config_file("config", default, flag_values=known, sys_argv=ordered)
     try:
@@ -68,7 +72,8 @@ def parse_config(
         config = known["config"].value
         list(flat_fields(config))  # a file that failed to load may say so only when looked at
     except Exception as error:
-        raise ValueError(_explain(error, path, ordered)) from error
+        raise ValueError(_explain(error, path)) from error
+    _unset(config, unset)
     add_own_fields(config)
     config = _override(config, own)
     return config, config_flags.get_config_filename(known["config"]), rest[1:]
@@ -105,13 +110,20 @@ def _override(config: ConfigDict, own: Sequence[str]) -> ConfigDict:
     for argument in own:
         if _field_of(argument) not in fields:
             raise ValueError(unknown_field(_field_of(argument), fields))
+    own, unset = read_overrides(own, own_fields(config))
     known, ordered = flags.FlagValues(), [sys.argv[0], *own]
-    holder = config_flags.DEFINE_config_dict("config", config, flag_values=known, sys_argv=ordered)
+    config_flags.DEFINE_config_dict("config", config, flag_values=known, sys_argv=ordered)
     try:
         known(ordered)
     except Exception as error:
         raise ValueError(str(error)) from error
-    return holder.value
+    config = known["config"].value
+    _unset(config, unset)
+    return config
+
+
+def _unset(config: ConfigDict, names: Sequence[str]) -> None:
+    config.update_from_flattened_dict(dict.fromkeys(names))
 
 
 @contextlib.contextmanager
@@ -155,15 +167,13 @@ def _find(chosen: str) -> str:
     raise ValueError(f"--config={chosen}: no such {what}{hint or ';'} {LISTED}.")
 
 
-def _explain(error: Exception, path: str, argv: Sequence[str]) -> str:
+def _explain(error: Exception, path: str) -> str:
     """What is wrong with flags or the file of a configuration, in one line."""
     *_, cause = causes = list(_causes(error))
     if told := [each for each in causes if isinstance(each, ArgumentError)]:
         return str(told[-1])
     if isinstance(error, flags.Error) and "Traceback" not in str(error):
         return str(error)
-    if unknown := unknown_override(argv):
-        return unknown
     where = f", line {cause.lineno}" if isinstance(cause, SyntaxError) else ""
     return (
         f"config file {path}{where}: {type(cause).__name__}: {cause} (--debug shows the traceback)"

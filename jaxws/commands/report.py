@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from jaxws.commands.arguments import add_trust, add_workdir, run_of
+from jaxws.paper.matching import paper_rows
 from jaxws.records.report import write_report
 from jaxws.system.text import say
 
@@ -27,5 +28,6 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ValueError: there is no run, or no epoch of it has ended.
     """
-    say(write_report(run_of(args)))
+    past = run_of(args)
+    say(write_report(past, paper_rows(past.config)))
     return 0

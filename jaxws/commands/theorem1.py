@@ -17,6 +17,7 @@ from jaxws.system.atomic import write_together
 from jaxws.system.text import say
 
 _STUDY = NoiseStudy()
+_BOUND = (0, (5, 3))  # dashes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,12 +83,14 @@ def draw(study: NoiseStudy, curves: Sequence[NoiseCurve]) -> Figure:
     for curve, colour in zip(curves, colours, strict=True):
         label = rf"$\sigma^2 = {curve.noise_variance:g}$"
         left.loglog(curve.iterations, curve.errors, color=colour, lw=1.2, label=label)
-        left.loglog(curve.iterations, curve.bound, color=colour, lw=0.8, ls=(0, (5, 3)))
+        left.loglog(curve.iterations, curve.bound, color=colour, lw=0.8, ls=_BOUND)
     quiet = curves[0]
     late = quiet.iterations[quiet.iterations >= study.iterations / 50]
     if quiet.slope > 0:  # not NaN, of a fit that failed
-        style = {"color": "0.3", "lw": 0.9, "ls": (0, (1, 1.5)), "label": "$A / k$"}
+        label = r"$A / k$ fitted to $\sigma^2 = 0$"
+        style = {"color": "0.3", "lw": 0.9, "ls": (0, (1, 1.5)), "label": label}
         left.loglog(late, quiet.slope / late, **style)
+    left.plot([], [], color="0.3", lw=0.8, ls=_BOUND, label="proof's bound, by colour")
     left.set_xlabel("iteration $k$", fontsize=9)
     left.set_ylabel(r"$\mathrm{E}\,\|W - W^*\|^2 \,/\, \|W^*\|^2$", fontsize=9)
     left.legend(fontsize=7, loc="lower left", frameon=False)
@@ -95,12 +98,14 @@ def draw(study: NoiseStudy, curves: Sequence[NoiseCurve]) -> Figure:
     variances = np.array([curve.noise_variance for curve in noisy])
     fitted = [(c.noise_variance, c.floor) for c in noisy if c.floor > 0]
     if fitted:
-        right.loglog(*zip(*fitted, strict=True), "o", color="C0", ms=4, label="fit")
+        label = "floor of the fit $A / k$ + floor"
+        right.loglog(*zip(*fitted, strict=True), "o", color="C0", ms=4, label=label)
+    last = f"proof's bound at $k$ = {study.iterations:,}"
     right.loglog(variances, [c.exact_floor for c in noisy], color="0.3", lw=1, label="closed form")
-    right.loglog(variances, [c.bound[-1] for c in noisy], "C1--", lw=1, label="proof's bound")
+    right.loglog(variances, [c.bound[-1] for c in noisy], "C1--", lw=1, label=last)
     right.set_xlabel(r"$\sigma^2$", fontsize=9)
     right.set_ylabel(r"floor, $/ \, \|W^*\|^2$", fontsize=9)
-    right.legend(fontsize=8, frameon=False)
+    right.legend(fontsize=7, frameon=False)
     for axes in (left, right):
         tidy(axes)
     return figure

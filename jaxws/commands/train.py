@@ -38,7 +38,8 @@ configurations:
 
 fields:
   --config.FIELD=VALUE changes a field of the configuration, as in --config.seed=1
-  --config.sharing.every=5. All fields, with their defaults and what they mean, are in
+  --config.sharing.every=5; None unsets one that is unset by default. All fields, with their
+  defaults and what they mean, are in
   {fields.__file__}
 
 exit status:
@@ -153,14 +154,17 @@ def _train(args: argparse.Namespace) -> int:
 
 def _show(run: Run, record: Mapping[str, Any], name: str) -> None:
     """What the run has come to: on the terminal, and in its report."""
+    from jaxws.paper.matching import paper_rows
     from jaxws.records.report import write_report
     from jaxws.records.run_directory import read_run
+    from jaxws.records.run_facts import fact_rows
     from jaxws.records.summary import summary_rows
     from jaxws.system.terminal import print_table
 
-    write_report(read_run(run.workdir.path))
+    past, beside = read_run(run.workdir.path), paper_rows(run.config)
+    write_report(past, beside)
     run.workdir.publish()
-    print_table(summary_rows(record), title=name)
+    print_table([*summary_rows(record), *fact_rows(past), *beside], title=name)
     place = run.workdir.place
     for plot in sorted(run.workdir.path.glob("*.png")):
         say(f"plot: {place}/{plot.name}")

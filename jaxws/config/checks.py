@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxws.config import choices
 from jaxws.config.fields import base_config, flat_fields, unknown_field
-from jaxws.config.numbers import check_epochs, check_kind, check_ranges, multiples_near
+from jaxws.config.numbers import check_epochs, check_kind, check_ranges, field_kinds, multiples_near
 from jaxws.config.registry import REGISTRIES, own_fields
 from jaxws.system.local_path import is_bucket, local_path, parse_url
 
@@ -56,7 +56,7 @@ def check_config(config: ConfigDict) -> None:
                 f"config.{key} is missing: start from jaxws.config.fields.base_config();"
                 " registry.add_own_fields(config) adds fields of a network or rule of your own."
             )
-    for key, kind in _kinds(base_config()):
+    for key, kind in field_kinds(base_config()):
         check_kind(key, given[key], kind, optional=known[key] is None)
     for registry in REGISTRIES:
         registry.check(given[f"{registry.group}.{registry.leaf}"])
@@ -70,15 +70,6 @@ def check_config(config: ConfigDict) -> None:
     check_epochs(tuple(given["optimizer.drop_epochs"] or ()))
     _check_sharing(given)
     _check_patterns(given)
-
-
-def _kinds(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, type]]:
-    """The type of every field, also of one that is unset."""
-    for key in config:
-        if isinstance(config[key], ConfigDict):
-            yield from _kinds(config[key], f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", config.get_type(key)
 
 
 def parse_steps(text: str) -> range:
@@ -157,7 +148,8 @@ def _check_patterns(given: Mapping[str, Any]) -> None:
         value = given.get(key)
         if value is not None and not all(isinstance(each, str) and each for each in value):
             raise ValueError(
-                f"config.{key}={tuple(value)!r}: expected patterns such as ('conv1/*',)."
+                f"config.{key}={tuple(value)!r}: expected patterns of leaves in quotes, such as"
+                " 'conv1/*'."
             )
     if given.get("model.init_fresh") and not given.get("model.init_from"):
         raise ValueError(

@@ -162,7 +162,11 @@ def unknown_field(key: str, known: Any) -> str:
     Example:
       >>> unknown_field("optimizer.lr", ["optimizer.learning_rate", "seed"])
       "unknown field config.optimizer.lr: did you mean 'config.optimizer.learning_rate'?"
+      >>> unknown_field("optimizer", ["optimizer.name", "seed"])
+      "config.optimizer is a group of fields: give one of them, such as 'config.optimizer.name'."
     """
+    if inside := [name for name in known if name.startswith(f"{key}.")]:
+        return f"config.{key} is a group of fields: give one of them, such as 'config.{inside[0]}'."
     leaf = key.rsplit(".", 1)[-1]
     leaves = {name: name.rsplit(".", 1)[-1] for name in known}
     near = [n for n, words in leaves.items() if leaf == "".join(w[0] for w in words.split("_"))]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 MOST_WHOLE = 2**31 - 1  # of steps, sizes and counts
 _MOST_FLOAT = 3.4028234663852886e38  # of a float32
@@ -58,13 +60,35 @@ _PARTS = {
     "data.train_fraction": "a part of the training images",
     "divergence.rate_factor": "a factor",
 }
-_WORDS = {
+KINDS_IN_WORDS = {
     bool: "True or False",
     int: "a whole number",
     float: "a number",
     str: "a text",
-    tuple: "a tuple",
+    tuple: "values with commas between them",
 }
+
+
+def field_kinds(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, type]]:
+    """Lists the kinds of all fields, also of those that are unset.
+
+    Args:
+      config: a configuration.
+      prefix: put in front of every name.
+
+    Yields:
+      Pairs of dotted name and type.
+
+    Example:
+      >>> from jaxws.config.fields import base_config
+      >>> dict(field_kinds(base_config()))["data.crop_size"]
+      <class 'int'>
+    """
+    for key in config:
+        if isinstance(config[key], ConfigDict):
+            yield from field_kinds(config[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", config.get_type(key)
 
 
 def check_kind(key: str, value: Any, kind: type, *, optional: bool = False) -> None:
@@ -84,7 +108,7 @@ def check_kind(key: str, value: Any, kind: type, *, optional: bool = False) -> N
       Traceback (most recent call last):
       ValueError: config.epochs=True: expected a whole number.
     """
-    if kind not in _WORDS or (optional and value is None):
+    if kind not in KINDS_IN_WORDS or (optional and value is None):
         return
     given = f"config.{key}={value!r}"
     fits = {
@@ -95,7 +119,7 @@ def check_kind(key: str, value: Any, kind: type, *, optional: bool = False) -> N
         tuple: isinstance(value, tuple | list),
     }
     if not fits[kind]:
-        raise ValueError(f"{given}: expected {_WORDS[kind]}.")
+        raise ValueError(f"{given}: expected {KINDS_IN_WORDS[kind]}.")
     if kind is float and not (math.isfinite(value) and abs(value) <= _MOST_FLOAT):
         raise ValueError(f"{given}: expected a finite number, at most 3.4e38 (float32).")
     if kind is int:
@@ -172,5 +196,6 @@ def check_epochs(given: tuple[Any, ...]) -> None:
     )
     if not whole or sorted(set(given)) != list(given):
         raise ValueError(
-            f"config.optimizer.drop_epochs={given}: expected increasing epoch numbers from 1."
+            f"config.optimizer.drop_epochs={given}: expected increasing epoch numbers from 1,"
+            " such as 100,150."
         )

@@ -72,7 +72,8 @@ def local_conv(
       implementation: a name out of :mod:`jaxws.core.implementations`, or None for the fastest on
         JAX's default backend. Programs for :mod:`jax.export` need ``'slices'``: JAX cannot
         serialise the kernels of others. Forward-mode differentiation (``jax.jvp``, ``jax.jacfwd``,
-        ``jax.hessian``) needs ``'slices'``.
+        ``jax.hessian``) needs ``'slices'``; under ``jax.jit``, all that JAX says of others is that
+        it cannot apply it to a custom_vjp function.
       precision: passed to the matrix product, as in :func:`jax.lax.dot_general`.
       preferred_element_type: dtype of the result; None means the promoted dtype of the arguments.
         Products are always accumulated in float32 at least.

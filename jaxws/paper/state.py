@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from jaxws.config.fields import flat_fields
 from jaxws.config.identity import FREE_FIELDS
 from jaxws.records.run_directory import RunDirectory, read_run
+from jaxws.records.run_facts import is_complete, reached_epoch
 
 MISSING, STARTED, DONE, DIVERGED = "missing", "started", "done", "diverged"
 OTHER, DAMAGED = "other", "damaged"
@@ -77,11 +78,11 @@ def run_state(workdir: Path, config: ConfigDict, starts_from: object = None) -> 
         return RunState(OTHER, note=why, run=run)
     told = {key: value for key, value in changes.items() if key not in FREE_FIELDS}
     kind, note = STARTED, ""
-    if _is_complete(run):
+    if is_complete(run):
         kind = DONE
     elif run.records and run.records[-1].get("event") == DIVERGED:
         kind, note = DIVERGED, run.records[-1].get("message", "")
-    return RunState(kind, _epoch(run), run.config.epochs, note, run, told)
+    return RunState(kind, reached_epoch(run), run.config.epochs, note, run, told)
 
 
 def is_done(workdir: Path) -> bool:
@@ -98,7 +99,7 @@ def is_done(workdir: Path) -> bool:
       False
     """
     try:
-        return _is_complete(read_run(workdir))
+        return is_complete(read_run(workdir))
     except (ValueError, OSError):
         return False
 
@@ -110,23 +111,6 @@ def _starts_otherwise(expected: object, given: str | None) -> str:
     if given:
         return "starts from weights of another run (config.model.init_from), the row does not"
     return f"starts from new weights, the row from those of {expected}"
-
-
-def _epoch(run: RunDirectory) -> float:
-    """That a run has reached, also within one where it was to stop after some steps."""
-    ended = run.of_kind("epoch")
-    return float(ended[-1].get("epoch", 0)) if ended else 0.0
-
-
-def _is_complete(run: RunDirectory) -> bool:
-    """Whether the last epoch is recorded and its network kept, which comes after.
-
-    Checkpoints may have been removed since, all of them, to save space.
-    """
-    if _epoch(run) < run.config.epochs:
-        return False
-    last = run.of_kind("epoch")[-1]["step"]
-    return not run.checkpoints.is_dir() or (run.checkpoints / str(last)).is_dir()
 
 
 def _changes(row: ConfigDict, run: ConfigDict) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from jaxws.system.text import printable
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1d2328; --back: #fff; --faint: #5a646d;
-  --line: #d5dadf; --band: #f4f6f8; }
+  --line: #d5dadf; --band: #f4f6f8; --shade: #0003; }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #dfe4e8; --back: #141414; --faint: #9aa5ae; --line: #3a4249; --band: #1d2327; }
+  :root { --text: #dfe4e8; --back: #141414; --faint: #9aa5ae; --line: #3a4249; --band: #1d2327;
+    --shade: #fff5; }
   img { filter: invert(0.92) hue-rotate(180deg); }
 }
 body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: var(--text);
@@ -21,7 +22,9 @@ body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: var(--text);
 h1 { font-size: 1.6rem; margin-bottom: 0.2rem; }
 h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 p.sub, figcaption, caption { color: var(--faint); }
-.scroll { overflow-x: auto; margin: 1rem 0; }
+.scroll { overflow-x: auto; margin: 1rem 0;
+  background: linear-gradient(to left, var(--back) 60%, #0000) right / 4rem 100% no-repeat local,
+    linear-gradient(to left, var(--shade), #0000) right / 1rem 100% no-repeat scroll; }
 table { border-collapse: separate; border-spacing: 0; font-size: 0.92rem;
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: 0.4rem; position: sticky; left: 0;
@@ -39,6 +42,14 @@ figure img { max-width: min(100%, 46rem); height: auto; }
   grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); }
 pre { background: var(--band); padding: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
+h1, p, li, figcaption { overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  body { margin-top: 1rem; }
+  thead th { white-space: normal; vertical-align: bottom; }
+  th, td { padding-right: 0.6rem; }
+  th[scope=row] span { display: inline-block; width: max-content; max-width: 42vw;
+    white-space: normal; overflow-wrap: anywhere; }
+}
 """
 
 
@@ -107,18 +118,18 @@ def table(
 
     Example:
       >>> table("Weights", ["layer", "number"], [["conv1", 9]], numbers=[1]).splitlines()[4]
-      '<tr><th scope="row">conv1</th><td class="number">9</td></tr>'
+      '<tr><th scope="row"><span>conv1</span></th><td class="number">9</td></tr>'
     """
 
     def kind(column: int) -> str:
         return ' class="number"' if column in numbers else ""
 
-    lines = ['<div class="scroll"><table>', f"<caption>{escape(caption)}</caption>"]
+    lines = ['<div class="scroll" tabindex="0"><table>', f"<caption>{escape(caption)}</caption>"]
     names = "".join(f'<th scope="col"{kind(i)}>{escape(name)}</th>' for i, name in enumerate(head))
     lines += [f"<thead><tr>{names}</tr></thead>", "<tbody>"]
     for first, *others in rows:
         cells = "".join(f"<td{kind(i)}>{escape(v)}</td>" for i, v in enumerate(others, 1))
-        lines.append(f'<tr><th scope="row"{kind(0)}>{escape(first)}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row"{kind(0)}><span>{escape(first)}</span></th>{cells}</tr>')
     return "\n".join([*lines, "</tbody>", "</table></div>"])
 
 

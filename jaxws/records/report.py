@@ -7,19 +7,20 @@ All of it comes from the run's directory, so that it can be made again at any ti
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxws.config.registry import ARCHITECTURES
 from jaxws.records import html as page
 from jaxws.records.html import escape
-from jaxws.records.plots import count_not_finite, plot_accuracy, plot_curves, plot_snr
+from jaxws.records.plots import plot_accuracy, plot_curves
 from jaxws.records.report_origin import MANY, configuration, events, folded, origin
 from jaxws.records.run_directory import RunDirectory
+from jaxws.records.run_facts import evaluated_epochs, fact_rows
+from jaxws.records.snr_plot import count_not_finite, plot_snr
 from jaxws.records.summary import is_evaluated, metric_label, metric_means, metric_text
 from jaxws.system.atomic import replacing, write_atomically
-from jaxws.system.terminal import duration
 
 _NEEDED = {
     "epoch": ("epoch", "train_loss", "train_top1"),
@@ -29,11 +30,12 @@ _NEEDED = {
 _OF_EVALUATIONS = ("test_loss", "test_top1")
 
 
-def write_report(run: RunDirectory) -> Path:
+def write_report(run: RunDirectory, beside: Sequence[tuple[str, str]] = ()) -> Path:
     """Draws the plots of a run and writes its report, all in the run's directory.
 
     Args:
       run: with one epoch at least.
+      beside: pairs of name and text that the first table has too, as of what the paper reached.
 
     Returns:
       The report, ``report.html``. The plots are ``accuracy.png``, ``curves.png`` and, where there
@@ -48,7 +50,7 @@ def write_report(run: RunDirectory) -> Path:
         )
     for kind, needed in _NEEDED.items():
         _check_keys(run, run.of_kind(kind), needed)
-    _check_keys(run, _evaluated(run), _OF_EVALUATIONS)
+    _check_keys(run, evaluated_epochs(run), _OF_EVALUATIONS)
     plots = {"accuracy": plot_accuracy(run.records), "curves": plot_curves(run.records)}
     layers = any(record["neg_log_snr"] for record in run.of_kind("train"))
     if layers and run.config.model.connectivity == "local":
@@ -57,7 +59,7 @@ def write_report(run: RunDirectory) -> Path:
         with replacing(run.path / f"{name}.png") as file:
             file.write_bytes(png)
     report = run.path / "report.html"
-    write_atomically(report, build_report(run, plots))
+    write_atomically(report, build_report(run, plots, beside))
     return report
 
 
@@ -70,29 +72,30 @@ def _check_keys(run: RunDirectory, records: list[dict[str, Any]], needed: Iterab
             )
 
 
-def _evaluated(run: RunDirectory) -> list[dict[str, Any]]:
-    return [record for record in run.of_kind("epoch") if is_evaluated(record)]
-
-
-def build_report(run: RunDirectory, plots: dict[str, bytes]) -> str:
+def build_report(
+    run: RunDirectory, plots: dict[str, bytes], beside: Sequence[tuple[str, str]] = ()
+) -> str:
     """Writes the page.
 
     Args:
       run: with one epoch at least.
       plots: PNGs by name, see :func:`write_report`.
+      beside: as there.
 
     Returns:
       HTML.
     """
-    evaluated = _evaluated(run)
+    evaluated = evaluated_epochs(run)
     tested = f"top-1 {_percent(evaluated[-1]['test_top1'])}" if evaluated else "not evaluated yet"
     title = f"{run.path.name}: {_tested_on(run)} {tested}"
+    facts = [*fact_rows(run), *beside]
     return page.page(
         title,
         [
             f"<h1>{escape(title)}</h1>",
             f'<p class="sub">{escape(_network(run))}</p>',
-            *_result(run, evaluated),
+            f'<p class="sub">{escape("; ".join(map(": ".join, facts)))}</p>',
+            *_result(run, evaluated, beside),
             *_epochs(run),
             *_curves(run, plots),
             *events(run),
@@ -100,18 +103,6 @@ def build_report(run: RunDirectory, plots: dict[str, bytes]) -> str:
             *configuration(run),
         ],
     )
-
-
-def wall_seconds(run: RunDirectory) -> float:
-    """How long a run took, summed over all of its sessions.
-
-    Args:
-      run: any.
-
-    Returns:
-      Seconds, compilation and steps that were done again included.
-    """
-    return sum(session["seconds"] for session in run.provenance.get("stretches", []))
 
 
 def _tested_on(run: RunDirectory) -> str:
@@ -124,23 +115,19 @@ def _network(run: RunDirectory) -> str:
     shared = f"weights shared by ws({every})" if every else "weights never shared"
     shared = f", {shared}" if model.connectivity == "local" else ""
     name = run.provenance.get("data", {}).get("name") or run.config.data.name
-    return f"{network}{shared}; {name}; seed {run.config.seed}"
+    return f"{network}{shared}; {name}"
 
 
-def _result(run: RunDirectory, evaluated: list[dict[str, Any]]) -> Iterator[str]:
+def _result(
+    run: RunDirectory, evaluated: list[dict[str, Any]], beside: Sequence[tuple[str, str]]
+) -> Iterator[str]:
     last = run.of_kind("epoch")[-1]
     means = metric_means(last, "train_")
     if evaluated:
         means = metric_means(evaluated[-1], "test_") | means
     rows = [(metric_label(n), metric_text(n, value, "not finite")) for n, value in means.items()]
-    if evaluated:
-        best = max(evaluated, key=lambda record: record["test_top1"] or 0.0)
-        text = f"{_percent(best['test_top1'])} after epoch {best['epoch']:.4g}"
-        rows.append(("best test top-1", text))
     rows += [("epochs", f"{last['epoch']:.4g} of {run.config.epochs}"), ("steps", last["step"])]
-    if sessions := run.provenance.get("stretches"):
-        starts = f"{len(sessions)} start{'s' if len(sessions) > 1 else ''}"
-        rows.append(("wall time", f"{duration(wall_seconds(run))} in {starts}"))
+    rows += [*fact_rows(run), *beside]
     caption = "After the last epoch; training images are augmented"
     if evaluated and evaluated[-1] is not last:
         caption += f"; test images after epoch {evaluated[-1]['epoch']:.4g}, evaluated last"
@@ -177,7 +164,7 @@ def _epochs(run: RunDirectory) -> Iterator[str]:
 
 def _curves(run: RunDirectory, plots: dict[str, bytes]) -> Iterator[str]:
     epochs, measured = run.of_kind("epoch"), run.of_kind("train")
-    evaluated = _evaluated(run)
+    evaluated = evaluated_epochs(run)
     yield "<h2>Curves</h2>"
     yield '<div class="figures">'
     yield page.figure(

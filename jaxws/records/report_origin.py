@@ -10,6 +10,7 @@ from jaxws.config.registry import own_fields
 from jaxws.records import html as page
 from jaxws.records.html import escape
 from jaxws.records.run_directory import RunDirectory
+from jaxws.records.run_facts import kernels_of
 from jaxws.system.terminal import duration
 
 MANY = 12  # rows; longer tables are folded
@@ -40,7 +41,7 @@ def origin(run: RunDirectory) -> Iterator[str]:
             f"{session['first_step']} to {session['last_step']}",
             duration(session["seconds"]),
             session["machine"]["device"],
-            _kernels(session),
+            kernels_of([session]),
             _commit(session),
         )
         for session in sessions
@@ -62,11 +63,6 @@ def _command(session: dict[str, Any]) -> str:
     dirty = "  # and changes that were not committed" if git and git["dirty"] else ""
     checkout = f"git checkout {git['commit']}{dirty}\n" if git else ""
     return checkout + session["command"]
-
-
-def _kernels(session: dict[str, Any]) -> str:
-    names = session.get("local_conv")
-    return "not recorded" if names is None else ", ".join(names) or "none"
 
 
 def _commit(session: dict[str, Any]) -> str:

@@ -24,6 +24,39 @@ def metric_label(name: str) -> str:
     return re.sub("^train ", "training ", words)
 
 
+def is_hits(name: str) -> bool:
+    """Whether a metric counts hits, so that its mean over images is a part of 1, shown in percent.
+
+    Args:
+      name: of the metric, as in :func:`metric_label`.
+
+    Returns:
+      True or False.
+
+    Example:
+      >>> is_hits("test_top1"), is_hits("test_loss")
+      (True, False)
+    """
+    return bool(re.search(r"top\d+$", name))
+
+
+def metric_number(name: str, value: float) -> float:
+    """A mean over images as it is shown: in percent if it counts hits.
+
+    Args:
+      name: of the metric, as in :func:`metric_label`.
+      value: the mean.
+
+    Returns:
+      The number.
+
+    Example:
+      >>> metric_number("test_top1", 0.25), metric_number("test_loss", 0.25)
+      (25.0, 0.25)
+    """
+    return 100 * value if is_hits(name) else value
+
+
 def metric_text(name: str, value: float | None, missing: str = "...") -> str:
     """A mean over images as text: in percent if it counts hits.
 
@@ -41,7 +74,7 @@ def metric_text(name: str, value: float | None, missing: str = "...") -> str:
     """
     if value is None:
         return missing
-    return f"{100 * value:.2f} %" if re.search(r"top\d+$", name) else f"{value:.4f}"
+    return f"{metric_number(name, value):.2f} %" if is_hits(name) else f"{value:.4f}"
 
 
 def metric_means(record: Mapping[str, Any], *prefixes: str) -> dict[str, float | None]:

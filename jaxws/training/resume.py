@@ -9,6 +9,7 @@ import jax
 
 from jaxws.checkpointing.manager import Checkpoints, Restored
 from jaxws.checkpointing.metadata import other_versions
+from jaxws.parallel import processes
 from jaxws.records.progress import Progress
 from jaxws.records.workdir import Workdir
 from jaxws.system.text import say
@@ -118,6 +119,11 @@ def _resume(run: Run, restored: Restored, policy: DivergencePolicy) -> Start:
     totals = EpochTotals.from_json(restored.metadata["epoch"])
     if ended and step % run.feed.steps_per_epoch == 0:
         totals = totals.next_epoch()
+    if processes.is_first():
+        left = (
+            f"{run.last_step - step} are left" if step < run.last_step else "it has reached its end"
+        )
+        say(f"going on from step {step} of {run.last_step}: {left}")
     state = pool_if_shared(from_checkpoint(restored.state), run.sharing)
     return Start(state, step, totals, ended, _optimizer(run, policy))
 

@@ -78,6 +78,7 @@ def test_the_same_again_finds_all_done(first, monkeypatch, capsys):
     assert in_process("--config.max_steps=10", *TINY) == 0
     out = capsys.readouterr().out
     assert "resuming" in out
+    assert "going on from step 10 of 10: it has reached its end" in out
     assert "test top-1" in out
 
 
@@ -179,7 +180,9 @@ def test_a_run_that_diverges(tmp_path, monkeypatch, capsys):
         (["--config=a.py", "--config=b.py"], "more than once: a.py, b.py"),
         (["--config=broken.py"], "config file broken.py: ZeroDivisionError"),
         (["--config=reads.py"], "config file reads.py: FileNotFoundError"),
-        (["--config.epochs=many"], "--config.epochs=many"),
+        (["--config.epochs=many"], "--config.epochs=many: expected a whole number"),
+        (["--config.seed", "--workdir=x"], "--config.seed has no value"),
+        (["--config.model=vit"], "such as 'config.model.architecture'"),
         (["--config.epochs=0"], "config.epochs=0: expected at least 1"),
         (["--wokdir=x"], "unknown argument '--wokdir=x': did you mean '--workdir'?"),
         (["--frobnicate"], "unknown argument '--frobnicate'; see --help."),

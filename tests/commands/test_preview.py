@@ -193,8 +193,7 @@ def test_denormalised_values_stay_in_range():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: COMMAND"),
-        (["prevew"], "invalid choice: 'prevew'"),
+        (["prevew"], "there is no 'prevew': did you mean 'preview'?"),
         (["preview", "--out=a.png"], "required: --config"),
         (["preview", "--config=a.py", "--out=a.png", "--rws=2"], "unknown argument '--rws=2'"),
         (["preview", "--config=a.py", "--out=a.png", "--pad=2"], "you mean '--config.data.pad'"),

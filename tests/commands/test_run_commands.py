@@ -258,7 +258,7 @@ def test_a_configuration_that_cannot_be_is_refused(path):
             ["evaluate", "{}", "--step=4"],
             "has no checkpoint of step 4: there are those of steps 3, 6",
         ),
-        (["evaluate", "{}", "--split=tset"], "invalid choice: 'tset'"),
+        (["evaluate", "{}", "--split=tset"], "there is no 'tset': did you mean 'test'?"),
         (["export", "{}"], "the following arguments are required: --out"),
         (["export", "{}", "--out=weights.txt"], "ends in .safetensors or .npz"),
         (["export", "{}", "--out=no/such/w.npz"], "there is no directory no/such; make it"),

@@ -364,6 +364,15 @@ def test_second_derivatives_in_reverse_mode(implementation):
         assert_close(actual, np.asarray(reference, np.float64), "float32")
 
 
+def test_forward_mode_names_its_remedy():
+    x, kernel = jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1, 1, 1))
+    for differentiated in (lambda f: jax.jvp(f, (x,), (x,)), lambda f: jax.hessian(f)(x)):
+        with pytest.raises(ValueError, match=r"give implementation='slices' to the func"):
+            differentiated(lambda x: jnp.sum(local_conv(x, kernel)))
+    sliced = partial(local_conv, local_kernel=kernel, implementation="slices")
+    assert_close(jax.jvp(sliced, (x,), (2 * x,))[1], np.full((1, 3, 3, 1), 2.0), "float32")
+
+
 @pytest.mark.devices(8)
 def test_split_over_devices():
     """The batch split over devices: by XLA, which replicates no custom call, and by shard_map."""

@@ -4,15 +4,18 @@ import csv
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from jaxws.__main__ import main
 from jaxws.commands import convergence as command
+from jaxws.commands import theorem1
 from jaxws.commands.convergence import meaningless
-from jaxws.commands.convergence_plot import to_csv
+from jaxws.commands.convergence_plot import draw, to_csv
 from jaxws.dynamics import convergence as simulation
 from jaxws.dynamics.convergence import simulate
 from jaxws.dynamics.study import Curve, Study
 
+theorem1_figure = theorem1.draw
 SMALL = Study(runs=3, neurons=20, sizes=(3,), gammas=(0.1, 0.01), input_mean=0.0)
 
 
@@ -130,8 +133,8 @@ def test_interrupt_leaves_no_files(tmp_path, monkeypatch, capsys):
         ("--presentations=0", "presentations=0: expected at least 1"),
         ("--iterations=0", "iterations=0: expected at least 1"),
         ("--out=nowhere", "there is no such directory; make it"),
-        ("--figure=6", "invalid choice: 6"),
-        ("--counter=hour", "invalid choice: 'hour'"),
+        ("--figure=6", "there is no '6'"),
+        ("--counter=hour", "there is no 'hour'"),
     ],
 )
 def test_mistakes_are_one_line(argument, message, capsys, tmp_path, monkeypatch):
@@ -145,7 +148,17 @@ def test_mistakes_are_one_line(argument, message, capsys, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-def test_theorem1_writes_its_picture(tmp_path, capsys):
+def test_theorem1_writes_its_picture(tmp_path, capsys, monkeypatch):
+    def with_all_lines_named(study, curves):
+        figure = theorem1_figure(study, curves)
+        for axes in figure.axes:  # by itself, or as the bound in the colour of a named one
+            colours = {line: to_hex(line.get_color()) for line in axes.get_lines()}
+            named = {colours[line] for line in colours if line.get_label()[0] != "_"}
+            assert set(colours.values()) == named
+        assert "proof's bound, by colour" in figure.axes[0].get_legend_handles_labels()[1]
+        return figure
+
+    monkeypatch.setattr(theorem1, "draw", with_all_lines_named)
     arguments = ("--iterations=2000", "--trials=2", "--neurons=3", "--inputs=2")
     assert main(["theorem1", *arguments, f"--out={tmp_path}"]) == 1
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png"]
@@ -167,6 +180,14 @@ def test_theorem1_writes_its_picture(tmp_path, capsys):
 
 def curve_of(values, floor=-1.0):
     return Curve("B", 3, 0.1, np.arange(values.shape[1]) * 5, values, -1.0, floor)
+
+
+@pytest.mark.parametrize(("figure", "who"), [(4, "Curves of B can"), (5, "Curves can")])
+def test_the_figure_says_why_curves_pass_their_fixed_point(figure, who):
+    curves = [curve_of(np.zeros((2, 3)))._replace(simulation=name) for name in "AB"]
+    (legend,) = draw(Study(figure=figure, sizes=(3,), gammas=(0.1,)), curves).legends
+    text = " ".join(legend.get_title().get_text().split())
+    assert text.startswith(f"{who} pass their fixed point") and "rates lag by 30 ms" in text
 
 
 def test_numbers_that_mean_nothing_are_told_and_not_written():

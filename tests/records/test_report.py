@@ -12,8 +12,9 @@ from jaxws.__main__ import main
 from jaxws.config import base_config
 from jaxws.config.identity import to_json
 from jaxws.records.plots import plot_accuracy, plot_curves
-from jaxws.records.report import build_report, wall_seconds, write_report
+from jaxws.records.report import build_report, write_report
 from jaxws.records.run_directory import read_run
+from jaxws.records.run_facts import wall_seconds
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -101,6 +102,11 @@ def test_the_page_stands_alone_and_can_be_heard(tmp_path):
     assert not names & {"script", "link", "iframe", "object", "a"}
     assert "http" not in html.replace(images[0]["src"], "")
     assert page.attributes("html") == [{"lang": "en"}]
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in (
+        page.attributes("meta")
+    )
+    scrolling = [each for each in page.attributes("div") if each.get("class") == "scroll"]
+    assert len(scrolling) == len(page.attributes("table"))  # wider than a phone, they scroll
     assert len(page.attributes("caption")) == len(page.attributes("table")) >= 5
     heads = page.attributes("th")
     assert {head["scope"] for head in heads} == {"col", "row"}
@@ -117,6 +123,9 @@ def test_the_page_says_what_there_is_to_say(tmp_path):
         "a<b: test top-1 37.50 %",
         "best test top-1 50.00 % after epoch 2",
         "wall time 1:01:40 in 2 starts",
+        "kernels of LC layers not recorded",
+        "device 1 x H100 (gpu)",
+        "best test top-1: 50.00 % after epoch 2; seed: 77; learning rate, at first: 0.001; device:",
         "(step 12) it is not finite in 1 of 2 layers, at most it was in 1",
         "5 rollback to <step> 4",
         "seed 77 default: 0",
@@ -130,6 +139,8 @@ def test_the_page_says_what_there_is_to_say(tmp_path):
     ):
         assert expected in text
     assert wall_seconds(read_run(run)) == 3700.4
+    write_report(read_run(run), [("the paper's test top-1", "87.4 %")])
+    assert "the paper's test top-1 87.4 %" in Page((run / "report.html").read_text()).plain
 
 
 def test_a_convolution_on_validation_images_without_provenance(tmp_path):
@@ -145,9 +156,10 @@ def test_a_convolution_on_validation_images_without_provenance(tmp_path):
 
 
 def test_the_same_directory_makes_the_same_page_also_by_the_command(tmp_path, capsys):
-    run = write_run(tmp_path / "run", stretches=[stretch(0, 12, 1.0)])
+    run = write_run(tmp_path / "run", stretches=[stretch(0, 12, 1.0)], epochs=3)
     write_report(read_run(run))
     before = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert "the paper's test top-1" not in (run / "report.html").read_text()
     assert main(["report", str(run)]) == 0
     assert capsys.readouterr().out.strip() == str(run / "report.html")
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from jaxws.records.html import page, table
-from jaxws.records.plots import plot_snr
+from jaxws.records.snr_plot import plot_snr
 from jaxws.system.terminal import Bar, print_table, track
 from jaxws.system.text import one_line, printable, say, show_text_as_text
 

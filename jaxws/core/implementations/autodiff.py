@@ -5,12 +5,15 @@ The three maps (x, kernel) -> y, (dy, kernel) -> dx and (x, dy) -> dkernel are e
 of the other two, so three custom rules make reverse mode of any order exact, and nothing but x and
 the kernel is kept between the forward and the backward pass. Forward mode (``jax.jvp``,
 ``jax.jacfwd``, ``jax.hessian``) has no custom rule in JAX that could be transposed: it needs
-``"slices"`` or ``"patches"``, which are plain JAX.
+``"slices"`` or ``"patches"``, which are plain JAX. JAX says so without their names, and has no hook
+to say more: :func:`_naming_the_remedy` catches what is raised while a layer is traced; under
+``jax.jit`` it is raised when the program is lowered, outside of any function of ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -49,7 +52,7 @@ def contract(
       y, shape (h, w, f, n), in ``spec.result``.
 
     Raises:
-      ValueError: an implementation that cannot compute this layer.
+      ValueError: an implementation that cannot compute this layer, or not in forward mode.
     """
     if implementation in PLAIN:
         weights = kernel.spread() if isinstance(kernel, PooledKernel) else kernel
@@ -60,13 +63,29 @@ def contract(
         shape = (*spec.window.output_size, *kernel.shape[position_ndim(kernel) :])
         dispatch.check(implementation, spec, shape, x.shape[-1], x.dtype)
     y: Outputs
-    if not isinstance(kernel, PooledKernel):
-        y = _forward(*vary_alike(x, kernel), spec, implementation)
-    elif kernel.probe is None:
-        y = _forward(*vary_alike(x, kernel.filters), spec, implementation)
-    else:
-        y = _forward_probed(*vary_alike(x, kernel.filters, kernel.probe), spec, implementation)
+    with _naming_the_remedy():
+        if not isinstance(kernel, PooledKernel):
+            y = _forward(*vary_alike(x, kernel), spec, implementation)
+        elif kernel.probe is None:
+            y = _forward(*vary_alike(x, kernel.filters), spec, implementation)
+        else:
+            y = _forward_probed(*vary_alike(x, kernel.filters, kernel.probe), spec, implementation)
     return y
+
+
+@contextmanager
+def _naming_the_remedy() -> Iterator[None]:
+    """Says what to do about forward mode, where JAX says only that there is none."""
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise ValueError(
+            "jax.jvp, jax.jacfwd or jax.hessian of a locally connected layer: expected an"
+            " implementation that has a forward mode; give implementation='slices' to the function"
+            " or layer."
+        ) from error
 
 
 def contract_transposed(
@@ -96,7 +115,8 @@ def contract_transposed(
         )
     if implementation is not None:
         dispatch.check(implementation, spec, kernel.shape, dy.shape[-1], dy.dtype)
-    dx: Images = _input_gradient(*vary_alike(dy, filters), spec, implementation)
+    with _naming_the_remedy():
+        dx: Images = _input_gradient(*vary_alike(dy, filters), spec, implementation)
     return dx
 
 

@@ -12,11 +12,11 @@ from matplotlib.ticker import MaxNLocator
 from jaxws.paper.experiments import experiment_rows
 from jaxws.paper.figures.canvas import Drawing, make_canvas, panels_of
 from jaxws.paper.figures.labels import row_line
-from jaxws.paper.figures.lines import Band, draw_band, label_ends
 from jaxws.paper.figures.runs import RowRuns, Runs, caption_of, describe
 from jaxws.paper.labels import row_label, title_of
 from jaxws.paper.results import Result
 from jaxws.paper.rows import FIRST_CONV
+from jaxws.records.lines import Band, draw_band, label_ends
 
 READ = "Lines are means over runs, bands reach from the smallest to the largest of them."
 _ALL, _FIRST = "all layers locally connected", "1st layer convolutional"

@@ -7,9 +7,9 @@ import numpy as np
 from jaxws.paper.figures.amounts import Point, draw_amounts, how_to_read, set_amounts
 from jaxws.paper.figures.canvas import FAINT, SMALL, Drawing, make_canvas, panels_of
 from jaxws.paper.figures.labels import row_line
-from jaxws.paper.figures.lines import Band, draw_band, label_ends
 from jaxws.paper.figures.runs import Runs, caption_of, describe
 from jaxws.paper.labels import title_of
+from jaxws.records.lines import Band, draw_band, label_ends
 
 _EVERY = (1, 2, 5, 10, 20, 50, 100)
 _IN_TABLE = (1, 10, 100)  # which are rows of Table 5

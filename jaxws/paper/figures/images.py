@@ -7,9 +7,9 @@ from jaxws.paper.experiments import PERCENT
 from jaxws.paper.figures.amounts import Point, draw_amounts, how_to_read, set_amounts
 from jaxws.paper.figures.canvas import Drawing, make_canvas, panels_of
 from jaxws.paper.figures.labels import row_line
-from jaxws.paper.figures.lines import label_ends
 from jaxws.paper.figures.runs import Runs, caption_of, describe
 from jaxws.paper.labels import row_label, title_of
+from jaxws.records.lines import label_ends
 
 _ROWS = ("conv", "lc-ws1", "lc-4reps", "lc")
 

@@ -6,25 +6,23 @@ import string
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 
 from jaxws.paper.experiments import experiment_rows
-from jaxws.paper.figures.canvas import FAINT, Drawing, make_canvas, panels_of
-from jaxws.paper.figures.lines import label_ends
+from jaxws.paper.figures.canvas import Drawing, make_canvas, panels_of
 from jaxws.paper.figures.runs import RowRuns, Runs, caption_of
 from jaxws.paper.labels import row_label, title_of
 from jaxws.paper.results import Result
 from jaxws.paper.state import DIVERGED, DONE
-from jaxws.system.text import printable
-
-_LETTERS = 7.0  # points, of the names of layers
-_HEIGHT, _LAYER_HEIGHT = 2.0, 0.135  # of a panel at least, and for each name; inches
-_STOP = (
-    "\N{MULTIPLICATION SIGN} SNR is infinite from here on: within some pool all weights agree"
-    " exactly, so that nothing is left to share."
+from jaxws.records.snr_lines import (
+    NAME_HEIGHT,
+    WHY_THEY_STOP,
+    draw_layers,
+    name_layers,
+    stop_of,
 )
+
+_HEIGHT = 2.0  # of a panel at least; inches
 _NOT_A_NUMBER = " In a run that diverged it may be that weights are no numbers any more."
 _READ = (
     "Natural logarithm of inverse SNR, Eq. (6), before weights are shared; a line for each layer"
@@ -53,11 +51,6 @@ class Layers(NamedTuple):
         stops = {name: stop_of(values) for name, values in self.values.items()}
         return {name: stop for name, stop in stops.items() if stop is not None}
 
-    @property
-    def silent(self) -> list[str]:
-        """Layers without any point."""
-        return [name for name, values in self.values.items() if np.isnan(values).all()]
-
 
 def draw_snr(runs: Runs, experiment: str, dataset: str) -> Drawing | None:
     """Draws a panel for each row with weight sharing of which something was recorded.
@@ -81,14 +74,14 @@ def draw_snr(runs: Runs, experiment: str, dataset: str) -> Drawing | None:
     name = title_of(experiment, dataset)
     title = name if experiment == "fig6" else f"-log SNR, {name}"
     most = max(len(layers.values) for layers in shown)
-    canvas = make_canvas(title, 1.1 + len(shown) * max(_HEIGHT, _LAYER_HEIGHT * most))
+    canvas = make_canvas(title, 1.1 + len(shown) * max(_HEIGHT, NAME_HEIGHT * most))
     panels = panels_of(canvas, len(shown), sharex=True, sharey=True)
     for letter, axes, layers in zip(string.ascii_uppercase, panels, shown, strict=False):
         axes.set_title(f"{letter}. {layers.row.label}{_state(layers.run)}")
-        _draw_layers(axes, layers)
+        draw_layers(axes, layers.steps, layers.values)
     panels[-1].set_xlabel("training step")
     for axes in panels:  # once the limits that they share are known
-        label_ends(axes, *_ends(axes), size=_LETTERS)
+        name_layers(axes)
     alt = " ".join([f"{title}.", *map(_describe, shown)])
     return Drawing(canvas, alt, caption_of(runs.scale, _READ, rows), _note(shown))
 
@@ -114,51 +107,6 @@ def read_layers(row: RowRuns) -> Layers | None:
     return Layers(row, run, steps, dict(zip(names, table.T, strict=True)))
 
 
-def stop_of(values: np.ndarray) -> int | None:
-    """Where a line stops before its run does.
-
-    Args:
-      values: of shape (n,), NaN where there is no point.
-
-    Returns:
-      The index of its last point; None if that is the last of all, or there is none.
-
-    Example:
-      >>> stop_of(np.array([1.0, 2.0, np.nan]))
-      1
-    """
-    there = np.flatnonzero(np.isfinite(values))
-    return int(there[-1]) if len(there) and there[-1] < len(values) - 1 else None
-
-
-def _draw_layers(axes: Axes, layers: Layers) -> None:
-    """Draws a line for each layer, with a cross where it stops."""
-    # From dark to light with depth; lighter is too light on white.
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, max(len(layers.values), 1)))
-    stopped = layers.stopped
-    for (name, values), colour in zip(layers.values.items(), colours, strict=False):
-        axes.plot(layers.steps, values, color=colour, linewidth=1, label=printable(name))
-        if name in stopped:
-            at = layers.steps[stopped[name]], values[stopped[name]]
-            axes.plot(*at, "x", color=colour, markersize=6, mew=1.6)
-    if layers.silent:
-        text = f"infinite throughout: {', '.join(map(printable, layers.silent))}"
-        axes.annotate(text, (0.01, 0.02), xycoords="axes fraction", fontsize=_LETTERS, color=FAINT)
-    axes.set_ylabel("-log SNR")
-    axes.margins(x=0.01)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-
-
-def _ends(axes: Axes) -> tuple[list, list[str]]:
-    """Lines of layers with a point at least, and their names."""
-    lines = [
-        line
-        for line in axes.get_lines()
-        if line.get_linestyle() != "None" and np.isfinite(line.get_ydata()).any()
-    ]
-    return lines, [str(line.get_label()) for line in lines]
-
-
 def _panel_label(row: str) -> str:
     label, _, rate = row_label(row).partition(", lr")
     return f"Learning rate {rate}, {label.removeprefix('LC - ')}" if rate else label
@@ -173,7 +121,7 @@ def _state(run: Result) -> str:
 def _note(shown: Sequence[Layers]) -> str:
     """Why lines stop, if any do."""
     stopped = [layers.run.state for layers in shown if layers.stopped]
-    return _STOP * bool(stopped) + _NOT_A_NUMBER * (DIVERGED in stopped)
+    return WHY_THEY_STOP * bool(stopped) + _NOT_A_NUMBER * (DIVERGED in stopped)
 
 
 def _describe(layers: Layers) -> str:

@@ -10,10 +10,10 @@ from PIL import Image
 from jaxws.paper.figures import draw_figures
 from jaxws.paper.figures.canvas import styled, write_figure
 from jaxws.paper.figures.draw import each_drawing
-from jaxws.paper.figures.lines import spread_out
 from jaxws.paper.names import parse_name
 from jaxws.paper.scales import SCALES
 from jaxws.paper.tables import find_published
+from jaxws.records.lines import spread_out
 from tests.support.paper_results import LAYERS, make_result, make_results
 
 REDUCED = SCALES["reduced"]

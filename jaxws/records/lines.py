@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from jaxws.paper.figures.canvas import SMALL
-
+_LETTERS = 8.5  # points, of labels
 _LINE_HEIGHT = 1.4  # of labels below each other, in sizes of their letters
 _NEAR = 0.9  # of the axes' width: from there on a line ends close to its label
 
@@ -45,7 +44,7 @@ def draw_band(axes: Axes, band: Band, **options: Any) -> Line2D:
 
 
 def label_ends(
-    axes: Axes, lines: Sequence[Line2D], labels: Sequence[str], size: float = SMALL
+    axes: Axes, lines: Sequence[Line2D], labels: Sequence[str], size: float = _LETTERS
 ) -> None:
     """Writes what each line is at the right of the axes, and leads from its end to the label.
 
@@ -87,6 +86,7 @@ def label_ends(
             fontsize=size,
             arrowprops=lead,
             annotation_clip=False,
+            parse_math=False,  # names of layers and runs are no formulas
         )
 
 
