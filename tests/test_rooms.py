@@ -15,7 +15,7 @@ FLOORS = (
     ("data",),
     ("layers", "dynamics", "parallel"),
     ("models",),
-    ("records",),
+    ("records", "analysis"),
     ("checkpointing",),
     ("training",),
     ("paper",),
