@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "the scores of a run, a file of weights or a published network",
     "export": "parameters as safetensors or npz, readable without jaxws",
     "inspect": "the checkpoints of a run, whether they are whole, and their metrics",
+    "look": "filters over the visual field, orientation maps and RSA of networks, as figures",
     "paper": "every row of the paper's tables: list, show, run, search, report",
     "prepare": "CIFAR-10, CIFAR-100, TinyImageNet or ImageNet for training",
     "preview": "a sheet of images as the network sees them, augmented, with labels",
