@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -176,7 +176,17 @@ def _compute(
 def _layers(
     model: nn.Module, variables: Mapping[str, Any], image_shape: tuple[int, ...], dtype: Any
 ) -> _Layers:
-    """Finds layers and their batch axes; traces the network twice."""
+    leaves, structure = jax.tree.flatten(variables)
+    of_leaves = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return _find_layers(model, structure, of_leaves, image_shape, jnp.dtype(dtype))
+
+
+@lru_cache(maxsize=32)
+def _find_layers(
+    model: nn.Module, structure: Any, of_leaves: Any, image_shape: tuple[int, ...], dtype: Any
+) -> _Layers:
+    """Layers and their batch axes; traces the network twice."""
+    variables = structure.unflatten([jax.ShapeDtypeStruct(*leaf) for leaf in of_leaves])
     order: list[str] = []
 
     def shapes(count: int) -> dict[str, Any]:
@@ -212,8 +222,8 @@ def _outputs(
 
     def is_layer(module: nn.Module, method: str) -> bool:
         # A layer that is a part of another one under the same name, as of LocalDense, is none.
-        inner = module.parent is not None and getattr(module.parent, "path", None) == module.path
-        if method != "__call__" or inner:
+        parent = module.parent  # of the network itself, a scope
+        if method != "__call__" or (isinstance(parent, nn.Module) and parent.path == module.path):
             return False
         finished.append("/".join(module.path))
         return True

@@ -20,7 +20,7 @@ from jaxws.commands.look.stimuli import stimuli_of
 from jaxws.commands.look.subjects import Subject, subjects_of
 from jaxws.core.partitioning import one_device
 from jaxws.models import Loaded, load
-from jaxws.records.provenance import given_command, versions
+from jaxws.records.provenance import versions
 from jaxws.system.atomic import write_together
 from jaxws.system.terminal import print_table
 from jaxws.system.text import say
@@ -49,7 +49,7 @@ def look(args: argparse.Namespace) -> int:
                 f"--figures {' '.join(args.figures)}: there is nothing to draw; give other"
                 " --layers, or rsa, which needs no positions."
             )
-        heading = _heading(args.seed, networks)
+        heading = _heading(args, networks)
         files = {
             args.out / name: content
             for result in results
@@ -90,18 +90,18 @@ def _results(
         yield from found
 
 
-def _heading(seed: int, networks: Sequence[tuple[str, Loaded]]) -> list[str]:
+def _heading(args: argparse.Namespace, networks: Sequence[tuple[str, Loaded]]) -> list[str]:
     """How the numbers were made."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     known = ", ".join(f"{name} {version}" for name, version in versions().items())
     return [
-        shlex.join(given_command()),
+        f"python -m jaxws {shlex.join(args.argv)}",
         f"{now}; {known}",
         *(
             f"{title}: {network.info['path']}, step {network.info['step']}"
             for title, network in networks
         ),
-        f"untrained: weights drawn anew, seed {seed}",
+        f"untrained: weights drawn anew, seed {args.seed}",
     ]
 
 

@@ -108,6 +108,7 @@ def files_of(result: Result, heading: Sequence[str]) -> dict[str, bytes]:
     for kind in ("png", "pdf"):
         file = io.BytesIO()
         result.figure.savefig(file, dpi=_DPI, format=kind)
+        result.figure.set_layout_engine("none")  # it has been laid out, which takes long
         found[f"{result.name}.{kind}"] = file.getvalue()
     text = io.StringIO()
     text.writelines(f"# {printable(line)}\n" for line in heading)

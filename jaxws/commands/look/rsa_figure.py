@@ -107,7 +107,7 @@ def _second_order(rdms: dict[_Key, np.ndarray], stimuli: Stimuli) -> Result:
     keys = list(rdms)
     similarity = rdm_similarity(list(rdms.values()))
     side = min(max(4.5, 0.2 * len(keys) + 2), 14)
-    figure = Figure(figsize=(side + 1.2, side + 1.0))
+    figure = Figure(figsize=(side + 1.6, side + 0.6))
     axes = figure.subplots()
     image = axes.imshow(similarity, cmap="viridis", vmin=min(0, np.nanmin(similarity)), vmax=1)
     names = [layer or network for network, layer in keys]
