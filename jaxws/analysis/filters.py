@@ -15,28 +15,31 @@ MOST_PAIRS = 100_000
 _CHUNK = 10_000  # pairs whose filters are gathered at once
 
 
-def position_filters(params: Any, positions: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+def position_filters(
+    variables: Mapping[str, Any], positions: Mapping[str, Sequence[int]]
+) -> dict[str, np.ndarray]:
     """The filters of 2-D layers, one for each position, also where a convolution has one for all.
 
     Args:
-      params: of a network: leaves named ``local_kernel`` (h, w, i, j, c / groups, f), or with a
-        mask, and ``kernel`` (i, j, c / groups, f).
+      variables: of a network. ``params`` has leaves named ``local_kernel`` (h, w, i, j, c / groups,
+        f), and ``kernel`` (i, j, c / groups, f); ``masks`` what removes connections, if anything.
       positions: (h, w) of the convolutions' outputs by the layer's path.
 
     Returns:
       Arrays (h, w, i, j, c / groups, f) by path; those of convolutions are one filter's views.
 
     Example:
-      >>> kernel = np.ones((3, 3, 1, 8))
-      >>> position_filters({"conv1": {"kernel": kernel}}, {"conv1": (24, 24)})["conv1"].shape
+      >>> variables = {"params": {"conv1": {"kernel": np.ones((3, 3, 1, 8))}}}
+      >>> position_filters(variables, {"conv1": (24, 24)})["conv1"].shape
       (24, 24, 3, 3, 1, 8)
     """
     found = {}
-    for name, leaf in named_leaves(to_arrays(params)).items():
+    masks = named_leaves(variables.get("masks", {}))
+    for name, leaf in named_leaves(to_arrays(variables["params"])).items():
         path, _, last = f"/{name}".rpartition("/")
         layer, shape = path.lstrip("/"), np.shape(leaf)
         if last in NAMES and len(shape) == 6:
-            found[layer] = np.asarray(leaf)
+            found[layer] = np.asarray(leaf) * np.asarray(masks.get(name, 1), np.float32)
         elif last == "kernel" and len(shape) == 4 and layer in positions:
             found[layer] = np.broadcast_to(leaf, (*positions[layer], *shape))
     return found

@@ -84,12 +84,17 @@ def test_filters_of_a_network():
         "b": {"conv": {"kernel": kernel_of((3, 3, 2, 4)), "bias": np.zeros(4)}},
         "tokens": {"local_kernel": kernel_of((6, 1, 2, 2))},
         "fc": {"kernel": kernel_of((4, 10))},
+        "masked": {"masked_local_kernel": kernel_of((4, 5, 1, 1, 1, 2))},
     }
-    found = position_filters(params, {"b/conv": (4, 5)})
+    mask = np.arange(20).reshape(4, 5, 1, 1, 1, 1) % 3 > 0
+    variables = {"params": params, "masks": {"masked": {"masked_local_kernel": mask}}}
+    found = position_filters(variables, {"b/conv": (4, 5)})
     assert {name: each.shape for name, each in found.items()} == {
         "a": (4, 5, 3, 3, 1, 2),
         "b/conv": (4, 5, 3, 3, 2, 4),
+        "masked": (4, 5, 1, 1, 1, 2),
     }
+    np.testing.assert_array_equal(found["masked"] != 0, np.broadcast_to(mask, (4, 5, 1, 1, 1, 2)))
     assert position_similarity(found["b/conv"]).similarity.min() == pytest.approx(1)
 
 

@@ -119,7 +119,7 @@ def _second_order(rdms: dict[_Key, np.ndarray], stimuli: Stimuli) -> Result:
     bar.set_label("Spearman correlation of RDMs")
     note = (
         f"Between the upper triangles of RDMs of {len(stimuli.labels)} images: {stimuli.what}."
-        " White lines part networks."
+        " White lines separate networks."
     )
     finish(figure, "Second-order similarity of layers", note)
     pairs = [(a, b) for a in ticks for b in ticks if a <= b]

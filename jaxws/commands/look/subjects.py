@@ -40,7 +40,7 @@ class Subject(NamedTuple):
     def filters(self) -> dict[str, np.ndarray]:
         """Those of the layers to look at that have positions in 2-D, see ``position_filters``."""
         positions = {name: shape[:2] for name, shape in self.shapes.items() if len(shape) == 3}
-        found = position_filters(self.network.variables["params"], positions)
+        found = position_filters(self.network.variables, positions)
         return {name: found[name] for name in self.layers if name in found}
 
 
