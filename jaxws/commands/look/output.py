@@ -108,9 +108,8 @@ def files_of(result: Result, heading: Sequence[str]) -> dict[str, bytes]:
     """
     picture, small, page = io.BytesIO(), io.BytesIO(), io.BytesIO()
     result.figure.savefig(picture, dpi=_DPI, format="png")
-    # A third of the bytes of all colours; nobody sees the difference, and the PDF has them all.
-    pixels = Image.open(picture).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    pixels.save(small, format="png", optimize=True)
+    # No palette, which would change colours that mean something.
+    Image.open(picture).convert("RGB").save(small, format="png", optimize=True)
     result.figure.set_layout_engine("none")  # it has been laid out, which takes long
     result.figure.savefig(page, dpi=_DPI, format="pdf")
     found = {f"{result.name}.png": small.getvalue(), f"{result.name}.pdf": page.getvalue()}
