@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxws import share_weights
@@ -16,6 +16,7 @@ def kernel_of(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
+@settings(max_examples=40)
 @given(st.tuples(*[st.integers(1, 5)] * 2, *[st.integers(1, 3)] * 4), st.integers(0, 99))
 def test_each_pair_is_what_a_loop_makes_of_it(shape, seed):
     if shape[0] * shape[1] < 2:

@@ -75,7 +75,7 @@ def _figure(layer: str, kernels: Sequence[tuple[Subject, np.ndarray]], features:
 
 
 def drawn_step(shape: Sequence[int]) -> tuple[int, int]:
-    """Which positions of a large layer are drawn: every so manieth, and of all pools in turn.
+    """Which positions of a large layer are drawn: every n-th, and of all pools in turn.
 
     Args:
       shape: (h, w, i, j, c, f).
