@@ -16,7 +16,7 @@ from PIL import Image
 
 from jaxws.analysis.layer_outputs import activations
 from jaxws.core.named_leaves import named_leaves
-from jaxws.data.sources.images import decode_image, fit_image
+from jaxws.data.sources.images import UndecodableImageError, decode_image, fit_image
 from jaxws.models import Loaded
 
 RESIZE = ("stretch", "crop", "none")
@@ -70,7 +70,10 @@ def brain_score(network: Loaded, *, resize: str) -> BrainScoreNetwork:
         )
 
     def pixels(path: str) -> np.ndarray:
-        image = decode_image(Path(path).read_bytes(), channels)
+        try:
+            image = decode_image(Path(path).read_bytes(), channels)
+        except UndecodableImageError as error:
+            raise ValueError(f"{path} cannot be decoded: {error}.") from error
         if image.size != (width, height) and resize == "none":
             raise ValueError(
                 f"{path}: {image.width} x {image.height} pixels; the network takes {width} x"

@@ -81,6 +81,10 @@ def test_resizing_is_what_was_asked_for(network, paths):
     assert plain.preprocessing(paths[:1]).shape == (1, 1, 24, 24)
     with pytest.raises(ValueError, match=r"1.png: 48 x 60 pixels; the network takes 24 x 24: give"):
         plain.preprocessing(paths)
+    with pytest.raises(
+        ValueError, match=r"test_brain_score.py cannot be decoded: .*no known format"
+    ):
+        plain.preprocessing([__file__])
     with pytest.raises(ValueError, match="resize='cut': expected one of"):
         brain_score(network, resize="cut")
     wide = network._replace(info={"data": {"image_shape": [24, 30, 1]}})
