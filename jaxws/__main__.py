@@ -29,6 +29,7 @@ GROUPS = {
         "inspect": "the checkpoints of a run, whether they are whole, and their metrics",
         "evaluate": "the scores of a run, a file of weights or a published network",
         "compare": "several runs or seeds side by side: means, deviations, curves",
+        "look": "filters over the visual field, orientation maps and RSA of networks, as figures",
         "report": "the plots and the page of a run, made anew",
         "export": "parameters as safetensors or npz, readable without jaxws",
     },

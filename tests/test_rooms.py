@@ -15,7 +15,7 @@ FLOORS = (
     ("data",),
     ("layers", "dynamics", "parallel"),
     ("nnx", "models"),
-    ("records",),
+    ("records", "analysis"),
     ("checkpointing",),
     ("training",),
     ("paper",),

@@ -25,6 +25,7 @@ PROGRAM = """
         ["--help"], ["typo"], [], ["configs"], ["train", "--help"], ["train", "--wokdir=x"],
         ["train", "--config=digits"], ["train", "--config.seed=many"], ["train", "--config.lr=1"],
         ["train", "--config.sharing.every=-1"], ["train", "--config.profile=x"], ["train", "x"],
+        ["look", "--help"], ["look"], ["look", "x", "--features=0"],
         ["train", "--config.model.architecture=x"], ["train", "--config.sharing.mode=x"],
     ):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

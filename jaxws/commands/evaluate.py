@@ -20,7 +20,7 @@ from jaxws.commands.arguments import (
     add_trust,
     move_data,
 )
-from jaxws.commands.networks import Network, add_network, network_of, network_of_run
+from jaxws.commands.networks import Network, add_network, feed_of, network_of, network_of_run
 from jaxws.commands.share_effect import (
     DISTANCE,
     EFFECT_HEAD,
@@ -28,9 +28,6 @@ from jaxws.commands.share_effect import (
     effect_rows,
     shared_already,
 )
-from jaxws.config.checks import check_config
-from jaxws.config.fields import flat_fields
-from jaxws.config.identity import comparable_facts, place_of_data
 from jaxws.config.registry import SHARING_RULES, add_own_fields
 from jaxws.core.partitioning import one_device
 from jaxws.models.build import build_model
@@ -163,15 +160,7 @@ def score_network(
     if share is not None:
         SHARING_RULES.load(share, given_as="--share")  # a wrong name is told at once
     config, weights = network.config, network.weights
-    add_own_fields(config)
-    check_config(config)  # it may be of somebody else
-    feed = data.build_feed(config)
-    if changed := _changed(network.dataset, feed.fingerprint()):
-        here = place_of_data(dict(flat_fields(config)))
-        raise ValueError(
-            f"{here}: the data are not those of the run ({changed}): nothing was scored. Give the"
-            " place of those by --data_path or --data_dir."
-        )
+    feed = feed_of(config, network.dataset)
     split = split or feed.test_kind
     model = build_model(config.model, len(feed.class_names))
     keep_programs(config.compilation_cache)
@@ -238,9 +227,3 @@ def _inputs(config: ConfigDict, feed: data.Feed, split: str) -> Any:
     final = config.copy_and_resolve_references()
     final.data.split, final.data.train_fraction = "final", 1.0
     return data.build_feed(final).eval_inputs()
-
-
-def _changed(there: dict[str, Any], here: dict[str, Any]) -> str:
-    there, here = comparable_facts(there, here)
-    keys = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
-    return "; ".join(f"{key}: {there.get(key)!r} then, {here.get(key)!r} now" for key in keys)

@@ -1,4 +1,4 @@
-"""The network that a command scores: of a run, of a file that export wrote, or a published one."""
+"""The network that a command takes: of a run, of a file that export wrote, or a published one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from jaxws import data
 from jaxws.checkpointing.directory import checkpoint_dir
 from jaxws.checkpointing.weights import read_weights
 from jaxws.commands.arguments import run_of
+from jaxws.config.checks import check_config
+from jaxws.config.fields import flat_fields
+from jaxws.config.identity import comparable_facts, place_of_data
+from jaxws.config.registry import add_own_fields
 from jaxws.models import Loaded, load
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.summary import metric_means
@@ -101,6 +106,37 @@ def network_of_run(past: RunDirectory, step: int | None) -> Network:
         weights=read_weights(directory),
         published={},
     )
+
+
+def feed_of(config: ConfigDict, dataset: Mapping[str, Any]) -> data.Feed:
+    """The data that a network was trained on, as they are now.
+
+    Args:
+      config: of its run; fields of its own are added.
+      dataset: facts that tell the run's data from others.
+
+    Returns:
+      What batches are made of.
+
+    Raises:
+      ValueError: something is wrong with the configuration, or these are other data.
+    """
+    add_own_fields(config)
+    check_config(config)  # it may be of somebody else
+    feed = data.build_feed(config)
+    if changed := _changed(dataset, feed.fingerprint()):
+        here = place_of_data(dict(flat_fields(config)))
+        raise ValueError(
+            f"{here}: the data are not those of the run ({changed}): nothing was computed. Give the"
+            " place of those by --data_path or --data_dir."
+        )
+    return feed
+
+
+def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    there, here = comparable_facts(there, here)
+    keys = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
+    return "; ".join(f"{key}: {there.get(key)!r} then, {here.get(key)!r} now" for key in keys)
 
 
 def _network_of_file(loaded: Loaded) -> Network:

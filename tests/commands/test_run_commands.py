@@ -239,7 +239,7 @@ def test_other_data_are_refused(path, capsys, monkeypatch):
     monkeypatch.setattr(data, "build_feed", other)
     with pytest.raises(SystemExit):
         main(["evaluate", str(path)])
-    assert "train_images: 1294 then, 7 now): nothing was scored" in capsys.readouterr().err
+    assert "train_images: 1294 then, 7 now): nothing was computed" in capsys.readouterr().err
 
 
 def test_a_configuration_that_cannot_be_is_refused(path):
