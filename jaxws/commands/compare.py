@@ -85,7 +85,6 @@ def _metrics(found: Comparison) -> list[str]:
 
 
 def _show(found: Comparison, metrics: Sequence[str]) -> None:
-
     head = ["runs", "n", "seeds", "epoch", *map(metric_label, metrics), "wall time"]
     rows = [_row(group, metrics) for group in found.groups]
     papers = [_paper(group) for group in found.groups]
@@ -98,16 +97,7 @@ def _show(found: Comparison, metrics: Sequence[str]) -> None:
 
 
 def _row(group: Group, metrics: Sequence[str]) -> list[str]:
-
-    cells = []
-    for metric in metrics:
-        values = [metric_number(metric, value) for value in group.values(metric)]
-        mean, deviation = mean_and_deviation(values) if values else (None, None)
-        digits = 2 if is_hits(metric) else 4
-        text = "" if mean is None else f"{mean:.{digits}f}"
-        cells.append(
-            text if deviation is None else f"{text} \N{PLUS-MINUS SIGN} {deviation:.{digits}f}"
-        )
+    """A group's line of the table."""
     runs = [member.run for member in group.members]
     seeds = ",".join(str(run.config.seed) for run in runs)
     seconds, _ = mean_and_deviation([wall_seconds(run) for run in runs])
@@ -135,13 +125,12 @@ def _scores(group: Group, metrics: Sequence[str]) -> list[str]:
 
 
 def _paper(group: Group) -> str:
-
+    """What the paper has for a configuration that is one of its rows."""
     found = published_of(group.members[0].run.config)
     return "" if found is None else f"{found.top1:.1f}"
 
 
 def _as_json(found: Comparison, metrics: Sequence[str]) -> dict[str, Any]:
-
     groups = []
     for group in found.groups:
         scores = {name: values for name in metrics if (values := group.values(name))}
