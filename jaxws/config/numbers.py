@@ -29,6 +29,7 @@ _MINIMA = {
     "mesh.w": 1,
     "model.depth": 1,
     "model.width": 1,
+    "model.block_size": 1,
     "model.patch_size": 1,
     "model.heads": 1,
     "model.mlp_ratio": 1,

@@ -12,7 +12,7 @@ same architecture differ in the names of their kernels only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import flax.linen as nn
@@ -230,15 +230,34 @@ def _arguments(config: ConfigDict, num_classes: int) -> dict[str, Any]:
     return {
         "width": config.width,
         "num_classes": num_classes,
-        "conv": LocalConv if config.connectivity == "local" else Conv,
+        "conv": _conv_class(config),
         "first_conv": Conv if config.first_layer_conv else None,
         "dtype": jnp.dtype(config.dtype),
     }
 
 
+def _conv_class(config: ConfigDict) -> ConvClass:
+    size, is_local = config.block_size, config.connectivity == "local"
+    if size < 1 or (size > 1 and not is_local):
+        raise ValueError(
+            f"config.model.block_size={size} with config.model.connectivity="
+            f"{config.connectivity!r}: expected 1, or with 'local' 1 or more."
+        )
+    if not is_local:
+        return Conv
+    return LocalConv if size == 1 else _with_blocks(size)
+
+
+@cache  # one object, so that networks of equal settings are equal
+def _with_blocks(size: int) -> ConvClass:
+    return partial(LocalConv, block_size=size)
+
+
 def _in_words(config: ConfigDict, depth: str) -> str:
     kind = "locally connected" if config.connectivity == "local" else "convolutional"
-    return f"{kind} {config.architecture}{depth}, width {config.width}"
+    b = config.block_size
+    blocks = f", a filter for {b} x {b} positions" if b > 1 else ""
+    return f"{kind} {config.architecture}{depth}, width {config.width}{blocks}"
 
 
 RESNET_CIFAR = ModelSpec(

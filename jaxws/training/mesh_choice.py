@@ -69,7 +69,7 @@ def network_for(model: nn.Module, params: Any, image_shape: tuple[int, int, int]
     try:
         windows = layer_windows(model, image_shape)
     except ValueError:
-        windows = {}  # of layers with input dilation, which have none
+        windows = {}  # of layers with input dilation or blocks, which have none
     return network_of(params, windows)
 
 

@@ -9,7 +9,9 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from jaxws import LocalConv, to_local
+from jaxws.config.fields import base_config
 from jaxws.models import ResNet, resnet18, resnet_cifar
+from jaxws.models.build import build_model
 from jaxws.models.resnet import conv_init
 from tests.support.drawn import drawn_variables, normal
 
@@ -90,6 +92,20 @@ def test_first_layer_alone_may_be_convolutional(build):
     }
     convolutional = shapes(build(conv=nn.Conv), 32, 32)
     assert {path.replace("/local_kernel", "/kernel") for path in found} == set(convolutional)
+
+
+def test_blocks_of_positions_by_configuration():
+    config = base_config().model
+    config.update(depth=8, width=4, block_size=2)
+    model = build_model(config, num_classes=3)
+    assert model == build_model(config, num_classes=3)
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 9, 9, 3)))["params"]
+    assert params["conv1"]["local_kernel"].shape == (5, 5, 3, 3, 3, 4)
+    assert params["layer2_0"]["conv1"]["local_kernel"].shape[:2] == (3, 3)  # of 5 x 5
+    for wrong in ({"block_size": 0}, {"block_size": 2, "connectivity": "conv"}):
+        config.update(wrong)
+        with pytest.raises(ValueError, match="block_size"):
+            build_model(config, num_classes=3)
 
 
 @pytest.mark.parametrize("depth", [2, 7, 9, 18, -4, 0])

@@ -54,6 +54,7 @@ CASES = [
     ((1, 8, 1), WS2),
     ((2, 2, 2), WS1_ODD),
     ((4, 2, 1), SLEEP),
+    pytest.param((1, 4, 2), WS1 | {"model.block_size": 2}, marks=pytest.mark.slow),
     pytest.param((2, 2, 2), VIT, marks=pytest.mark.slow),
     pytest.param((1, 4, 2), SLEEP | {"sharing.mode": "online"}, marks=pytest.mark.slow),
 ]
