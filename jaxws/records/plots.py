@@ -15,6 +15,13 @@ from matplotlib.ticker import LogLocator, NullLocator
 from jaxws.system.text import printable
 
 Record = dict[str, Any]
+# What is drawn beneath the loss where it was recorded, and its name.
+CURVES = {
+    "learning_rate": "learning rate",
+    "grad_norm": "gradient norm",
+    "smoothness_loss": "smoothness loss",
+    "similarity_loss": "similarity loss",
+}
 
 
 def plot_accuracy(records: Iterable[Record]) -> bytes:
@@ -43,7 +50,7 @@ def plot_accuracy(records: Iterable[Record]) -> bytes:
 
 
 def plot_curves(records: Iterable[Record]) -> bytes:
-    """Draws loss, learning rate and gradient norm over steps, as far as they were recorded.
+    """Draws loss, and what ``CURVES`` names, over steps, as far as they were recorded.
 
     Args:
       records: of metrics.jsonl.
@@ -53,7 +60,7 @@ def plot_curves(records: Iterable[Record]) -> bytes:
     """
     records = list(records)
     measured, epochs = _of_kind("train", records), _of_kind("epoch", records)
-    extra = [key for key in ("learning_rate", "grad_norm") if any(key in r for r in measured)]
+    extra = [key for key in CURVES if any(key in r for r in measured)]
     figure = Figure(figsize=(5, 2.6 + 1.5 * len(extra)), layout="constrained")
     panels = figure.subplots(
         1 + len(extra), sharex=True, squeeze=False, height_ratios=[2.6, *[1.5] * len(extra)]
@@ -68,7 +75,7 @@ def plot_curves(records: Iterable[Record]) -> bytes:
     panels[0].legend(loc="best", fontsize="small")
     for axes, key in zip(panels[1:], extra, strict=True):
         axes.plot(_values("step", measured), _values(key, measured), color="C2", linewidth=1)
-        _finish(axes, "", key.replace("_", " ").replace("grad ", "gradient "))
+        _finish(axes, "", CURVES[key])
         if np.nanmin(_values(key, measured), initial=np.inf) > 0:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from jaxws.config.choices import OPTIMIZERS, check_one_of
 from jaxws.core.fused_adamw import AdamW
 from jaxws.core.leaf_patterns import matching, matching_mask
+from jaxws.training.dale_settings import Dale, check_dale, dale_settings
 
 
 def step_decay(
@@ -86,6 +87,7 @@ class OptimizerSettings(NamedTuple):
       drop_factor: divides the rate.
       freeze: patterns of leaves (:mod:`jaxws.core.leaf_patterns`) that stay as they are.
       decay_mask: patterns of leaves that decay; None for all.
+      dale: which weights keep their signs; None for none.
     """
 
     name: str
@@ -97,6 +99,7 @@ class OptimizerSettings(NamedTuple):
     drop_factor: float
     freeze: tuple[str, ...] = ()
     decay_mask: tuple[str, ...] | None = None
+    dale: Dale | None = None
 
     def make(self) -> optax.GradientTransformation:
         """The optimizer; those of equal settings do the same."""
@@ -114,6 +117,8 @@ class OptimizerSettings(NamedTuple):
             return optax.partition(parts, self._labels)
 
         optimizer = make(learning_rate=schedule)
+        if self.dale is not None:
+            return optax.chain(optimizer, self.dale.make(exempt=self.freeze))
         if self.name != "adamw" or self.freeze or self.decay_mask is not None:
             return optimizer
         known = KnownAdamW(*optimizer)
@@ -173,6 +178,7 @@ def optimizer_settings(
         drop_factor=settings.drop_factor,
         freeze=frozen_patterns(config),
         decay_mask=None if settings.decay_mask is None else tuple(settings.decay_mask),
+        dale=dale_settings(config),
     )
 
 
@@ -194,7 +200,7 @@ def frozen_patterns(config: ConfigDict) -> tuple[str, ...]:
 
 
 def check_leaves(config: ConfigDict, names: Sequence[str]) -> None:
-    """Checks the patterns of ``config.optimizer`` against a network.
+    """Checks the patterns of ``config.optimizer`` and ``plasticity`` against a network.
 
     Args:
       config: of the run.
@@ -217,6 +223,7 @@ def check_leaves(config: ConfigDict, names: Sequence[str]) -> None:
             found = matching(names, patterns, given)
             if field == "freeze" and len(found) == len(names):
                 raise ValueError(f"{given}: all parameters are frozen, nothing is trained.")
+    check_dale(config, names, frozen_patterns(config))
 
 
 def make_optimizer(
@@ -225,7 +232,8 @@ def make_optimizer(
     """The optimizer of a run; :func:`last_learning_rate` reads its state.
 
     With rate lr, decay d and weights w, for every parameter alike, biases and scales included
-    (``optimizer.decay_mask`` names those that decay, ``freeze`` those that do not change):
+    (``optimizer.decay_mask`` names those that decay, ``freeze`` those that do not change, and
+    ``plasticity.dale`` those that keep their signs):
 
     - ``adamw``: ``w -= lr * d * w``, apart from Adam's update with betas 0.9 and 0.999, epsilon
       1e-8 (appendix B);
