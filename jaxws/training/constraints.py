@@ -67,11 +67,12 @@ def dale(
       exempt: patterns of leaves that are left out of both.
 
     Returns:
-      An optax transformation, whose ``update`` needs ``params``.
+      An optax transformation.
 
     Raises:
       ValueError: unknown ``signs``, a fraction beyond 0 to 1. From ``init``: no leaf fits, a leaf
-        of fewer than two axes has no channels, or one is in both lists.
+        of fewer than two axes has no channels, or one is in both lists. From ``update``: no
+        ``params``.
 
     Example:
       >>> optimizer = optax.chain(optax.sgd(1.0), dale(["kernel"], signs="initial"))
@@ -113,7 +114,7 @@ def dale(
         updates: PyTree, state: SignState, params: PyTree | None = None
     ) -> tuple[PyTree, SignState]:
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("dale: expected params; call update(updates, state, params).")
         return _map_signs(_stop_at_zero, state, updates, params), state
 
     return optax.GradientTransformation(init, update)
@@ -211,7 +212,7 @@ def _channel_signs(name: str, leaf: Any, signs: str, excitatory: float, seed: in
 
 def _stop_at_zero(update: jax.Array, leaf: jax.Array, sign: jax.Array) -> jax.Array:
     """The update, or where it would lead to the wrong sign, that which ends at 0 exactly."""
-    dtype = jnp.promote_types(update.dtype, leaf.dtype)
+    dtype = max(update.dtype, leaf.dtype, key=lambda dtype: dtype.itemsize)
     update, leaf = update.astype(dtype), leaf.astype(dtype)
     # Not "where it is right": what is not finite must stay so and be noticed.
     return jnp.where(_is_wrong(leaf + update, sign), -leaf, update)
