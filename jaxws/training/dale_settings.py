@@ -34,6 +34,19 @@ class Dale(NamedTuple):
     leaves: tuple[str, ...]
     nonnegative: tuple[str, ...]
 
+    def kind(self, name: str) -> str | None:
+        """What is kept of a leaf.
+
+        Args:
+          name: of the leaf.
+
+        Returns:
+          ``'channels'``, whose signs its weights keep; ``'nonnegative'``; None if it is free.
+        """
+        if matches(name, self.leaves):
+            return "channels"
+        return "nonnegative" if matches(name, self.nonnegative) else None
+
     def make(self, exempt: Sequence[str] = ()) -> optax.GradientTransformation:
         """The constraint.
 
