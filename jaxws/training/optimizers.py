@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxws.config.choices import OPTIMIZERS, check_one_of
 from jaxws.core.fused_adamw import AdamW
-from jaxws.core.leaf_patterns import matching, matching_mask
+from jaxws.core.leaf_patterns import matches, matching, matching_mask
 from jaxws.training.dale_settings import Dale, check_dale, dale_settings
 
 
@@ -69,9 +69,23 @@ class KnownAdamW(optax.GradientTransformationExtraArgs):
 
     Attributes:
       adamw: its coefficients.
+      decay_mask: patterns of leaves that decay; None for all.
     """
 
     adamw: AdamW
+    decay_mask: tuple[str, ...] | None
+
+    def coefficients(self, name: str) -> AdamW:
+        """Those of a leaf.
+
+        Args:
+          name: of the leaf.
+
+        Returns:
+          Its coefficients, without weight decay where it does not decay.
+        """
+        decays = self.decay_mask is None or matches(name, self.decay_mask)
+        return self.adamw if decays else self.adamw._replace(weight_decay=0.0)
 
 
 class OptimizerSettings(NamedTuple):
@@ -119,10 +133,10 @@ class OptimizerSettings(NamedTuple):
         optimizer = make(learning_rate=schedule)
         if self.dale is not None:
             return optax.chain(optimizer, self.dale.make(exempt=self.freeze))
-        if self.name != "adamw" or self.freeze or self.decay_mask is not None:
+        if self.name != "adamw" or self.freeze:
             return optimizer
         known = KnownAdamW(*optimizer)
-        known.adamw = self._adamw
+        known.adamw, known.decay_mask = self._adamw, self.decay_mask
         return known
 
     @property
