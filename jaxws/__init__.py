@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from jaxws.core.local_conv import local_conv
     from jaxws.core.sharing import pool_mean, pool_sizes, pool_variance, share_weights
     from jaxws.core.snr import weight_snr
+    from jaxws.core.topography import similarity_loss, smoothness_loss
     from jaxws.layers.conv import LocalConv
     from jaxws.layers.dense import LocalDense
     from jaxws.layers.windows import layer_windows
@@ -24,6 +25,8 @@ __all__ = [
     "pool_sizes",
     "pool_variance",
     "share_weights",
+    "similarity_loss",
+    "smoothness_loss",
     "to_conv",
     "to_local",
     "weight_snr",
@@ -40,6 +43,8 @@ _MODULES = {
     "pool_sizes": "core.sharing",
     "pool_variance": "core.sharing",
     "share_weights": "core.sharing",
+    "similarity_loss": "core.topography",
+    "smoothness_loss": "core.topography",
     "to_conv": "core.conversion",
     "to_local": "core.conversion",
     "weight_snr": "core.snr",

@@ -30,7 +30,7 @@ from jaxws.core.local_kernels import (
 from jaxws.core.masks import present_weights, read_masks
 from jaxws.core.packed import PackedKernel
 from jaxws.core.pooled import PooledKernel
-from jaxws.core.pools import AxisName, make_grid
+from jaxws.core.pools import AxisName, Grid, make_grid
 from jaxws.core.snr import pool_moments
 
 ARRANGEMENTS = ("positions", "sheet")
@@ -120,14 +120,55 @@ def similarity_loss(
         if isinstance(kernel, PooledKernel) and kernel.is_pooled_by(grid):
             # Equal in every pool, where the gradient is 0 too.
             return jnp.zeros((), accumulation_dtype(kernel.dtype))
-        mean, variance, counts = pool_moments(kernel, grid, present_weights(path, kernel, masks))
-        counted = jnp.broadcast_to(counts > 1, mean.shape)
-        noise = jnp.sum(variance, where=counted)
-        signal = jnp.sum(jnp.square(mean), where=counted)
+        present = present_weights(path, kernel, masks)
+        if present is None:
+            (array,) = jax.tree.leaves(
+                kernel.spread() if isinstance(kernel, PooledKernel) else kernel
+            )
+            array = jnp.asarray(array)
+            noise, signal = _noise_and_signal(grid, array.astype(accumulation_dtype(array.dtype)))
+        else:
+            noise, signal = _sums(*pool_moments(kernel, grid, present))
         exact = noise == 0
         return jnp.where(exact, 0, noise / jnp.where(exact, 1, signal))
 
     return _mean_over_layers(measure, params, masks, "similarity_loss", "has pools of two or more")
+
+
+def _sums(mean: jax.Array, variance: jax.Array, counts: Any) -> tuple[jax.Array, jax.Array]:
+    """Of variances and of squared means, over pools of several neurons."""
+    counted = jnp.broadcast_to(counts > 1, mean.shape)
+    return jnp.sum(variance, where=counted), jnp.sum(jnp.square(mean), where=counted)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _noise_and_signal(grid: Grid, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """``_sums`` of a layer, whose derivatives are one pass over its weights, and not one per block.
+
+    Args:
+      grid: of its pools.
+      weights: shape (h, w, ...), packed or not.
+    """
+    mean, variance = grid.moments(weights)
+    return _sums(mean, variance, grid.counts(mean.ndim))
+
+
+def _noise_forward(grid: Grid, weights: jax.Array) -> tuple[Any, jax.Array]:
+    return _noise_and_signal(grid, weights), weights
+
+
+def _noise_backward(
+    grid: Grid, weights: jax.Array, slopes: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array]:
+    """Of n neurons with mean m, the derivatives are 2 (w - m) / n and 2 m / n."""
+    counts = grid.counts(weights.ndim).astype(weights.dtype)
+    mean = grid.mean(weights)
+    factor = jnp.broadcast_to(jnp.asarray(np.where(counts > 1, 2 / counts, 0)), mean.shape)
+    spread, factors = grid.spread(mean), grid.spread(factor)
+    return (factors * (slopes[0] * (weights - spread) + slopes[1] * spread),)
+
+
+_noise_and_signal.defvjp(_noise_forward, _noise_backward)
 
 
 def _mean_over_layers(
