@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from jaxws.core.conversion import to_conv, to_local
     from jaxws.core.local_conv import local_conv
     from jaxws.core.sharing import pool_mean, pool_sizes, pool_variance, share_weights
+    from jaxws.core.similarity import similarity_loss
     from jaxws.core.snr import weight_snr
-    from jaxws.core.topography import similarity_loss, smoothness_loss
+    from jaxws.core.topography import smoothness_loss
     from jaxws.layers.conv import LocalConv
     from jaxws.layers.dense import LocalDense
     from jaxws.layers.windows import layer_windows
@@ -43,7 +44,7 @@ _MODULES = {
     "pool_sizes": "core.sharing",
     "pool_variance": "core.sharing",
     "share_weights": "core.sharing",
-    "similarity_loss": "core.topography",
+    "similarity_loss": "core.similarity",
     "smoothness_loss": "core.topography",
     "to_conv": "core.conversion",
     "to_local": "core.conversion",

@@ -18,7 +18,7 @@ from jaxws.config.registry import add_own_fields
 from jaxws.core.leaf_patterns import matches
 from jaxws.core.named_leaves import named_leaves
 from jaxws.models.build import build_model, variable_shapes
-from jaxws.training.dale_settings import dale_settings
+from jaxws.training.dale_settings import check_dale, dale_settings
 from jaxws.training.optimizers import check_leaves, frozen_patterns
 
 SIGNS = {"channels": "keeps its channels' signs", "nonnegative": "stays 0 or above"}
@@ -113,9 +113,11 @@ def list_parameters(
       >>> [(p.name, p.decays) for p in list_parameters(config, nn.Dense(3), (2, 2, 4))]
       [('bias', False), ('kernel', True)]
     """
-    leaves = named_leaves(variable_shapes(model, image_shape)["params"])
+    params = variable_shapes(model, image_shape)["params"]
+    leaves = named_leaves(params)
     check_leaves(config, list(leaves))
     frozen, decay = frozen_patterns(config), config.optimizer.decay_mask
+    check_dale(config, params, frozen)
     dale = dale_settings(config)
     found = []
     for name, leaf in leaves.items():

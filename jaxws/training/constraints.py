@@ -25,6 +25,7 @@ from jaxws.core.local_kernels import KernelLayout, accumulation_dtype
 from jaxws.core.packed import PackedKernel
 
 PyTree = Any
+_NO_FILTERS = ("bias", "scale")  # a locally connected layer's have as many axes as some filters
 
 
 class SignState(NamedTuple):
@@ -71,7 +72,7 @@ def dale(
 
     Raises:
       ValueError: unknown ``signs``, a fraction beyond 0 to 1. From ``init``: no leaf fits, a leaf
-        of fewer than two axes has no channels, or one is in both lists. From ``update``: no
+        that is a bias, a scale or has fewer than two axes, or one in both lists. From ``update``: no
         ``params``.
 
     Example:
@@ -194,7 +195,7 @@ def _key(name: str) -> str:
 
 
 def _channel_signs(name: str, leaf: Any, signs: str, excitatory: float, seed: int) -> jax.Array:
-    if leaf.ndim < 2:
+    if leaf.ndim < 2 or name.rpartition("/")[2] in _NO_FILTERS:
         raise ValueError(
             f"leaf {name!r} has shape {tuple(leaf.shape)}: Dale's law is of weights, (..., c, f),"
             " which read c channels; leave biases and scales out of its leaves."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import optax
 from ml_collections import ConfigDict
 
 from jaxws.core.leaf_patterns import matches, matching
+from jaxws.core.named_leaves import named_leaves
 from jaxws.training.constraints import dale
 
 EXCITATORY = 0.8  # of channels, about as in cortex
@@ -89,23 +91,24 @@ def dale_settings(config: ConfigDict) -> Dale | None:
     )
 
 
-def check_dale(config: ConfigDict, names: Sequence[str], frozen: Sequence[str]) -> None:
+def check_dale(config: ConfigDict, params: Any, frozen: Sequence[str]) -> None:
     """Checks the patterns of ``config.plasticity.dale`` against a network.
 
     Args:
       config: of the run.
-      names: of the network's parameters.
+      params: of its network, or their shapes.
       frozen: patterns of those that are frozen, which no constraint changes.
 
     Raises:
-      ValueError: a pattern that fits no leaf, or all that fit are frozen. Networks without
-        BatchNorm need not say so: of what may not be negative, the default may fit none.
+      ValueError: a pattern that fits no leaf, or all that fit are frozen; a leaf that reads no
+        channels. Networks without BatchNorm need not say so: of what may not be negative, the
+        default may fit none.
 
     Example:
       >>> from jaxws.config.fields import base_config
       >>> config = base_config()
       >>> config.plasticity.dale.signs = "seed"
-      >>> check_dale(config, ["fc/kernel"], ())
+      >>> check_dale(config, {"fc": {"kernel": jax.ShapeDtypeStruct((8, 10), "float32")}}, ())
       Traceback (most recent call last):
       ValueError: config.plasticity.dale.leaves=('layer*kernel',), its default: no leaf fits
       'layer*kernel'. There are 'fc/kernel'.
@@ -113,6 +116,7 @@ def check_dale(config: ConfigDict, names: Sequence[str], frozen: Sequence[str]) 
     constraint, given = dale_settings(config), config.plasticity.dale
     if constraint is None:
         return
+    names = list(named_leaves(params))
     unset = "" if given.leaves is not None else ", its default"
     name = f"config.plasticity.dale.leaves={constraint.leaves!r}{unset}"
     if all(matches(leaf, frozen) for leaf in matching(names, constraint.leaves, name)):
@@ -120,3 +124,7 @@ def check_dale(config: ConfigDict, names: Sequence[str], frozen: Sequence[str]) 
     if given.nonnegative is not None:
         name = f"config.plasticity.dale.nonnegative={constraint.nonnegative!r}"
         matching(names, constraint.nonnegative, name)
+    try:
+        jax.eval_shape(constraint.make(exempt=frozen).init, params)
+    except ValueError as error:
+        raise ValueError(f"config.plasticity.dale: {error}") from error

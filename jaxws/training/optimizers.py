@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxws.config.choices import OPTIMIZERS, check_one_of
 from jaxws.core.fused_adamw import AdamW
 from jaxws.core.leaf_patterns import matches, matching, matching_mask
-from jaxws.training.dale_settings import Dale, check_dale, dale_settings
+from jaxws.training.dale_settings import Dale, dale_settings
 
 
 def step_decay(
@@ -214,7 +214,7 @@ def frozen_patterns(config: ConfigDict) -> tuple[str, ...]:
 
 
 def check_leaves(config: ConfigDict, names: Sequence[str]) -> None:
-    """Checks the patterns of ``config.optimizer`` and ``plasticity`` against a network.
+    """Checks the patterns of ``config.optimizer`` against a network.
 
     Args:
       config: of the run.
@@ -237,7 +237,6 @@ def check_leaves(config: ConfigDict, names: Sequence[str]) -> None:
             found = matching(names, patterns, given)
             if field == "freeze" and len(found) == len(names):
                 raise ValueError(f"{given}: all parameters are frozen, nothing is trained.")
-    check_dale(config, names, frozen_patterns(config))
 
 
 def make_optimizer(

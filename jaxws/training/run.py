@@ -23,6 +23,7 @@ from jaxws.records.followed_workdir import open_workdir
 from jaxws.records.places import opened_place
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
+from jaxws.training.dale_settings import check_dale
 from jaxws.training.initial_weights import InitialWeights, initial_weights
 from jaxws.training.optimizers import check_leaves
 from jaxws.training.run_mesh import run_mesh
@@ -110,6 +111,7 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
         params = variable_shapes(model, feed.image_shape)["params"]
         names = list(named_leaves(params))
         check_leaves(config, names)
+        check_dale(config, params, sharing.frozen)
         check_shareable(sharing, names)
         check_topography(topography, params, names, sharing.frozen)
     check_same_run(config, feed, workdir)

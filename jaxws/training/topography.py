@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from jaxws.core.leaf_patterns import map_matching, matches
 from jaxws.core.local_kernels import LOCAL_KERNEL, MASKED_KERNEL
 from jaxws.core.pooled import probes, with_probes
-from jaxws.core.topography import similarity_loss, smoothness_loss
+from jaxws.core.similarity import similarity_loss
+from jaxws.core.topography import smoothness_loss
 
 
 class Topography(NamedTuple):
@@ -22,7 +23,7 @@ class Topography(NamedTuple):
 
     Attributes:
       smoothness: weight of :func:`jaxws.core.topography.smoothness_loss`; 0 leaves it out.
-      similarity: weight of :func:`jaxws.core.topography.similarity_loss`; 0 leaves it out.
+      similarity: weight of :func:`jaxws.core.similarity.similarity_loss`; 0 leaves it out.
       arrangement: of neurons, of the first.
       pools: of the second.
     """
@@ -108,7 +109,7 @@ def check_topography(
         raise ValueError(
             f"config.topography: layers have masks ({masked[0]}), which training does not give to"
             " its losses: set none, or train in a loop of your own with"
-            " jaxws.core.topography.smoothness_loss(params, mask=variables['masks'])."
+            " jaxws.smoothness_loss(params, mask=variables['masks'])."
         )
     kernels = [name for name in names if name.rpartition("/")[2] == LOCAL_KERNEL]
     if kernels and all(matches(name, frozen) for name in kernels):

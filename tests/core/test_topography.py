@@ -11,7 +11,8 @@ import pytest
 from jaxws import share_weights
 from jaxws.core.packed import pack_kernels
 from jaxws.core.pooled import pool_kernels
-from jaxws.core.topography import similarity_loss, smoothness_loss
+from jaxws.core.similarity import similarity_loss
+from jaxws.core.topography import smoothness_loss
 
 SHAPES = {
     "1d": (7, 3, 2, 3),

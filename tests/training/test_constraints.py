@@ -189,6 +189,10 @@ def test_a_run_keeps_signs_and_resumes_with_them(constrained, tmp_path):
         ),
         ({"plasticity.dale.leaves": None}, "its default: no leaf fits 'layer.kernel'"),
         ({"plasticity.dale.leaves": ("conv1/*",)}, "all of them are frozen"),
+        (
+            {"plasticity.dale.leaves": ("conv2/*",)},
+            "leaf 'conv2/bias' has shape .7, 7, 2.: Dale's law",
+        ),
         ({"plasticity.dale.nonnegative": ("bn/*",)}, "did you mean|no leaf fits 'bn/.'"),
         (
             {"optimizer.freeze": ("conv*",), "sharing.every": 0, "sharing.mode": "instant"},

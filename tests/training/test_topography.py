@@ -11,7 +11,8 @@ import pytest
 from jaxws import LocalConv
 from jaxws.core.packed import pack_kernels, unpack_kernels
 from jaxws.core.pooled import pool_kernels
-from jaxws.core.topography import similarity_loss, smoothness_loss
+from jaxws.core.similarity import similarity_loss
+from jaxws.core.topography import smoothness_loss
 from jaxws.data.batch import Batch
 from jaxws.training.gradients import batch_gradients
 from jaxws.training.loss_scale import LossScale
