@@ -72,8 +72,8 @@ def dale(
 
     Raises:
       ValueError: unknown ``signs``, a fraction beyond 0 to 1. From ``init``: no leaf fits, a leaf
-        that is a bias, a scale or has fewer than two axes, or one in both lists. From ``update``: no
-        ``params``.
+        that is a bias, a scale or has fewer than two axes, or one in both lists. From ``update``:
+        no ``params``.
 
     Example:
       >>> optimizer = optax.chain(optax.sgd(1.0), dale(["kernel"], signs="initial"))
