@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 from jaxws import share_weights
 from jaxws.core.packed import pack_kernels
@@ -177,3 +178,19 @@ def test_weights_that_a_mask_removes_do_not_count():
 def test_what_cannot_be_compared_is_told(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+@pytest.mark.devices(2)
+def test_similarity_where_shard_map_splits_the_positions():
+    kernel = jnp.asarray(draw((6, 3, 2, 2)), jnp.float32)
+    mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def both(kernel, axis_name=None):
+        loss = partial(similarity_loss, axis_name=axis_name)
+        return jax.value_and_grad(lambda k: loss({"local_kernel": k}))(kernel)
+
+    split = jax.shard_map(
+        partial(both, axis_name="x"), mesh=mesh, in_specs=P("x"), out_specs=(P(), P("x"))
+    )
+    expected, actual = jax.jit(both)(kernel), jax.jit(split)(kernel)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), actual, expected)
