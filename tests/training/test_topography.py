@@ -62,7 +62,7 @@ def test_gradients_are_those_of_the_weighted_sum(state):
 
 
 def test_a_step_adds_them_once_whatever_the_parts_and_the_loss_scale(state):
-    """SGD at a rate of 0.1 shows the gradient: scaled, in two parts, and none where it is frozen."""
+    """SGD at a rate of 0.1 shows the gradient: scaled, in two parts, none where frozen."""
     batch = Batch(
         jnp.asarray(np.random.default_rng(0).normal(size=(4, 7, 6, 3)), jnp.float32),
         jnp.array([0, 1, 2, 0]),
