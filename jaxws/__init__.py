@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from jaxws.core.conversion import to_conv, to_local
     from jaxws.core.local_conv import local_conv
     from jaxws.core.sharing import pool_mean, pool_sizes, pool_variance, share_weights
+    from jaxws.core.similarity import similarity_loss
     from jaxws.core.snr import weight_snr
+    from jaxws.core.topography import smoothness_loss
     from jaxws.core.transposed import local_conv_transpose
     from jaxws.layers.conv import LocalConv
     from jaxws.layers.dense import LocalDense
@@ -30,6 +32,8 @@ __all__ = [
     "pool_sizes",
     "pool_variance",
     "share_weights",
+    "similarity_loss",
+    "smoothness_loss",
     "to_conv",
     "to_local",
     "weight_snr",
@@ -49,6 +53,8 @@ _MODULES = {
     "pool_sizes": "core.sharing",
     "pool_variance": "core.sharing",
     "share_weights": "core.sharing",
+    "similarity_loss": "core.similarity",
+    "smoothness_loss": "core.topography",
     "to_conv": "core.conversion",
     "to_local": "core.conversion",
     "weight_snr": "core.snr",

@@ -1,4 +1,4 @@
-"""The parameters of a configuration's network: which are trained, frozen, and decay."""
+"""The parameters of a configuration's network: which are trained, frozen, decay, keep signs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from jaxws.config.registry import add_own_fields
 from jaxws.core.leaf_patterns import matches
 from jaxws.core.named_leaves import named_leaves
 from jaxws.models.build import build_model, variable_shapes
+from jaxws.training.dale_settings import check_dale, dale_settings
 from jaxws.training.optimizers import check_leaves, frozen_patterns
+
+SIGNS = {"channels": "keeps its channels' signs", "nonnegative": "stays 0 or above"}
 
 
 class Parameter(NamedTuple):
@@ -29,12 +32,15 @@ class Parameter(NamedTuple):
       shape: of the array.
       trained: whether it is not frozen.
       decays: whether weight decay acts on it.
+      signs: what its weights may not cross 0 for: ``'channels'`` keep theirs, it is
+        ``'nonnegative'``, or none.
     """
 
     name: str
     shape: tuple[int, ...]
     trained: bool
     decays: bool
+    signs: str | None = None
 
     @property
     def size(self) -> int:
@@ -90,7 +96,7 @@ def list_parameters(
     """What a configuration does to each parameter of a network.
 
     Args:
-      config: of a run; ``optimizer`` is read.
+      config: of a run; ``optimizer`` and ``plasticity`` are read.
       model: its network.
       image_shape: (H, W, c) of the network's input.
 
@@ -107,15 +113,19 @@ def list_parameters(
       >>> [(p.name, p.decays) for p in list_parameters(config, nn.Dense(3), (2, 2, 4))]
       [('bias', False), ('kernel', True)]
     """
-    leaves = named_leaves(variable_shapes(model, image_shape)["params"])
+    params = variable_shapes(model, image_shape)["params"]
+    leaves = named_leaves(params)
     check_leaves(config, list(leaves))
     frozen, decay = frozen_patterns(config), config.optimizer.decay_mask
+    check_dale(config, params, frozen)
+    dale = dale_settings(config)
     found = []
     for name, leaf in leaves.items():
         trained = not matches(name, frozen)
         named = decay is None or matches(name, decay)
         decays = trained and named and config.optimizer.weight_decay > 0
-        found.append(Parameter(name, tuple(leaf.shape), trained, decays))
+        signs = dale.kind(name) if dale is not None and trained else None
+        found.append(Parameter(name, tuple(leaf.shape), trained, decays, signs))
     return found
 
 
@@ -136,10 +146,10 @@ def lines_of(parameters: Sequence[Parameter]) -> list[str]:
     lines = []
     for each in parameters:
         shape = "x".join(map(str, each.shape))
-        kind = "trained" if each.trained else "frozen"
-        lines.append(
-            f"{each.name:<{width}}  {shape:<18} {kind}{', decays' if each.decays else ''}".rstrip()
-        )
+        kinds = ["trained" if each.trained else "frozen"]
+        kinds += ["decays"] if each.decays else []
+        kinds += [SIGNS[each.signs]] if each.signs else []
+        lines.append(f"{each.name:<{width}}  {shape:<18} {', '.join(kinds)}")
     trained, decaying = (
         sum(p.size for p in parameters if getattr(p, kind)) for kind in ("trained", "decays")
     )

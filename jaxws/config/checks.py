@@ -20,13 +20,18 @@ _CHOICES = {
     "sharing.pools": choices.POOLS,
     "sharing.borders": choices.BORDERS,
     "divergence.action": choices.DIVERGENCE_ACTIONS,
+    "plasticity.dale.signs": choices.DALE_SIGNS,
+    "topography.arrangement": choices.ARRANGEMENTS,
     "data.on_corrupt": choices.ON_CORRUPT,
     "data.decoder": choices.DECODERS,
     "data.split": choices.SPLITS,
     "data.mean_std": choices.MEAN_STD,
 }
 
-_PATTERNS = ("optimizer.freeze", "optimizer.decay_mask", "model.init_fresh")
+_PATTERNS = (
+    *("optimizer.freeze", "optimizer.decay_mask", "model.init_fresh"),
+    *("plasticity.dale.leaves", "plasticity.dale.nonnegative"),
+)
 
 
 def check_config(config: ConfigDict) -> None:
@@ -61,6 +66,8 @@ def check_config(config: ConfigDict) -> None:
     for registry in REGISTRIES:
         registry.check(given[f"{registry.group}.{registry.leaf}"])
     for key, names in _CHOICES.items():
+        if given[key] is None and known[key] is None:
+            continue
         choices.check_one_of(f"config.{key}", given[key], names)
     check_ranges(given)
     if given["profile"] is not None:
@@ -70,6 +77,7 @@ def check_config(config: ConfigDict) -> None:
     check_epochs(tuple(given["optimizer.drop_epochs"] or ()))
     _check_sharing(given)
     _check_patterns(given)
+    _check_plasticity(given)
 
 
 def parse_steps(text: str) -> range:
@@ -155,4 +163,41 @@ def _check_patterns(given: Mapping[str, Any]) -> None:
         raise ValueError(
             f"config.model.init_fresh={tuple(given['model.init_fresh'])!r} without"
             " config.model.init_from: all weights are fresh then; give the weights to start from."
+        )
+
+
+def _check_plasticity(given: Mapping[str, Any]) -> None:
+    """Constraints that would do nothing."""
+    signs = given["plasticity.dale.signs"]
+    for leaf in ("excitatory", "leaves", "nonnegative"):
+        key = f"plasticity.dale.{leaf}"
+        if given[key] is not None and signs is None:
+            raise ValueError(
+                f"config.{key}={given[key]!r} without config.plasticity.dale.signs, so that weights"
+                " may have any sign: set that to 'seed' or 'initial'."
+            )
+    if signs == "initial" and given["plasticity.dale.excitatory"] is not None:
+        raise ValueError(
+            f"config.plasticity.dale.excitatory={given['plasticity.dale.excitatory']!r} with"
+            " config.plasticity.dale.signs='initial', where weights say which channels are"
+            " excitatory: set signs='seed', or leave it unset."
+        )
+    if given["topography.arrangement"] is not None and not given["topography.smoothness"]:
+        raise ValueError(
+            f"config.topography.arrangement={given['topography.arrangement']!r} without"
+            " config.topography.smoothness: give the loss a weight."
+        )
+    for leaf in ("smoothness", "similarity"):
+        key, weight = f"topography.{leaf}", given[f"topography.{leaf}"]
+        if weight and given["model.connectivity"] == "conv":
+            raise ValueError(
+                f"config.{key}={weight!r} with config.model.connectivity='conv': its layers have"
+                " one filter for all positions; set connectivity='local'."
+            )
+    ends_shared = given["sharing.every"] == 1 and given["sharing.mode"] == "instant"
+    if given["topography.similarity"] and ends_shared:
+        raise ValueError(
+            f"config.topography.similarity={given['topography.similarity']!r} with"
+            " config.sharing.every=1: every step ends with equal weights, whose loss is 0; set"
+            " config.sharing.every=0, or a larger n of ws(n)."
         )

@@ -2,8 +2,8 @@
 
 They stand here, not beside the functions that take them, because a wrong flag is told before JAX is
 imported: this module imports nothing, and every room above config may import it. Only
-:mod:`jaxws.core`, which does without configurations, has a tuple of its own, ``POOLS`` in pools.py;
-a test holds the two together.
+:mod:`jaxws.core`, which does without configurations, has tuples of its own, ``POOLS`` in pools.py
+and ``ARRANGEMENTS`` in topography.py; a test holds them together.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ CONNECTIVITIES = ("local", "conv")
 DTYPES = ("float32", "bfloat16", "float16")  # of activations
 OPTIMIZERS = ("adamw", "sgd")
 POOLS = ("grid", "global")
+ARRANGEMENTS = ("positions", "sheet")  # of neurons, whose neighbours are alike
+DALE_SIGNS = ("seed", "initial")
 BORDERS = ("in", "out")
 DIVERGENCE_ACTIONS = ("stop", "skip", "rollback")
 ON_CORRUPT = ("error", "skip")

@@ -44,19 +44,7 @@ def base_config() -> ConfigDict:
 
     config.model = _model_fields()
 
-    config.sharing = ConfigDict()
-    config.sharing.every = 0  # ws(n): after batches 0, n, 2n, ... of each epoch; 0 is never
-    config.sharing.pools = "grid"  # or global: layers become convolutions
-    config.sharing.mode = "instant"  # or by plasticity: sleep, online; or module:NAME
-    config.sharing.borders = "in"  # or out: neurons that see padding keep to themselves
-    config.sharing.sleep = ConfigDict()  # a phase, after each batch that ws(n) names
-    config.sharing.sleep.iterations = 100
-    config.sharing.sleep.patterns = 128  # of noise, in each iteration
-    config.sharing.sleep.rate = 0.1
-    config.sharing.sleep.gamma = 1e-5  # pull towards the weights at the start of the phase
-    config.sharing.online = ConfigDict()  # one iteration, after each batch that ws(n) names
-    config.sharing.online.patterns = 32
-    config.sharing.online.rate = config_dict.placeholder(float)  # unset: each layer's fastest
+    config.sharing = _sharing_fields()
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"  # or sgd
@@ -69,6 +57,11 @@ def base_config() -> ConfigDict:
     # Patterns of leaves, such as ('conv1/*', '*/bias') (docs/finetuning.md):
     config.optimizer.freeze = config_dict.placeholder(tuple)  # stay as they start
     config.optimizer.decay_mask = config_dict.placeholder(tuple)  # decay; unset: all
+
+    # Constraints on what weights may become (docs/plasticity.md); unset, there are none.
+    config.plasticity = ConfigDict()
+    config.plasticity.dale = _dale_fields()
+    config.topography = _topography_fields()
 
     config.data = _data_fields()
 
@@ -104,6 +97,40 @@ def _model_fields() -> ConfigDict:
     model.local_projections = ("embedding", "qkv", "out", "mlp")  # where not shared
     model.same_start = False  # tokens of these start from equal weights, as if shared before
     return model
+
+
+def _sharing_fields() -> ConfigDict:
+    sharing = ConfigDict()
+    sharing.every = 0  # ws(n): after batches 0, n, 2n, ... of each epoch; 0 is never
+    sharing.pools = "grid"  # or global: layers become convolutions
+    sharing.mode = "instant"  # or by plasticity: sleep, online; or module:NAME
+    sharing.borders = "in"  # or out: neurons that see padding keep to themselves
+    sharing.sleep = ConfigDict()  # a phase, after each batch that ws(n) names
+    sharing.sleep.iterations = 100
+    sharing.sleep.patterns = 128  # of noise, in each iteration
+    sharing.sleep.rate = 0.1
+    sharing.sleep.gamma = 1e-5  # pull towards the weights at the start of the phase
+    sharing.online = ConfigDict()  # one iteration, after each batch that ws(n) names
+    sharing.online.patterns = 32
+    sharing.online.rate = config_dict.placeholder(float)  # unset: each layer's fastest
+    return sharing
+
+
+def _dale_fields() -> ConfigDict:
+    dale = ConfigDict()  # weights keep the sign of the channel that they read
+    dale.signs = config_dict.placeholder(str)  # seed, initial: where they come from
+    dale.excitatory = config_dict.placeholder(float)  # part of the channels, of seed; unset: 0.8
+    dale.leaves = config_dict.placeholder(tuple)  # patterns; unset: ('layer*kernel',)
+    dale.nonnegative = config_dict.placeholder(tuple)  # patterns; unset: ('layer*scale',)
+    return dale
+
+
+def _topography_fields() -> ConfigDict:
+    topography = ConfigDict()  # what is added to the loss of LC networks, times its weight
+    topography.smoothness = config_dict.placeholder(float)  # cosine distance of neighbours
+    topography.arrangement = config_dict.placeholder(str)  # of these: positions (unset), or sheet
+    topography.similarity = config_dict.placeholder(float)  # variance / squared mean in pools
+    return topography
 
 
 def _data_fields() -> ConfigDict:

@@ -42,6 +42,8 @@ _MINIMA = {
     "optimizer.weight_decay": 0,
     "optimizer.drop_factor": 1,
     "optimizer.momentum": 0,
+    "topography.smoothness": 0,
+    "topography.similarity": 0,
     "data.pad": 0,
     "data.image_size": 1,
     "data.crop_size": 1,
@@ -60,6 +62,7 @@ _ABOVE_ZERO = ("sharing.sleep.rate", "sharing.online.rate")
 _PARTS = {
     "data.train_fraction": "a part of the training images",
     "divergence.rate_factor": "a factor",
+    "plasticity.dale.excitatory": "a part of the channels",
 }
 KINDS_IN_WORDS = {
     bool: "True or False",

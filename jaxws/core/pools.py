@@ -111,7 +111,7 @@ class Grid(NamedTuple):
         # Of deviations from one member, so that equal weights come back to the last bit and have no
         # variance at all, which plain sums do not give; gradients are those of mean and variance.
         member = lax.stop_gradient(lax.slice_in_dim(weights, 0, self.periods[axis], axis=axis))
-        counts = self._axis_counts(axis, weights.ndim)
+        counts = self._axis_counts(axis, weights.ndim).astype(weights.dtype)
         offset = _add_blocks(weights, axis, member) / counts
         square = _add_blocks(weights, axis, member, jnp.square) / counts
         return member + offset, jnp.maximum(square - jnp.square(offset), 0)

@@ -17,7 +17,7 @@ from jaxws.core.masks import (
     read_masks,
 )
 from jaxws.core.pooled import PooledKernel
-from jaxws.core.pools import AxisName, make_grid
+from jaxws.core.pools import AxisName, Grid, make_grid
 from jaxws.core.sharing import per_pool
 
 
@@ -93,13 +93,35 @@ def _layer_snr(
     grid = make_grid(kernel, pools, axis_name)
     if isinstance(kernel, PooledKernel) and kernel.is_pooled_by(grid):
         return jnp.asarray(jnp.inf, accumulation_dtype(kernel.dtype))  # no need to spread it
+    return snr_of_moments(*pool_moments(kernel, grid, present))
+
+
+def pool_moments(
+    kernel: Kernel, grid: Grid, present: Bool[Array, "..."] | None = None
+) -> tuple[jax.Array, jax.Array, Any]:
+    """What :func:`snr_of_moments` needs to know of a layer's pools, in one pass over its weights.
+
+    Args:
+      kernel: filters, shape (h, w, i, j, c / groups, f), or likewise in 1-D and 3-D; in any layout.
+      grid: of its pools.
+      present: which weights a mask leaves (:func:`jaxws.core.masks.present_weights`), or None.
+
+    Returns:
+      Mean and variance of every pool, and the number of neurons in each, shaped to broadcast
+      against them. Of packed kernels the order of the weights is another.
+
+    Example:
+      >>> kernel = jnp.asarray([1.0, 3.0]).reshape(2, 1, 1, 1)
+      >>> [x.item() for x in pool_moments(kernel, make_grid(kernel, "grid"))]
+      [2.0, 1.0, 2.0]
+    """
     if present is not None:
         mean = per_pool(lambda weights: masked_mean(grid, weights, present), kernel)
         variance = per_pool(lambda weights: masked_variance(grid, weights, present), kernel)
-        return snr_of_moments(mean, variance, present_counts(grid, present))
+        return mean, variance, present_counts(grid, present)
     # Of packed kernels, the arrays: a mean over all weights has no use for their order.
     mean, variance = jax.tree.leaves(per_pool(grid.moments, kernel))
-    return snr_of_moments(mean, variance, grid.counts(mean.ndim))
+    return mean, variance, grid.counts(mean.ndim)
 
 
 def snr_of_moments(mean: jax.Array, variance: jax.Array, counts: Any) -> Float[Array, ""]:

@@ -16,6 +16,14 @@ from jaxws.records.plotting import (
     write_png,
 )
 
+# What is drawn beneath the loss where it was recorded, and its name.
+CURVES = {
+    "learning_rate": "learning rate",
+    "grad_norm": "gradient norm",
+    "smoothness_loss": "smoothness loss",
+    "similarity_loss": "similarity loss",
+}
+
 
 def plot_accuracy(records: Iterable[Record]) -> bytes:
     """Draws accuracy on training and test images over epochs.
@@ -43,7 +51,7 @@ def plot_accuracy(records: Iterable[Record]) -> bytes:
 
 
 def plot_curves(records: Iterable[Record]) -> bytes:
-    """Draws loss, learning rate and gradient norm over steps, as far as they were recorded.
+    """Draws loss, and what ``CURVES`` names, over steps, as far as they were recorded.
 
     Args:
       records: of metrics.jsonl.
@@ -53,7 +61,7 @@ def plot_curves(records: Iterable[Record]) -> bytes:
     """
     records = list(records)
     measured, epochs = of_kind("train", records), of_kind("epoch", records)
-    extra = [key for key in ("learning_rate", "grad_norm") if any(key in r for r in measured)]
+    extra = [key for key in CURVES if any(key in r for r in measured)]
     figure = Figure(figsize=(WIDTH, 2.6 + 1.5 * len(extra)), layout="constrained")
     panels = figure.subplots(
         1 + len(extra), sharex=True, squeeze=False, height_ratios=[2.6, *[1.5] * len(extra)]
@@ -69,7 +77,7 @@ def plot_curves(records: Iterable[Record]) -> bytes:
     for axes, key in zip(panels[1:], extra, strict=True):
         values = values_of(key, measured)
         axes.plot(values_of("step", measured), values, color="C2", linewidth=1)
-        finish(axes, "", key.replace("_", " ").replace("grad ", "gradient "))
+        finish(axes, "", CURVES[key])
         logarithmic_if_wide(axes, values)
     panels[-1].set_xlabel("step")
     return write_png(figure)

@@ -10,6 +10,7 @@ _MAX_STEP = 2**31 - 1  # of an int32, which counts them
 _TEXTS = ("event", "message")
 _NUMBERS = (
     *("epoch", "skipped", "learning_rate", "grad_norm", "loss_scale"),
+    *("smoothness_loss", "similarity_loss"),
     *("step_seconds", "images_per_second", "data_wait", "device_memory_bytes"),
 )
 # What reports read of a session, and its type; a number is finite and not negative.

@@ -114,8 +114,8 @@ class Recorder:
           step: number of steps done.
           means: of the step's metrics, such as ``train_loss``.
           info: ``images`` that it saw, and what else it tells of itself: ``neg_log_snr`` by layer,
-            ``learning_rate``, ``grad_norm``, ``loss_scale``; numbers or scalars on the device,
-            from where they are fetched only if they are written.
+            ``topography`` by loss, ``learning_rate``, ``grad_norm``, ``loss_scale``; numbers or
+            scalars on the device, from where they are fetched only if they are written.
         """
         self._throughput.step(float(info["images"]))
         if step % self._config.log_every == 0:
@@ -126,6 +126,7 @@ class Recorder:
                 **self._scalars(info),
                 **self._throughput.since_log(),
                 "device_memory_bytes": device_memory_bytes(),
+                **_floats(info.get("topography", {})),
                 "neg_log_snr": _floats(info.get("neg_log_snr", {})),
             }
             self._write(record)

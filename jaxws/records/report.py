@@ -14,7 +14,7 @@ from typing import Any
 from jaxws.config.registry import ARCHITECTURES
 from jaxws.records import html as page
 from jaxws.records.html import escape
-from jaxws.records.plots import plot_accuracy, plot_curves
+from jaxws.records.plots import CURVES, plot_accuracy, plot_curves
 from jaxws.records.report_origin import MANY, configuration, events, folded, origin
 from jaxws.records.run_directory import RunDirectory
 from jaxws.records.run_facts import evaluated_epochs, fact_rows
@@ -173,9 +173,8 @@ def _curves(run: RunDirectory, plots: dict[str, bytes]) -> Iterator[str]:
         f" top-1 {_course(epochs, 'train_top1', _percent)}.",
         "Accuracy; training images are augmented and seen before the step's update.",
     )
-    extra = [key for key in ("learning_rate", "grad_norm") if any(key in r for r in measured)]
-    names = {"learning_rate": "learning rate", "grad_norm": "norm of the gradient"}
-    beneath = "".join(f", {names[key]}" for key in extra)
+    extra = [key for key in CURVES if any(key in r for r in measured)]
+    beneath = "".join(f", {CURVES[key]}" for key in extra)
     yield page.figure(
         plots["curves"],
         f"Loss{beneath} over steps. Training loss {_course(epochs, 'train_loss', _number)}; test"

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxws.core.fused_adamw import LayerUpdate, is_supported, update_layer
-from jaxws.core.local_kernels import map_local_kernels
+from jaxws.core.local_kernels import LOCAL_KERNEL, map_local_kernels
 from jaxws.core.pooled import PooledKernel, is_pooled
 from jaxws.core.pools import make_grid
 from jaxws.core.snr import snr_of_moments
@@ -77,7 +77,7 @@ def fused_update(
             kernel,
             *arrays,
             grid=grid,
-            adamw=optimizer.adamw,
+            adamw=optimizer.coefficients(f"{path}/{LOCAL_KERNEL}".lstrip("/")),
             learning_rate=last_learning_rate(opt_state),
             count=adam.count,
             unless=unless,

@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 
 from jaxws.config.choices import OPTIMIZERS, check_one_of
 from jaxws.core.fused_adamw import AdamW
-from jaxws.core.leaf_patterns import matching, matching_mask
+from jaxws.core.leaf_patterns import matches, matching, matching_mask
+from jaxws.training.dale_settings import Dale, dale_settings
 
 
 def step_decay(
@@ -68,9 +69,23 @@ class KnownAdamW(optax.GradientTransformationExtraArgs):
 
     Attributes:
       adamw: its coefficients.
+      decay_mask: patterns of leaves that decay; None for all.
     """
 
     adamw: AdamW
+    decay_mask: tuple[str, ...] | None
+
+    def coefficients(self, name: str) -> AdamW:
+        """Those of a leaf.
+
+        Args:
+          name: of the leaf.
+
+        Returns:
+          Its coefficients, without weight decay where it does not decay.
+        """
+        decays = self.decay_mask is None or matches(name, self.decay_mask)
+        return self.adamw if decays else self.adamw._replace(weight_decay=0.0)
 
 
 class OptimizerSettings(NamedTuple):
@@ -86,6 +101,7 @@ class OptimizerSettings(NamedTuple):
       drop_factor: divides the rate.
       freeze: patterns of leaves (:mod:`jaxws.core.leaf_patterns`) that stay as they are.
       decay_mask: patterns of leaves that decay; None for all.
+      dale: which weights keep their signs; None for none.
     """
 
     name: str
@@ -97,6 +113,7 @@ class OptimizerSettings(NamedTuple):
     drop_factor: float
     freeze: tuple[str, ...] = ()
     decay_mask: tuple[str, ...] | None = None
+    dale: Dale | None = None
 
     def make(self) -> optax.GradientTransformation:
         """The optimizer; those of equal settings do the same."""
@@ -114,10 +131,12 @@ class OptimizerSettings(NamedTuple):
             return optax.partition(parts, self._labels)
 
         optimizer = make(learning_rate=schedule)
-        if self.name != "adamw" or self.freeze or self.decay_mask is not None:
+        if self.dale is not None:
+            return optax.chain(optimizer, self.dale.make(exempt=self.freeze))
+        if self.name != "adamw" or self.freeze:
             return optimizer
         known = KnownAdamW(*optimizer)
-        known.adamw = self._adamw
+        known.adamw, known.decay_mask = self._adamw, self.decay_mask
         return known
 
     @property
@@ -173,6 +192,7 @@ def optimizer_settings(
         drop_factor=settings.drop_factor,
         freeze=frozen_patterns(config),
         decay_mask=None if settings.decay_mask is None else tuple(settings.decay_mask),
+        dale=dale_settings(config),
     )
 
 
@@ -225,7 +245,8 @@ def make_optimizer(
     """The optimizer of a run; :func:`last_learning_rate` reads its state.
 
     With rate lr, decay d and weights w, for every parameter alike, biases and scales included
-    (``optimizer.decay_mask`` names those that decay, ``freeze`` those that do not change):
+    (``optimizer.decay_mask`` names those that decay, ``freeze`` those that do not change, and
+    ``plasticity.dale`` those that keep their signs):
 
     - ``adamw``: ``w -= lr * d * w``, apart from Adam's update with betas 0.9 and 0.999, epsilon
       1e-8 (appendix B);

@@ -21,8 +21,9 @@ from jaxws.parallel.placement import placed, split_batch
 from jaxws.training.metrics import METRICS, Metric, Sums
 from jaxws.training.optimizers import OptimizerSettings
 from jaxws.training.run import Run
-from jaxws.training.state import TrainState, create_train_state
+from jaxws.training.state import TrainState, create_train_state, start_optimizer
 from jaxws.training.step import StepInfo, train_step
+from jaxws.training.topography import Topography, make_topography
 from jaxws.training.weight_sharing import Sharing
 
 
@@ -54,6 +55,21 @@ def compiled_initial_state(
     return placed(pack_kernels(state) if packed else state)
 
 
+@Together
+@partial(jax.jit, static_argnames="optimizer")
+def compiled_start(state: TrainState, *, optimizer: OptimizerSettings) -> TrainState:
+    """As :func:`jaxws.training.state.start_optimizer`.
+
+    Args:
+      state: before the first step, with given weights.
+      optimizer: settings of the optimizer.
+
+    Returns:
+      The state.
+    """
+    return placed(start_optimizer(state, optimizer.make()))
+
+
 class StepSettings(NamedTuple):
     """What a training step is compiled for: hashable, and without data.
 
@@ -65,6 +81,7 @@ class StepSettings(NamedTuple):
       accumulate: number of parts to compute the gradients in.
       skip_nonfinite: whether to skip without a loss scale too.
       metrics: what to count of the images: names and functions.
+      topography: losses of the weights themselves.
     """
 
     batching: data.Batching
@@ -74,6 +91,7 @@ class StepSettings(NamedTuple):
     accumulate: int
     skip_nonfinite: bool
     metrics: tuple[tuple[str, Metric], ...]
+    topography: Topography
 
 
 def step_settings(run: Run, optimizer: OptimizerSettings) -> StepSettings:
@@ -94,6 +112,7 @@ def step_settings(run: Run, optimizer: OptimizerSettings) -> StepSettings:
         accumulate=run.config.accumulate,
         skip_nonfinite=run.config.divergence.action == "skip",
         metrics=tuple(METRICS.items()),
+        topography=make_topography(run.config),
     )
 
 
@@ -121,5 +140,6 @@ def compiled_step(
         accumulate=settings.accumulate,
         skip_nonfinite=settings.skip_nonfinite,
         metrics=dict(settings.metrics),
+        topography=settings.topography,
     )
     return placed(state), sums, info

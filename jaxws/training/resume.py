@@ -16,7 +16,7 @@ from jaxws.system.text import say
 from jaxws.training.divergence import DivergencePolicy
 from jaxws.training.metrics import EpochTotals
 from jaxws.training.optimizers import OptimizerSettings, optimizer_settings
-from jaxws.training.programs import compiled_initial_state
+from jaxws.training.programs import compiled_initial_state, compiled_start
 from jaxws.training.run import Run
 from jaxws.training.state import TrainState
 from jaxws.training.state_layout import (
@@ -100,7 +100,10 @@ def restore_or_init(
     with progress.compiling("the initial weights"):
         state = create(optimizer=optimizer, packed=uses_packed_layout())
     if run.initial is not None:
-        state = pool_if_shared(replace_weights(state, **run.initial.variables), run.sharing)
+        state = replace_weights(state, **run.initial.variables)
+        if optimizer.dale is not None:  # its signs were those of drawn weights
+            state = compiled_start(state, optimizer=optimizer)
+        state = pool_if_shared(state, run.sharing)
     return Start(state, 0, EpochTotals(), True, optimizer)
 
 

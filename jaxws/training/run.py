@@ -23,10 +23,12 @@ from jaxws.records.followed_workdir import open_workdir
 from jaxws.records.places import opened_place
 from jaxws.records.tensorboard import check_installed
 from jaxws.records.workdir import Workdir
+from jaxws.training.dale_settings import check_dale
 from jaxws.training.initial_weights import InitialWeights, initial_weights
 from jaxws.training.optimizers import check_leaves
 from jaxws.training.run_mesh import run_mesh
 from jaxws.training.same_run import check_same_run
+from jaxws.training.topography import check_topography, make_topography
 from jaxws.training.weight_sharing import Sharing, check_shareable, make_sharing
 
 
@@ -103,10 +105,15 @@ def prepare(config: ConfigDict, workdir: str | Path) -> Run:
     sharing = make_sharing(config, model, feed.image_shape, feed.steps_per_epoch)
     # Networks of the library have no masks; to look takes a part of a second.
     may_have_masks = bool(sharing.every) and is_outside(config.model.architecture)
-    if config.optimizer.freeze or config.optimizer.decay_mask or may_have_masks:
-        names = list(named_leaves(variable_shapes(model, feed.image_shape)["params"]))
+    topography, has_dale = make_topography(config), config.plasticity.dale.signs is not None
+    has_patterns = config.optimizer.freeze or config.optimizer.decay_mask or has_dale
+    if has_patterns or topography or may_have_masks:
+        params = variable_shapes(model, feed.image_shape)["params"]
+        names = list(named_leaves(params))
         check_leaves(config, names)
+        check_dale(config, params, sharing.frozen)
         check_shareable(sharing, names)
+        check_topography(topography, params, names, sharing.frozen)
     check_same_run(config, feed, workdir)
     mesh, choice = run_mesh(config, model, sharing, feed.image_shape)
     feed.placing = OneDevice() if mesh.size == 1 else MeshPlacing(mesh)

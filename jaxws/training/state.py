@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxws.training.constraints import obey
 from jaxws.training.loss_scale import LossScale, initial_loss_scale
 
 
@@ -44,7 +46,7 @@ def create_train_state(
     Args:
       key: random key; the same key gives the same parameters.
       model: called on images as ``model(x, train=False)``.
-      optimizer: an optax transformation.
+      optimizer: an optax transformation; parameters obey the signs that it keeps.
       image_shape: (H, W, c) of the images.
       dtype: that the model computes in; float16 gets a loss scale.
 
@@ -59,10 +61,33 @@ def create_train_state(
       (0, (3, 3, 3, 4))
     """
     variables = model.init(key, jnp.zeros((1, *image_shape)))
+    opt_state = optimizer.init(variables["params"])
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=variables["params"],
+        params=obey(variables["params"], opt_state),
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=optimizer.init(variables["params"]),
+        opt_state=opt_state,
         loss_scale=initial_loss_scale(dtype),
     )
+
+
+def start_optimizer(state: TrainState, optimizer: optax.GradientTransformation) -> TrainState:
+    """Lets an optimizer begin with weights that were put in the place of drawn ones.
+
+    Args:
+      state: before the first step.
+      optimizer: of the run; where it keeps signs (:mod:`jaxws.training.constraints`), these are
+        found anew, and weights made to obey.
+
+    Returns:
+      The state.
+
+    Example:
+      >>> from jaxws.training.constraints import dale
+      >>> state = TrainState(jnp.asarray(0), {"w": -jnp.ones((1, 1))}, {}, ())
+      >>> state = start_optimizer(state, dale(["w"], excitatory=1.0))
+      >>> state.params["w"].tolist(), state.opt_state.signs["w"].tolist()
+      ([[1.0]], [1])
+    """
+    opt_state = optimizer.init(state.params)
+    return dataclasses.replace(state, params=obey(state.params, opt_state), opt_state=opt_state)

@@ -15,12 +15,14 @@ from jaxws.core.masks import without_masked
 from jaxws.core.pooled import expand_pools, holds_pooled
 from jaxws.core.snr import weight_snr
 from jaxws.data.batch import Batch
+from jaxws.training.constraints import project
 from jaxws.training.fused_update import fused_update
 from jaxws.training.gradients import batch_gradients
 from jaxws.training.loss_scale import LEAST_SCALE, LossScale, next_loss_scale
 from jaxws.training.metrics import METRICS, Metric, Sums
 from jaxws.training.optimizers import last_learning_rate
 from jaxws.training.state import TrainState
+from jaxws.training.topography import NONE, Topography, add_topography
 from jaxws.training.weight_sharing import Sharing, keep_frozen, maybe_share, pool
 
 
@@ -36,6 +38,7 @@ class StepInfo(NamedTuple):
       loss_scale: the loss was multiplied by; 1 without scaling.
       skipped: whether the step left parameters, moments and statistics as they were.
       diverged: whether loss or gradients are not finite, and not because of the loss scale.
+      topography: losses of the weights before the update, without their weights, by name.
     """
 
     neg_log_snr: dict[str, jax.Array]
@@ -44,6 +47,7 @@ class StepInfo(NamedTuple):
     loss_scale: jax.Array
     skipped: jax.Array
     diverged: jax.Array
+    topography: dict[str, jax.Array]
 
 
 def train_step(
@@ -56,6 +60,7 @@ def train_step(
     accumulate: int = 1,
     skip_nonfinite: bool = False,
     metrics: Mapping[str, Metric] = METRICS,
+    topography: Topography = NONE,
 ) -> tuple[TrainState, Sums, StepInfo]:
     """Cross-entropy, gradients, one update, and weight sharing where ws(n) says so.
 
@@ -66,6 +71,8 @@ def train_step(
 
     Where the state's kernels are pooled (:mod:`jaxws.core.pooled`), weights are shared after this
     step whatever ``sharing`` says of it, and stay pooled; all numbers are those of the plain state.
+
+    Signs that the optimizer keeps (:mod:`jaxws.training.constraints`) outlast sharing by any rule.
 
     Leaves that ``sharing.frozen`` names have gradients of 0 and keep their bits; an optimizer that
     freezes them too (:func:`jaxws.training.optimizers.make_optimizer`) has no moments of them.
@@ -80,6 +87,7 @@ def train_step(
         :func:`jaxws.training.gradients.batch_gradients`.
       skip_nonfinite: whether to skip without a loss scale too; else such a step spoils the weights.
       metrics: what to count of the images, by name.
+      topography: losses of the weights themselves, which are descended too.
 
     Returns:
       The state after the step, sums over the batch (:func:`jaxws.training.metrics.batch_metrics`),
@@ -120,6 +128,7 @@ def train_step(
     )
     if loss_scale is not None:
         grads = jax.tree.map(lambda g: g * (1 / scale), grads)  # exact: a power of two
+    grads, losses = add_topography(grads, state.params, topography, sharing.frozen)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])
     unless = ~finite if skips else None
@@ -142,11 +151,14 @@ def train_step(
         loss_scale=jnp.asarray(scale, jnp.float32),
         skipped=~finite & skips,
         diverged=~finite & (scale <= LEAST_SCALE),
+        topography=losses,
     )
     if holds_pooled(state.params):
         params = pool(params, sharing)
     else:
         params = maybe_share(params, state.step, sharing, unless=unless)
+        if not sharing.keeps_signs:
+            params = project(params, opt_state)
     state = TrainState(
         step=state.step + 1,
         params=params,

@@ -41,6 +41,11 @@ class Sharing(NamedTuple):
         """Whether every step ends with the mean of each pool, which :mod:`jaxws.core.pooled` is."""
         return self.every == 1 and self.rule == share_at_once
 
+    @property
+    def keeps_signs(self) -> bool:
+        """Whether weights of one sign keep it, as a mean does; other rules may do anything."""
+        return self.every == 0 or self.rule == share_at_once
+
 
 def make_sharing(
     config: ConfigDict, model: nn.Module, image_shape: Sequence[int], steps_per_epoch: int

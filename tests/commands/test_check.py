@@ -281,10 +281,19 @@ def test_a_configurations_parameters_are_counted(folder, capsys):
         "--config.batch_size=6",
         "--config.optimizer.freeze=('layer*',)",
         "--config.optimizer.decay_mask=('*kernel',)",
+        "--config.plasticity.dale.signs=seed",
+        "--config.plasticity.dale.leaves=('layer*kernel','fc/kernel')",
+        "--config.plasticity.dale.nonnegative=bn1/scale",
     ]
+    assert main(["check", *arguments]) == 0
+    table = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line)
+    assert table["fc/kernel"].endswith("trained, decays, keeps its channels' signs")
+    assert table["bn1/scale"].endswith("trained, stays 0 or above")
     assert main(["check", *arguments, "--json"]) == 0
     found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
-    assert found["fc/bias"] == {"name": "fc/bias", "shape": [2], "trained": True, "decays": False}
+    told = {"name": "fc/bias", "shape": [2], "trained": True, "decays": False, "signs": None}
+    assert found["fc/bias"] == told
+    assert found["layer1_0/conv1/local_kernel"]["signs"] is None  # as it is frozen
     assert not found["layer1_0/conv1/local_kernel"]["trained"]
     assert found["conv1/local_kernel"]["decays"]
     with pytest.raises(SystemExit):

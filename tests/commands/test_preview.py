@@ -49,7 +49,7 @@ def test_the_sheet_shows_what_a_run_sees(config, tmp_path, monkeypatch):
 
     def train_step(state, batch, **_):
         jax.debug.callback(keep("train"), batch.image, batch.label, batch.mask, ordered=True)
-        info = StepInfo({}, *(jnp.zeros(()),) * 3, *(jnp.asarray(False),) * 2)
+        info = StepInfo({}, *(jnp.zeros(()),) * 3, *(jnp.asarray(False),) * 2, {})
         return state.replace(step=state.step + 1), SUMS, info
 
     def eval_step(params, batch_stats, batch, **_):

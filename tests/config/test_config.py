@@ -12,7 +12,7 @@ from jaxws.config.checks import check_config
 from jaxws.config.fields import base_config, flat_fields, images_per_step
 from jaxws.config.files import config_names, config_path, named_config
 from jaxws.config.identity import FREE_FIELDS, differences, to_json
-from jaxws.core import pools
+from jaxws.core import pools, topography
 from jaxws.data.assumed import assumed_feed
 from jaxws.training.run import build_model
 
@@ -90,8 +90,9 @@ def test_digits_configs_differ_in_connectivity_sharing_and_rate_only(names):
     assert differing == {"model.connectivity", "sharing.every"}
 
 
-def test_core_knows_the_same_pools():
+def test_core_knows_the_same_names():
     assert choices.POOLS == pools.POOLS
+    assert choices.ARRANGEMENTS == topography.ARRANGEMENTS
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,14 @@ def test_core_knows_the_same_pools():
         ("optimizer.freeze", (3,), r"config.optimizer.freeze=\(3,\): expected patterns"),
         ("optimizer.decay_mask", ("",), "config.optimizer.decay_mask=.*expected patterns"),
         ("model.init_fresh", ("fc/*",), "without config.model.init_from"),
+        ("plasticity.dale.signs", "random", "dale.signs='random': expected one of 'seed', 'init"),
+        ("plasticity.dale.excitatory", 1.5, "excitatory=1.5: expected a part of the channels"),
+        ("plasticity.dale.excitatory", 0.5, "without config.plasticity.dale.signs"),
+        ("plasticity.dale.leaves", ("fc/*",), "without config.plasticity.dale.signs"),
+        ("plasticity.dale.nonnegative", (3,), "expected patterns"),
+        ("topography.smoothness", -1.0, "config.topography.smoothness=-1.0: expected at least 0"),
+        ("topography.arrangement", "ring", "arrangement='ring': expected one of 'positions'"),
+        ("topography.arrangement", "sheet", "without config.topography.smoothness"),
     ],
 )
 def test_impossible_values_are_named(key, value, match):
@@ -148,10 +157,11 @@ def set_field(config, key, value):
     config[leaf] = value
 
 
+OPTIONAL_FLOATS = ("online.rate", "smoothness", "similarity", "excitatory")
 NUMBERS = [
     (key, value)
     for key, value in flat_fields(base_config())
-    if type(value) in (int, float) or key.endswith(("_steps", "_size", "threads", "online.rate"))
+    if type(value) in (int, float) or key.endswith(("_steps", "_size", "threads", *OPTIONAL_FLOATS))
 ]
 
 
@@ -159,7 +169,7 @@ NUMBERS = [
 def test_no_number_is_taken_that_is_none_or_that_devices_cannot_hold(key, default):
     """What ConfigDict itself refuses, by its type, is a TypeError as the configuration is made."""
     wrong = [float("nan"), float("inf"), -float("inf"), 1e300, "1", (1,), 10**300]
-    if key != "sharing.online.rate" and not isinstance(default, float):
+    if not key.endswith(OPTIONAL_FLOATS) and not isinstance(default, float):
         wrong += [True, 10**30, 1.5]
     if default is not None:
         wrong.append(None)
@@ -208,6 +218,27 @@ def test_a_convolution_has_nothing_to_share():
         check_config(config)
 
 
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        (
+            {"plasticity.dale.signs": "initial", "plasticity.dale.excitatory": 0.5},
+            "where weights say which channels",
+        ),
+        (
+            {"topography.smoothness": 1.0, "model.connectivity": "conv"},
+            "smoothness=1.0 with config.model.connectivity='conv'",
+        ),
+        ({"topography.similarity": 1.0, "sharing.every": 1}, "every step ends with equal weights"),
+    ],
+)
+def test_constraints_that_would_do_nothing_are_told(fields, match):
+    config = base_config()
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=match):
+        check_config(config)
+
+
 def test_unknown_and_missing_fields():
     config = base_config()
     config.optimizer.lr = 1.0
@@ -251,5 +282,9 @@ def test_differences_leave_out_free_fields():
     ]
     older = json.loads(saved)
     del older["config"]["data.flip"]
+    # Those of constraints, which older versions had not, are unset by default.
+    for key in [k for k in older["config"] if k.startswith(("plasticity.", "topography."))]:
+        del older["config"][key]
     saved = json.dumps(older)
+    assert not [line for line in against(config, classes=10) if "plasticity" in line]
     assert "config.data.flip: None there, True here" in against(config, classes=10)

@@ -38,6 +38,13 @@ WS1 = {"sharing.every": 1, "data.image_size": 8, "data.n_reps": 4, "batch_size":
 WS1_ODD = {"sharing.every": 1}
 WS2 = {"sharing.every": 2, "data.image_size": 8, "data.n_reps": 2, "batch_size": 16}
 SLEEP = {"sharing.every": 2, "sharing.mode": "sleep", "data.image_size": 8}
+# Neighbours across devices, pools over them, and signs that outlast sleep.
+CONSTRAINED = {
+    "topography.smoothness": 1.0,
+    "topography.similarity": 0.1,
+    "plasticity.dale.signs": "seed",
+    "plasticity.dale.leaves": ("conv*kernel",),
+}
 VIT = {
     "sharing.every": 1,
     "data.image_size": 8,
@@ -53,7 +60,7 @@ CASES = [
     ((1, 4, 2), WS1),
     ((1, 8, 1), WS2),
     ((2, 2, 2), WS1_ODD),
-    ((4, 2, 1), SLEEP),
+    ((4, 2, 1), SLEEP | CONSTRAINED),
     pytest.param((1, 4, 2), WS1 | {"model.block_size": 2}, marks=pytest.mark.slow),
     pytest.param((2, 2, 2), VIT, marks=pytest.mark.slow),
     pytest.param((1, 4, 2), SLEEP | {"sharing.mode": "online"}, marks=pytest.mark.slow),

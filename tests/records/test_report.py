@@ -97,7 +97,7 @@ def test_the_page_stands_alone_and_can_be_heard(tmp_path):
         with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
             assert picture.size[0] > 500
     assert images[0]["alt"].startswith("Accuracy over epochs. Test top-1 goes from 25.00 % after")
-    assert "learning rate, norm of the gradient over steps" in images[1]["alt"]
+    assert "learning rate, gradient norm over steps" in images[1]["alt"]
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "link", "iframe", "object", "a"}
     assert "http" not in html.replace(images[0]["src"], "")

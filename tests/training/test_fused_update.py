@@ -14,6 +14,7 @@ from jaxws.core.implementations import native
 from jaxws.core.pooled import expand_pools, pool_kernels
 from jaxws.data.batch import Batch
 from jaxws.models import ResNet
+from jaxws.training.dale_settings import Dale
 from jaxws.training.fused_update import fused_update
 from jaxws.training.optimizers import OptimizerSettings
 from jaxws.training.state import TrainState, create_train_state
@@ -39,11 +40,23 @@ def draw(tree):
     return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), jnp.float32), tree)
 
 
+# Some layers decay, and some other leaves.
+PARTLY = SETTINGS._replace(decay_mask=("layer1_0/conv1/*", "fc/kernel"))
+
+
 @needs_kernels
-@pytest.mark.parametrize("pools", ["grid", "global"])
-@pytest.mark.parametrize("pooled", [False, True])
-def test_an_update_is_that_of_optax(pooled, pools):
-    optimizer, state = SETTINGS.make(), make_state()
+@pytest.mark.parametrize(
+    ("settings", "pooled", "pools"),
+    [
+        (SETTINGS, False, "grid"),
+        (SETTINGS, True, "grid"),
+        (SETTINGS, False, "global"),
+        (PARTLY, True, "global"),
+    ],
+)
+def test_an_update_is_that_of_optax(settings, pooled, pools):
+    optimizer, state = settings.make(), make_state()
+    state = state.replace(opt_state=optimizer.init(state.params))
     params = share_weights(state.params, pools=pools) if pooled else state.params
     before = pool_kernels(params, pools=pools) if pooled else params
 
@@ -79,7 +92,8 @@ def test_an_update_is_that_of_optax(pooled, pools):
         (True, SETTINGS, {"skip_nonfinite": True}),
         (False, SETTINGS._replace(name="sgd", momentum=0.9), {}),
         (False, SETTINGS._replace(freeze=("fc/*",)), {"frozen": ("fc/*",)}),
-        (False, SETTINGS._replace(decay_mask=("*kernel",)), {}),
+        (True, SETTINGS._replace(decay_mask=("fc/*",)), {}),
+        (False, SETTINGS._replace(dale=Dale("seed", 0.8, 0, ("layer*kernel",), ())), {}),
         (False, SETTINGS, {"frozen": ("fc/*",)}),  # known to the step alone
     ],
 )
