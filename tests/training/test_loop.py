@@ -39,7 +39,7 @@ def test_a_run_learns_and_leaves_what_it_promises(config, tmp_path):
     plots = {"accuracy.png", "curves.png", "snr.png"}
     assert {p.name for p in run.workdir.path.iterdir()} == left | plots | {"report.html"}
     page = (run.workdir.path / "report.html").read_text()  # says what was read for "cifar10"
-    assert f"; {run.feed.name}; seed 0" in page and run.feed.path in page
+    assert f"; {run.feed.name}</p>" in page and "seed: 0;" in page and run.feed.path in page
     for plot in plots:
         with Image.open(run.workdir.path / plot) as image:
             assert image.size[0] > 500
