@@ -1,8 +1,9 @@
 """Links from pages to files and folders that are no pages, such as ``../jaxws/core/snr.py``.
 
 On GitHub they work as they are. In the manual they lead to the repository, where its address is
-known: from the environment variable ``REPOSITORY_URL``, or from those of GitHub's workflows. Where it
-is not, a file is a download and the name of a folder is text. Links to what is not there are errors.
+known: from the environment variable ``REPOSITORY_URL``, or from those of GitHub's workflows.
+Elsewhere a file is a download, and the name of a folder is text. Links to what is not there are
+errors.
 """
 
 import os

@@ -2,7 +2,8 @@
 
 ``.. public::`` holds names of the current module, one a line. It makes a table of them, with the
 first lines of their docstrings, and below it what each is called with. A name of one of
-:data:`PACKAGES` without a docstring, or in no table, is a warning: an error for ``sphinx-build -W``.
+:data:`PACKAGES` without a docstring, or in no table, is a warning, an error with
+``sphinx-build -W``.
 """
 
 import importlib
