@@ -1,4 +1,4 @@
-"""How Sphinx builds the manual: ``sphinx-build -W --keep-going docs docs/_build``."""
+"""How Sphinx builds the manual: ``sphinx-build -W --keep-going docs docs/_build/html``."""
 
 import sys
 from pathlib import Path
