@@ -7,6 +7,7 @@ first lines of their docstrings, and below it what each is called with. A name o
 """
 
 import importlib
+import inspect
 import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -14,12 +15,20 @@ from typing import Any, ClassVar
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.ext import autosummary
+from sphinx.util import inspect as sphinx_inspect
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 PACKAGES = ("jaxws", "jaxws.nnx", "jaxws.layers", "jaxws.models", "jaxws.dynamics", "jaxws.data")
 
 logger = logging.getLogger(__name__)
+
+_ARRAY = r"~?[\w.]+\[~?[\w.]*(?:Array|ndarray), '[^']*'\]"
+_ARRAYS = re.compile(rf"{_ARRAY}(?: \| {_ARRAY})+")
+
+# A first sentence goes on after these.
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Eqs.", "Fig.", "Sec.")
 
 
 class Public(SphinxDirective):
@@ -35,8 +44,10 @@ class Public(SphinxDirective):
         text = [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in names), ""]
         for name in names:
             what = getattr(module, name)
-            if isinstance(what, type):
-                text += [f".. autoclass:: {name}", "   :members:", ""]
+            if isinstance(what, type):  # its fields are explained in its docstring
+                fields = [*getattr(what, "__dataclass_fields__", ()), *getattr(what, "_fields", ())]
+                text += [f".. autoclass:: {name}", "   :members:"]
+                text += [f"   :exclude-members: {', '.join(fields)}", ""]
             else:
                 text += [f".. autofunction:: {name}", ""]
         return self.parse_text_to_nodes("\n".join(text))
@@ -80,24 +91,58 @@ def check_names(app: Sphinx, env: BuildEnvironment) -> None:
         logger.warning(sentence)
 
 
-def skip_tuple_fields(app: Sphinx, kind: str, name: str, what: Any, skip: bool, *_: Any) -> Any:
-    """Fields of named tuples: the docstring of the class explains them."""
-    return True if (what.__doc__ or "").startswith("Alias for field number") else None
+class _Named:
+    """A default that is shown as a name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
 
 
-def name_defaults(
+def shorten_signature(
     app: Sphinx, kind: str, name: str, what: Any, options: Any, signature: str | None, returns: Any
-) -> tuple[str | None, Any] | None:
-    """Functions that are defaults, without their address, which is another one in each build."""
-    if signature is None:
-        return None
-    return re.sub(r"<function (?:\w+\.<locals>\.)*?(\w+).*? at 0x\w+>", r"\1", signature), returns
+) -> tuple[str | None, Any]:
+    """Signatures that can be read: an array of one of many shapes is an array.
+
+    Shapes are in the docstring. Of classes it is that of ``__init__``, whatever calls it.
+    """
+    if kind == "class" and what.__init__ is not object.__init__:
+        signature = "" if getattr(what, "_is_protocol", False) else _class_signature(what)
+    return _shorten(signature), _shorten(returns)
+
+
+def _class_signature(what: type) -> str:
+    signature = sphinx_inspect.signature(what.__init__, bound_method=True)
+    parameters = [
+        parameter.replace(default=_named(parameter.default))
+        for parameter in signature.parameters.values()
+        if parameter.name != "parent"  # which Flax gives its modules itself
+    ]
+    return sphinx_inspect.stringify_signature(
+        signature.replace(parameters=parameters),
+        show_return_annotation=False,
+        unqualified_typehints=True,
+    )
+
+
+def _named(default: Any) -> Any:
+    """Functions and types by their name, those made by a function by its name; objects as ..."""
+    if default is inspect.Parameter.empty or not repr(default).startswith("<"):
+        return default
+    if not hasattr(default, "__name__"):
+        return ...
+    return _Named(getattr(default, "__qualname__", default.__name__).partition(".")[0])
+
+
+def _shorten(text: str | None) -> str | None:
+    return text and _ARRAYS.sub("Array", text)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.add_directive("public", Public)
     app.connect("env-check-consistency", check_names)
-    app.connect("autodoc-skip-member", skip_tuple_fields)
-    app.connect("autodoc-process-signature", name_defaults)
+    app.connect("autodoc-process-signature", shorten_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
