@@ -27,7 +27,7 @@ exclude_patterns = ["_build", "_extensions"]
 
 # Pages are Markdown as GitHub shows it; notebooks come with their outputs and are run by hand.
 nb_execution_mode = "off"
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = []  # no mathematics between dollars: it would need a network to be read
 myst_heading_anchors = 3
 
 autosummary_generate = False  # reference/ has a page for each package, not for each name
