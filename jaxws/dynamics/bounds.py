@@ -80,7 +80,7 @@ def largest_noise_limited_rate(
 ) -> Float[Array, ""] | float:
     """The rate below which noise outweighs the variance of SGD, the condition before Eq. (55).
 
-    Printed, its right side is sigma^2; for (55) to follow from (54) it has to be ``sigma^2 |W*|^2``.
+    Printed, its right side is sigma^2; for (55) to follow from (54) it must be ``sigma^2 |W*|^2``.
 
     Args:
       gamma: pull towards the start, above 0.
