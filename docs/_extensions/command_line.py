@@ -72,6 +72,7 @@ class ConfigFields(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Called by docutils."""
+        self.env.note_dependency(fields.__file__)
         text = [".. list-table::", "   :header-rows: 1", "   :widths: 35 20 45", ""]
         text += ["   * - field", "     - default", "     - "]
         for name, default, meaning in field_rows():
