@@ -1,4 +1,4 @@
-"""What the documentation says of the tests."""
+"""What the documentation says of the tests, and where its links lead."""
 
 import re
 from pathlib import Path
@@ -19,3 +19,17 @@ def test_every_row_of_reliability_names_tests_that_exist():
     tables = [block for block in text.split("\n\n") if block.endswith("|") and "| test |" in block]
     for row in (row for table in tables for row in table.splitlines()[2:]):
         assert re.search(r"`test_\w+`|by hand", row.rsplit(" | ", 1)[-1]), row
+
+
+def test_links_between_files_lead_to_files():
+    """Those of docs/ the manual's build checks too; those of README.md are in no build."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("docs/**/*.ipynb")]
+    links = [
+        (path, target)
+        for path in pages
+        if "_build" not in path.parts
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text())
+        if "://" not in target
+    ]
+    assert len(links) > 100
+    assert [(path, target) for path, target in links if not (path.parent / target).exists()] == []

@@ -20,7 +20,7 @@ def gaussian_fourth_moment(
     covariance: Float[Array, "d d"],
     noise_variance: Float[Array, ""] | float = 0.0,
 ) -> Float[Array, ""]:
-    """c_x_eps of Eq. (29) for Gaussian inputs: E |x + eps|^4, averaged over inputs too.
+    """c_x_eps of Eq. (29) for Gaussian inputs: ``E |x + eps|^4``, averaged over inputs too.
 
     With S = covariance + sigma^2 I, it is ``(tr S + |mean|^2)^2 + 2 tr S^2 + 4 mean . S mean``. The
     first half of Eq. (29) follows from the second. No constant bounds every single input, as Eq.
@@ -80,14 +80,14 @@ def largest_noise_limited_rate(
 ) -> Float[Array, ""] | float:
     """The rate below which noise outweighs the variance of SGD, the condition before Eq. (55).
 
-    Printed, its right side is sigma^2; for (55) to follow from (54) it has to be sigma^2 |W*|^2.
+    Printed, its right side is sigma^2; for (55) to follow from (54) it must be ``sigma^2 |W*|^2``.
 
     Args:
       gamma: pull towards the start, above 0.
       fourth_moment: c_x_eps.
       noise_variance: sigma^2.
-      optimum_norm: |W*|^2, squared Frobenius norm of the fixed point (19).
-      initial_norm: |W_init|^2.
+      optimum_norm: ``|W*|^2``, squared Frobenius norm of the fixed point (19).
+      initial_norm: ``|W_init|^2``.
 
     Returns:
       ``sigma^2 |W*|^2 / (8 (2 c_x_eps + gamma^2) |W*|^2 + 4 gamma^2 |W_init|^2)``.
@@ -115,19 +115,19 @@ def error_bound(
     initial_norm: Float[Array, ""] | float,
     initial_error: Float[Array, ""] | float,
 ) -> Float[Array, "steps"]:
-    """The proof's bound on E |W - W*|^2 after every step: the recursion of Eqs. (53), (54).
+    """The proof's bound on ``E |W - W*|^2`` after every step: the recursion of Eqs. (53), (54).
 
     It holds for any rates. Where a rate is below :func:`largest_noise_limited_rate` its last two
-    terms sum to 3 eta sigma^2 |W*|^2 at most, which stands where Eq. (55) has 2.
+    terms sum to ``3 eta sigma^2 |W*|^2`` at most, which stands where Eq. (55) has 2.
 
     Args:
       learning_rates: eta_k, shape (steps,).
       gamma: pull towards the start, above 0.
       fourth_moment: c_x_eps.
       noise_variance: sigma^2.
-      optimum_norm: |W*|^2.
-      initial_norm: |W_init|^2.
-      initial_error: |W_init - W*|^2.
+      optimum_norm: ``|W*|^2``.
+      initial_norm: ``|W_init|^2``.
+      initial_error: ``|W_init - W*|^2``.
 
     Returns:
       Bounds after each step, shape (steps,).

@@ -53,7 +53,7 @@ def presentation_maps(
     """Composes the steps of presentations, for all of them at once.
 
     Args:
-      norms: |x|^2 of each input, shape (...).
+      norms: ``|x|^2`` of each input, shape (...).
       learning_rates: of each step, shape (steps, ...), or one that broadcasts to it.
       plastic: whether weights change in each step, shape (steps,).
       gamma: the pull towards the start; a number or of shape (...).
