@@ -24,6 +24,9 @@ ROOT = Path(fields.__file__).parents[2]
 _FUNCTIONS = {
     fields.base_config: "",
     fields._model_fields: "model.",
+    fields._sharing_fields: "sharing.",
+    fields._dale_fields: "plasticity.dale.",
+    fields._topography_fields: "topography.",
     fields._data_fields: "data.",
 }
 _LINE = re.compile(r"\s+([a-z_.]+) = .*?(?:  # (.*))?")

@@ -21,7 +21,15 @@ from sphinx.util import inspect as sphinx_inspect
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-PACKAGES = ("jaxws", "jaxws.nnx", "jaxws.layers", "jaxws.models", "jaxws.dynamics", "jaxws.data")
+PACKAGES = (
+    "jaxws",
+    "jaxws.nnx",
+    "jaxws.layers",
+    "jaxws.models",
+    "jaxws.dynamics",
+    "jaxws.analysis",
+    "jaxws.data",
+)
 
 logger = logging.getLogger(__name__)
 

@@ -85,7 +85,8 @@ def _model_fields() -> ConfigDict:
     model.depth = 20  # resnet_cifar: 6n + 2; vit: number of blocks
     model.width = 16  # features of the first stage; vit: of a token
     model.connectivity = "local"  # or conv; of a vit: projections shared over tokens
-    model.block_size = 1  # positions along each axis with one filter, of LC layers of ResNets
+    model.block_size = config_dict.placeholder(int)  # of ResNets: so many x so many positions have
+    # one filter; unset: each its own
     model.first_layer_conv = False  # "1st layer conv" of Table 13; ResNets only
     model.dtype = "float32"  # of activations; or bfloat16, float16 (with loss scaling)
     model.init_from = config_dict.placeholder(str)  # a run, checkpoint or file of weights

@@ -132,7 +132,7 @@ def compute_dtype(x: AnyImages, local_kernel: Any, implementation: str | None) -
       ValueError: a dtype that is not a floating one, an unknown implementation.
 
     Example:
-      >>> compute_dtype(jnp.ones((1, 4, 2), jnp.bfloat16), jnp.ones((4, 1, 2, 3)), None)
+      >>> compute_dtype(jnp.ones((1, 4, 2)), jnp.ones((4, 1, 2, 3)), "slices")
       dtype('float32')
     """
     compute = jnp.result_type(x, *jax.tree.leaves(local_kernel))

@@ -237,15 +237,15 @@ def _arguments(config: ConfigDict, num_classes: int) -> dict[str, Any]:
 
 
 def _conv_class(config: ConfigDict) -> ConvClass:
-    size, is_local = config.block_size, config.connectivity == "local"
-    if size < 1 or (size > 1 and not is_local):
-        raise ValueError(
-            f"config.model.block_size={size} with config.model.connectivity="
-            f"{config.connectivity!r}: expected 1, or with 'local' 1 or more."
-        )
-    if not is_local:
+    if config.connectivity != "local":
+        if config.block_size is not None:
+            raise ValueError(
+                f"config.model.block_size={config.block_size} with config.model.connectivity="
+                f"{config.connectivity!r}, which has one filter for all positions: leave it unset,"
+                " or set connectivity='local'."
+            )
         return Conv
-    return LocalConv if size == 1 else _with_blocks(size)
+    return LocalConv if config.block_size is None else _with_blocks(config.block_size)
 
 
 @cache  # one object, so that networks of equal settings are equal
@@ -256,7 +256,7 @@ def _with_blocks(size: int) -> ConvClass:
 def _in_words(config: ConfigDict, depth: str) -> str:
     kind = "locally connected" if config.connectivity == "local" else "convolutional"
     b = config.block_size
-    blocks = f", a filter for {b} x {b} positions" if b > 1 else ""
+    blocks = "" if b is None else f", a filter for {b} x {b} positions"
     return f"{kind} {config.architecture}{depth}, width {config.width}{blocks}"
 
 

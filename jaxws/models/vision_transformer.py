@@ -223,9 +223,9 @@ def _build(config: ConfigDict, num_classes: int) -> ViT:
             "config.model.local_projections=() with config.model.connectivity='local': name some"
             " projections, or set connectivity='conv', which shares all."
         )
-    if config.block_size != 1:
+    if config.block_size is not None:
         raise ValueError(
-            f"config.model.block_size={config.block_size} is for ResNets: expected 1 for a ViT."
+            f"config.model.block_size={config.block_size} is for ResNets: leave it unset for a ViT."
         )
     if config.first_layer_conv:
         raise ValueError(

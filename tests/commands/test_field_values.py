@@ -70,7 +70,8 @@ def test_a_wrong_word_of_a_command_names_the_right_one(capsys, argv, expected):
 def test_no_command_shows_what_there_is(capsys):
     assert main([]) == 2
     err = capsys.readouterr().err
-    files = Path(commands.__file__).parent.glob("*.py")
-    modules = {file.stem for file in files if "def run(" in file.read_text()} | {"paper"}
+    folder = Path(commands.__file__).parent
+    files = [*folder.glob("*.py"), *(file.parent for file in folder.glob("*/__init__.py"))]
+    modules = {file.stem for file in files if file.is_dir() or "def run(" in file.read_text()}
     assert set(COMMANDS) == modules
     assert all(f"\n  {name:<12}{what}\n" in err for name, what in COMMANDS.items())

@@ -102,10 +102,9 @@ def test_blocks_of_positions_by_configuration():
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 9, 9, 3)))["params"]
     assert params["conv1"]["local_kernel"].shape == (5, 5, 3, 3, 3, 4)
     assert params["layer2_0"]["conv1"]["local_kernel"].shape[:2] == (3, 3)  # of 5 x 5
-    for wrong in ({"block_size": 0}, {"block_size": 2, "connectivity": "conv"}):
-        config.update(wrong)
-        with pytest.raises(ValueError, match="block_size"):
-            build_model(config, num_classes=3)
+    config.connectivity = "conv"
+    with pytest.raises(ValueError, match="block_size=2 with"):
+        build_model(config, num_classes=3)
 
 
 @pytest.mark.parametrize("depth", [2, 7, 9, 18, -4, 0])
