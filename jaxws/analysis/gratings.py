@@ -194,8 +194,8 @@ def orientation_tuning(responses: np.ndarray, gratings: Gratings | None = None) 
     """Preferred orientation and selectivity, by the vector sum over doubled angles.
 
     At the spatial frequency of a unit's largest response, with r(theta) for its orientations:
-    z = sum r exp(2 i theta) / sum r. The preferred orientation is half the angle of z, and |z| is 1
-    minus the circular variance (Ringach, Shapley and Hawken, 2002).
+    z = sum r exp(2 i theta) / sum r. The preferred orientation is half the angle of z, and its
+    modulus is 1 minus the circular variance (Ringach, Shapley and Hawken, 2002).
 
     Args:
       responses: (orientations, frequencies, ...), of :func:`grating_responses`.
