@@ -76,4 +76,5 @@ def _label(group: Group, metric: str) -> str:
     text = f"{printable(group.label)} (n = {len(values)})"
     if not epochs.size:
         text += ": no epochs with a score in common"
-    return " " + textwrap.fill(text, _COLUMNS)  # one that begins with _ is none to matplotlib
+    text = textwrap.fill(text, _COLUMNS)
+    return f" {text}" if text.startswith("_") else text  # which is none to matplotlib
