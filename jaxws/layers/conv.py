@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Num
 from jaxws.core.local_kernels import LOCAL_KERNEL, MASKED_KERNEL
 from jaxws.core.pooled import expand_pools
 from jaxws.core.window import Padding, Window
-from jaxws.layers.geometry import LayerGeometry, batch_first
+from jaxws.layers.geometry import LayerGeometry
 
 _MASKS = "masks"
 
@@ -150,23 +150,19 @@ class LocalConv(nn.Module):
     @nn.compact
     def __call__(self, inputs: Num[Array, "*images C"]) -> Float[Array, "*outputs f"]:
         """Applies the layer to images (..., H, W, c); returns (..., h, w, f)."""
-        if self.batch_last:
-            return self._apply(inputs)
-        return batch_first(self._apply, inputs, self.ndim)
-
-    def _apply(self, x: Num[Array, "*pixels C n"]) -> Float[Array, "*positions f n"]:
-        """Maps (H, W, c, n) to (h, w, f, n)."""
-        geometry, image = self.geometry, x.shape[:-1]
+        geometry = self.geometry
+        image = inputs.shape[:-1] if self.batch_last else inputs.shape[-geometry.ndim - 1 :]
         kernel = self._kernel(geometry.kernel_shape(image, self.features), image)
         bias = None
         if self.use_bias:
             shape = geometry.bias_shape(image, self.features, shared=self.shared_bias)
             bias = self.param("bias", self.bias_init, shape, self.param_dtype)
         return geometry.apply(
-            x,
+            inputs,
             kernel,
             bias,
             dtype=self.dtype,
+            batch_last=self.batch_last,
             implementation=self.implementation,
             precision=self.precision,
         )

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Num
 from jaxws.core.low_rank import combination_weights, low_rank_filters
 from jaxws.core.window import Padding
 from jaxws.layers.conv import per_position
-from jaxws.layers.geometry import LayerGeometry, batch_first
+from jaxws.layers.geometry import LayerGeometry
 
 
 class LowRankConv(nn.Module):
@@ -109,17 +109,13 @@ class LowRankConv(nn.Module):
             bias = self.param("bias", self.bias_init, shape, self.param_dtype)
         combination = combination_weights(parts, normalise=self.normalise)
         kernel = low_rank_filters(basis, combination)
-        return batch_first(
-            lambda x: geometry.apply(
-                x,
-                kernel,
-                bias,
-                dtype=self.dtype,
-                implementation=self.implementation,
-                precision=self.precision,
-            ),
+        return geometry.apply(
             inputs,
-            ndim,
+            kernel,
+            bias,
+            dtype=self.dtype,
+            implementation=self.implementation,
+            precision=self.precision,
         )
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Num
 
 from jaxws.core.local_kernels import LOCAL_KERNEL
-from jaxws.core.transposed import local_conv_transpose, transposed_window
-from jaxws.core.window import Padding, per_axis
+from jaxws.core.window import Padding
 from jaxws.layers.conv import per_position
-from jaxws.layers.geometry import batch_first
+from jaxws.layers.geometry import TransposedGeometry
 
 
 def of_transposed(init: Initializer) -> Initializer:
@@ -48,101 +44,6 @@ def of_transposed(init: Initializer) -> Initializer:
         return swapped
 
     return initialize
-
-
-@dataclasses.dataclass(frozen=True)
-class TransposedGeometry:
-    """A transposed layer's geometry, and from it the shapes of its parameters.
-
-    Attributes:
-      kernel_size: one number per spatial axis; an int means one axis.
-      strides: as in :func:`jaxws.core.transposed.local_conv_transpose`, like the others; None
-        means 1.
-      padding: likewise.
-      kernel_dilation: its ``dilation``.
-      feature_group_count: likewise.
-
-    Example:
-      >>> geometry = TransposedGeometry((4, 4), strides=2)
-      >>> geometry.kernel_shape((8, 8, 16), features=3)
-      (8, 8, 4, 4, 3, 16)
-      >>> geometry.bias_shape((8, 8, 16), features=3, shared=False)
-      (16, 16, 3)
-    """
-
-    kernel_size: int | Sequence[int]
-    strides: int | Sequence[int] | None = 1
-    padding: Padding = "SAME"
-    kernel_dilation: int | Sequence[int] | None = 1
-    feature_group_count: int = 1
-
-    @property
-    def ndim(self) -> int:
-        """Number of spatial axes."""
-        size = self.kernel_size
-        return 1 if isinstance(size, int | np.integer) else len(size)
-
-    def kernel_shape(self, image_shape: Sequence[int], features: int) -> tuple[int, ...]:
-        """Of the filters, from that of an input (h, w, c): (h, w, i, j, f / groups, c)."""
-        groups = self.feature_group_count
-        if groups < 1 or features % groups:
-            raise ValueError(
-                f"feature_group_count={groups} does not divide {features} features: choose a"
-                " divisor."
-            )
-        sizes = per_axis("kernel_size", self.kernel_size, self.ndim)
-        return (*image_shape[:-1], *sizes, features // groups, image_shape[-1])
-
-    def bias_shape(
-        self, image_shape: Sequence[int], features: int, *, shared: bool
-    ) -> tuple[int, ...]:
-        """Of the bias: (f,) if positions share it, else (H, W, f)."""
-        if shared:
-            return (features,)
-        window, around = transposed_window(
-            image_shape[:-1],
-            per_axis("kernel_size", self.kernel_size, self.ndim),
-            self.strides or 1,
-            self.padding,
-            self.kernel_dilation or 1,
-        )
-        pixels = zip(window.input_size, around, strict=True)
-        return (*(size + sum(pair) for size, pair in pixels), features)
-
-    def apply(
-        self,
-        x: jax.Array,
-        kernel: Any,
-        bias: jax.Array | None,
-        *,
-        dtype: Any = None,
-        **arguments: Any,
-    ) -> jax.Array:
-        """The layer on an input whose batch is last.
-
-        Args:
-          x: shape (h, w, c, n).
-          kernel: filters of shape :meth:`kernel_shape`, in any layout.
-          bias: of shape :meth:`bias_shape`, or None.
-          dtype: of the computation; None means the promoted dtype of all three.
-          **arguments: others of :func:`jaxws.core.transposed.local_conv_transpose`.
-
-        Returns:
-          Shape (H, W, f, n).
-        """
-        leaves, structure = jax.tree.flatten(kernel)
-        x, bias, *leaves = promote_dtype(x, bias, *leaves, dtype=dtype)
-        y: jax.Array = local_conv_transpose(
-            x,
-            jax.tree.unflatten(structure, leaves),
-            strides=self.strides or 1,
-            padding=self.padding,
-            dilation=self.kernel_dilation or 1,
-            feature_group_count=self.feature_group_count,
-            batch_last=True,
-            **arguments,
-        )
-        return y if bias is None else y + bias[..., None]
 
 
 class LocalConvTranspose(nn.Module):
@@ -228,15 +129,11 @@ class LocalConvTranspose(nn.Module):
         if self.use_bias:
             bias_shape = geometry.bias_shape(image, self.features, shared=self.shared_bias)
             bias = self.param("bias", self.bias_init, bias_shape, self.param_dtype)
-        return batch_first(
-            lambda x: geometry.apply(
-                x,
-                kernel,
-                bias,
-                dtype=self.dtype,
-                implementation=self.implementation,
-                precision=self.precision,
-            ),
+        return geometry.apply(
             inputs,
-            geometry.ndim,
+            kernel,
+            bias,
+            dtype=self.dtype,
+            implementation=self.implementation,
+            precision=self.precision,
         )

@@ -16,8 +16,7 @@ from jaxws.core.local_kernels import LOCAL_KERNEL, MASKED_KERNEL
 from jaxws.core.pooled import expand_pools
 from jaxws.core.window import Padding, per_axis
 from jaxws.layers.conv import per_position
-from jaxws.layers.geometry import LayerGeometry, batch_first
-from jaxws.layers.transposed import TransposedGeometry
+from jaxws.layers.geometry import LayerGeometry, TransposedGeometry
 from jaxws.nnx.sharing import Mask
 
 LECUN_NORMAL = nnx.initializers.lecun_normal()
@@ -128,18 +127,14 @@ class LocalConv(nnx.Module):
         kernel, bias = self._filters(), self.bias
         check_image(inputs, kernel.shape, self.geometry, self.out_features)
         value = None if bias is None else bias[...]
-        return batch_first(
-            lambda x: self.geometry.apply(
-                x,
-                kernel,
-                value,
-                dtype=self.dtype,
-                implementation=self.implementation,
-                precision=self.precision,
-                preferred_element_type=self.preferred_element_type,
-            ),
+        return self.geometry.apply(
             inputs,
-            self.geometry.ndim,
+            kernel,
+            value,
+            dtype=self.dtype,
+            implementation=self.implementation,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
         )
 
     def _filters(self) -> Any:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Num
 from jaxws.core.low_rank import combination_weights, low_rank_filters
 from jaxws.core.window import Padding, per_axis
 from jaxws.layers.conv import per_position
-from jaxws.layers.geometry import LayerGeometry, batch_first
+from jaxws.layers.geometry import LayerGeometry
 from jaxws.layers.low_rank import combination_shapes, equal_weights
 from jaxws.nnx.conv import LECUN_NORMAL, as_static, check_groups, check_image
 
@@ -116,15 +116,11 @@ class LowRankConv(nnx.Module):
         kernel = low_rank_filters(self.basis[...], combination)
         check_image(inputs, kernel.shape, self.geometry, self.out_features)
         bias = None if self.bias is None else self.bias[...]
-        return batch_first(
-            lambda x: self.geometry.apply(
-                x,
-                kernel,
-                bias,
-                dtype=self.dtype,
-                implementation=self.implementation,
-                precision=self.precision,
-            ),
+        return self.geometry.apply(
             inputs,
-            self.geometry.ndim,
+            kernel,
+            bias,
+            dtype=self.dtype,
+            implementation=self.implementation,
+            precision=self.precision,
         )

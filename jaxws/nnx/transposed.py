@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Num
 
 from jaxws.core.window import Padding, per_axis
 from jaxws.layers.conv import per_position
-from jaxws.layers.geometry import batch_first
-from jaxws.layers.transposed import TransposedGeometry, of_transposed
+from jaxws.layers.geometry import TransposedGeometry
+from jaxws.layers.transposed import of_transposed
 from jaxws.nnx.conv import LECUN_NORMAL, as_static, check_image
 
 
@@ -104,15 +104,11 @@ class LocalConvTranspose(nnx.Module):
         kernel = self.local_kernel[...]
         check_image(inputs, kernel.shape, self.geometry, self.out_features)
         bias = None if self.bias is None else self.bias[...]
-        return batch_first(
-            lambda x: self.geometry.apply(
-                x,
-                kernel,
-                bias,
-                dtype=self.dtype,
-                implementation=self.implementation,
-                precision=self.precision,
-            ),
+        return self.geometry.apply(
             inputs,
-            self.geometry.ndim,
+            kernel,
+            bias,
+            dtype=self.dtype,
+            implementation=self.implementation,
+            precision=self.precision,
         )
