@@ -49,7 +49,7 @@ def of_transposed(init: Initializer) -> Initializer:
 class LocalConvTranspose(nn.Module):
     """Transposed locally connected layer: each input position writes a patch by its own filters.
 
-    The arguments are those of ``nn.ConvTranspose`` (its mask and injected functions aside), and with
+    The arguments are those of ``nn.ConvTranspose`` (its mask and injected functions aside). With
     equal filters everywhere it computes what that does with ``transpose_kernel=True``. It is the
     transpose, layer for layer, of a :class:`jaxws.LocalConv` with the same numbers, as an
     autoencoder's decoder is of its encoder.
