@@ -16,13 +16,12 @@ from jaxws.core.local_kernels import LOCAL_KERNEL, MASKED_KERNEL
 from jaxws.core.pooled import expand_pools
 from jaxws.core.window import Padding, per_axis
 from jaxws.layers.conv import per_position
-from jaxws.layers.geometry import LayerGeometry, TransposedGeometry
+from jaxws.layers.geometry import LayerGeometry
+from jaxws.nnx.layer import LECUN_NORMAL, Layer, as_static, check_groups
 from jaxws.nnx.sharing import Mask
 
-LECUN_NORMAL = nnx.initializers.lecun_normal()
 
-
-class LocalConv(nnx.Module):
+class LocalConv(Layer):
     """Locally connected layer with the arguments of ``nnx.Conv`` (its injected functions aside).
 
     Parameters: ``local_kernel`` of shape (h, w, i, j, in_features / feature_group_count,
@@ -107,30 +106,23 @@ class LocalConv(nnx.Module):
         image = (*per_axis("image_size", image_size, self.geometry.ndim), in_features)
         shape = self.geometry.kernel_shape(image, out_features)
         check_groups(in_features, out_features, feature_group_count)
-        init = per_position(kernel_init, self.geometry.ndim)
-        kernel = nnx.Param(init(rngs.params(), shape, param_dtype), **(kernel_metadata or {}))
+        draw = per_position(kernel_init, self.geometry.ndim)
+        kernel = nnx.Param(draw(rngs.params(), shape, param_dtype), **(kernel_metadata or {}))
         self._name = LOCAL_KERNEL if mask is None else MASKED_KERNEL
         setattr(self, self._name, kernel)
         self.mask = nnx.data(None) if mask is None else Mask(jnp.asarray(mask))
-        self.bias = nnx.data(None)
-        if use_bias:
-            bias_shape = self.geometry.bias_shape(image, out_features, shared=shared_bias)
-            bias = bias_init(rngs.params(), bias_shape, param_dtype)
-            self.bias = nnx.Param(bias, **(bias_metadata or {}))
         self.in_features, self.out_features = in_features, out_features
+        init = bias_init if use_bias else None
+        self._make_bias(init, image, shared_bias, param_dtype, rngs, bias_metadata)
         self.dtype, self.precision = dtype, precision
         self.preferred_element_type = preferred_element_type
         self.implementation = implementation
 
     def __call__(self, inputs: Num[Array, "*images C"]) -> Float[Array, "*outputs f"]:
         """Applies the layer to images (..., H, W, c); returns (..., h, w, f)."""
-        kernel, bias = self._filters(), self.bias
-        check_image(inputs, kernel.shape, self.geometry, self.out_features)
-        value = None if bias is None else bias[...]
-        return self.geometry.apply(
+        return self._apply(
             inputs,
-            kernel,
-            value,
+            self._filters(),
             dtype=self.dtype,
             implementation=self.implementation,
             precision=self.precision,
@@ -144,63 +136,3 @@ class LocalConv(nnx.Module):
             return kernel
         kernel = expand_pools(kernel)
         return kernel * self.mask[...].astype(kernel.dtype)
-
-
-def as_static(value: Any) -> Any:
-    """A list in an argument as a tuple: what NNX keeps beside arrays is hashed.
-
-    Example:
-      >>> as_static([[0, 1], 2])
-      ((0, 1), 2)
-    """
-    return tuple(map(as_static, value)) if isinstance(value, list | tuple) else value
-
-
-def check_groups(in_features: int, out_features: int, groups: int) -> None:
-    """Checks that groups divide channels and features, before weights of such a shape are drawn.
-
-    Args:
-      in_features: c.
-      out_features: f.
-      groups: ``feature_group_count``.
-
-    Raises:
-      ValueError: they do not.
-
-    Example:
-      >>> check_groups(6, 4, 2)
-    """
-    if groups < 1 or in_features % groups or out_features % groups:
-        raise ValueError(
-            f"feature_group_count={groups} does not divide in_features={in_features} and"
-            f" out_features={out_features}: choose a common divisor."
-        )
-
-
-def check_image(
-    inputs: jax.Array,
-    shape: tuple[int, ...],
-    geometry: LayerGeometry | TransposedGeometry,
-    features: int,
-) -> None:
-    """Checks that a layer has filters for images of this size.
-
-    Args:
-      inputs: shape (..., H, W, c).
-      shape: of the layer's filters.
-      geometry: of the layer.
-      features: f.
-
-    Raises:
-      ValueError: it has not.
-
-    Example:
-      >>> check_image(jnp.ones((9, 9, 4)), (9, 9, 3, 3, 4, 8), LayerGeometry((3, 3)), 8)
-    """
-    needed = geometry.kernel_shape(inputs.shape[-geometry.ndim - 1 :], features)
-    if shape != needed:
-        raise ValueError(
-            f"the layer has filters of shape {shape}, and images of shape {inputs.shape} need"
-            f" {needed}, (h, w, i, j, c / groups, f) or likewise: a locally connected layer takes"
-            " images of as many positions and channels as it was made for; see image_size."
-        )

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.nn.initializers import Initializer
 
-from jaxws.nnx.conv import LECUN_NORMAL, LocalConv
+from jaxws.nnx.conv import LocalConv
+from jaxws.nnx.layer import LECUN_NORMAL
 
 
 class LocalDense(LocalConv):

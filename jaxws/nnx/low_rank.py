@@ -16,10 +16,10 @@ from jaxws.core.window import Padding, per_axis
 from jaxws.layers.conv import per_position
 from jaxws.layers.geometry import LayerGeometry
 from jaxws.layers.low_rank import combination_shapes, equal_weights
-from jaxws.nnx.conv import LECUN_NORMAL, as_static, check_groups, check_image
+from jaxws.nnx.layer import LECUN_NORMAL, Layer, as_static, check_groups
 
 
-class LowRankConv(nnx.Module):
+class LowRankConv(Layer):
     """Each position's filter is a combination of a few, as :class:`jaxws.layers.LowRankConv`.
 
     Parameters, defaults and meaning are those of that layer.
@@ -102,11 +102,8 @@ class LowRankConv(nnx.Module):
         shape = self.geometry.kernel_shape(image, out_features)
         basis_init = per_position(kernel_init, 1)
         self.basis = nnx.Param(basis_init(rngs.params(), (rank, *shape[ndim:]), param_dtype))
-        self.bias = nnx.data(None)
-        if use_bias:
-            bias_shape = self.geometry.bias_shape(image, out_features, shared=shared_bias)
-            self.bias = nnx.Param(bias_init(rngs.params(), bias_shape, param_dtype))
         self.normalise, self.out_features = normalise, out_features
+        self._make_bias(bias_init if use_bias else None, image, shared_bias, param_dtype, rngs)
         self.dtype, self.precision, self.implementation = dtype, precision, implementation
 
     def __call__(self, inputs: Num[Array, "*images C"]) -> Float[Array, "*outputs f"]:
@@ -114,12 +111,9 @@ class LowRankConv(nnx.Module):
         parts = [getattr(self, name)[...] for name in self.parts]
         combination = combination_weights(parts, normalise=self.normalise)
         kernel = low_rank_filters(self.basis[...], combination)
-        check_image(inputs, kernel.shape, self.geometry, self.out_features)
-        bias = None if self.bias is None else self.bias[...]
-        return self.geometry.apply(
+        return self._apply(
             inputs,
             kernel,
-            bias,
             dtype=self.dtype,
             implementation=self.implementation,
             precision=self.precision,

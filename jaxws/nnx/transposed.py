@@ -15,10 +15,10 @@ from jaxws.core.window import Padding, per_axis
 from jaxws.layers.conv import per_position
 from jaxws.layers.geometry import TransposedGeometry
 from jaxws.layers.transposed import of_transposed
-from jaxws.nnx.conv import LECUN_NORMAL, as_static, check_image
+from jaxws.nnx.layer import LECUN_NORMAL, Layer, as_static
 
 
-class LocalConvTranspose(nnx.Module):
+class LocalConvTranspose(Layer):
     """Transposed locally connected layer, as :class:`jaxws.layers.LocalConvTranspose`.
 
     Parameters, defaults and meaning are those of that layer.
@@ -87,27 +87,20 @@ class LocalConvTranspose(nnx.Module):
         )
         ndim = self.geometry.ndim
         image = (*per_axis("image_size", image_size, ndim), in_features)
-        init = per_position(of_transposed(kernel_init), ndim)
+        draw = per_position(of_transposed(kernel_init), ndim)
         shape = self.geometry.kernel_shape(image, out_features)
-        kernel = init(rngs.params(), shape, param_dtype)
+        kernel = draw(rngs.params(), shape, param_dtype)
         self.local_kernel = nnx.Param(kernel, **(kernel_metadata or {}))
-        self.bias = nnx.data(None)
-        if use_bias:
-            bias_shape = self.geometry.bias_shape(image, out_features, shared=shared_bias)
-            bias = bias_init(rngs.params(), bias_shape, param_dtype)
-            self.bias = nnx.Param(bias, **(bias_metadata or {}))
         self.out_features = out_features
+        init = bias_init if use_bias else None
+        self._make_bias(init, image, shared_bias, param_dtype, rngs, bias_metadata)
         self.dtype, self.precision, self.implementation = dtype, precision, implementation
 
     def __call__(self, inputs: Num[Array, "*images C"]) -> Float[Array, "*outputs f"]:
         """Applies the layer to images (..., h, w, c); returns (..., H, W, f)."""
-        kernel = self.local_kernel[...]
-        check_image(inputs, kernel.shape, self.geometry, self.out_features)
-        bias = None if self.bias is None else self.bias[...]
-        return self.geometry.apply(
+        return self._apply(
             inputs,
-            kernel,
-            bias,
+            self.local_kernel[...],
             dtype=self.dtype,
             implementation=self.implementation,
             precision=self.precision,

@@ -52,7 +52,7 @@ def published_of(config: ConfigDict) -> Published | None:
       85.1
     """
     name = row_of(config)
-    return name and find_published(name.experiment, name.dataset, name.row)
+    return name and _published(name)
 
 
 def paper_rows(config: ConfigDict) -> list[tuple[str, str]]:
@@ -69,10 +69,14 @@ def paper_rows(config: ConfigDict) -> list[tuple[str, str]]:
       [("the paper's test top-1", '85.1 % (Table 5: table5/cifar10/lc-ws10)')]
     """
     name = row_of(config)
-    found = published_of(config)
+    found = name and _published(name)
     if not name or not found:
         return []
     return [("the paper's test top-1", f"{found.top1} % ({SOURCES[found.table][0]}: {name})")]
+
+
+def _published(name: RunName) -> Published | None:
+    return find_published(name.experiment, name.dataset, name.row)
 
 
 @cache

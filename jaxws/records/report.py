@@ -95,7 +95,7 @@ def build_report(
             f"<h1>{escape(title)}</h1>",
             f'<p class="sub">{escape(_network(run))}</p>',
             f'<p class="sub">{escape("; ".join(map(": ".join, facts)))}</p>',
-            *_result(run, evaluated, beside),
+            *_result(run, evaluated, facts),
             *_epochs(run),
             *_curves(run, plots),
             *events(run),
@@ -119,7 +119,7 @@ def _network(run: RunDirectory) -> str:
 
 
 def _result(
-    run: RunDirectory, evaluated: list[dict[str, Any]], beside: Sequence[tuple[str, str]]
+    run: RunDirectory, evaluated: list[dict[str, Any]], facts: Sequence[tuple[str, str]]
 ) -> Iterator[str]:
     last = run.of_kind("epoch")[-1]
     means = metric_means(last, "train_")
@@ -127,7 +127,7 @@ def _result(
         means = metric_means(evaluated[-1], "test_") | means
     rows = [(metric_label(n), metric_text(n, value, "not finite")) for n, value in means.items()]
     rows += [("epochs", f"{last['epoch']:.4g} of {run.config.epochs}"), ("steps", last["step"])]
-    rows += [*fact_rows(run), *beside]
+    rows += facts
     caption = "After the last epoch; training images are augmented"
     if evaluated and evaluated[-1] is not last:
         caption += f"; test images after epoch {evaluated[-1]['epoch']:.4g}, evaluated last"
