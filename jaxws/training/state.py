@@ -61,18 +61,18 @@ def create_train_state(
       (0, (3, 3, 3, 4))
     """
     variables = model.init(key, jnp.zeros((1, *image_shape)))
-    opt_state = optimizer.init(variables["params"])
-    return TrainState(
+    drawn = TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=obey(variables["params"], opt_state),
+        params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=opt_state,
+        opt_state=(),
         loss_scale=initial_loss_scale(dtype),
     )
+    return start_optimizer(drawn, optimizer)
 
 
 def start_optimizer(state: TrainState, optimizer: optax.GradientTransformation) -> TrainState:
-    """Lets an optimizer begin with weights that were put in the place of drawn ones.
+    """Lets an optimizer begin, also with weights that were put in the place of drawn ones.
 
     Args:
       state: before the first step.
